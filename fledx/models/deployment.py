@@ -1,0 +1,144 @@
+"""What the operator asked for: so many replicas of one template, on nodes that suit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fledx.errors import InvalidSpec
+from fledx.models import check
+from fledx.models.assignment import Assignment
+from fledx.models.check import Faults, shown
+from fledx.models.instance import Instance
+from fledx.models.placement import Constraints, Placement
+from fledx.models.template import Template
+
+STATUSES = ("pending", "deploying", "running", "stopped", "failed")
+DESIRED_STATES = ("running", "stopped")
+MAX_REPLICAS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdatePolicy:
+    """
+    How a new revision replaces the old one.
+
+    At most ``max_unavailable`` replicas are down at once by our own doing; a replica counts as taken over when it has
+    been ready for ``min_healthy_seconds``; after ``progress_deadline_seconds`` without progress the rollout has failed,
+    and ``on_failure`` (rollback or pause) happens.
+    """
+
+    max_unavailable: int = 1
+    min_healthy_seconds: float = 3.0
+    progress_deadline_seconds: float = 300.0
+    on_failure: str = "rollback"
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.max_unavailable < 1:
+            faults.add("max_unavailable", f"{self.max_unavailable} is less than 1")
+        for field in ("min_healthy_seconds", "progress_deadline_seconds"):
+            if not 0 <= getattr(self, field) <= 86400:
+                faults.add(field, f"{getattr(self, field):g} is not between 0 and 86400")
+        if self.on_failure not in ("rollback", "pause"):
+            faults.add("on_failure", f"{shown(self.on_failure)} is not rollback or pause")
+        faults.settle()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentSpec(Template):
+    """A deployment's text; without a name it is called after its image."""
+
+    name: str = ""
+    replicas: int = 1
+    labels: Mapping[str, str] | None = None
+    constraints: Constraints | None = None
+    placement: Placement | None = None
+    desired_state: str = "running"
+    requires_public_ip: bool = False
+    tunnel_only: bool = False
+    update: UpdatePolicy = UpdatePolicy()
+
+    def look_for(self, faults: Faults) -> None:
+        super().look_for(faults)
+        object.__setattr__(self, "name", self.name.strip() or _name_of(self.image))
+        faults.add("name", check.name(self.name))
+        if not 1 <= self.replicas <= MAX_REPLICAS:
+            faults.add("replicas", f"{self.replicas} is not between 1 and {MAX_REPLICAS}")
+        if self.desired_state not in DESIRED_STATES:
+            faults.add("desired_state", f"{shown(self.desired_state)} is not running or stopped")
+        if self.requires_public_ip and not any(port.expose for port in self.ports or ()):
+            faults.add("requires_public_ip", "needs at least one port with expose")
+        faults.found += check.labels(self.labels or {}, "labels")
+
+
+def _name_of(image: str) -> str:
+    """`registry.example.com/team/shop:1.2` is called `shop`."""
+    last = image.rsplit("/", 1)[-1].partition("@")[0].partition(":")[0]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._")[:63] or "deployment"
+
+
+def patched(spec: Mapping[str, Any], changes: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """
+    An encoded spec with the changes of a PATCH: null and absent leave a field, an empty list or map clears it.
+
+    A port of the change without a host port keeps the one that the same container port had. Raises InvalidSpec for
+    a field that is not in `known`, and for a change that changes nothing at all.
+    """
+    problems = [(key[:60], "is not a field of a deployment") for key in changes if key not in known]
+    if problems:
+        raise InvalidSpec.of(problems)
+    given = {key: value for key, value in changes.items() if value is not None}
+    if not given:
+        raise InvalidSpec("", "the change names no field", hint="give at least one field that is not null")
+    cleared = {key: None if value in ({}, []) else value for key, value in given.items()}
+    return {**spec, **cleared}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """One replica that could not be placed, and why, node by node in groups."""
+
+    replica_number: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How far the current revision has got; ``state`` is progressing, complete, paused, rolled_back or failed."""
+
+    state: str
+    revision: int
+    updated: int
+    wanted: int
+    reason: str | None = None
+    since: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment(DeploymentSpec):
+    """
+    A deployment as the API shows it: the spec, and what became of it; times are RFC 3339 in UTC.
+
+    ``generation`` rises with every accepted change, ``revision`` when the template changes. ``ready_replicas`` counts
+    instances of the current revision that run and pass their readiness probe.
+    """
+
+    deployment_id: str
+    status: str
+    reason: str | None = None
+    generation: int
+    revision: int
+    ready_replicas: int = 0
+    unplaced_replicas: int = 0
+    assigned_node_id: str | None = None
+    assignments: tuple[Assignment, ...] = ()
+    instances: tuple[Instance, ...] = ()
+    instance: Instance | None = None
+    pending: tuple[Pending, ...] = ()
+    rollout: Rollout | None = None
+    last_reported: str | None = None
+    created_at: str
+    updated_at: str

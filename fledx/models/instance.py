@@ -1,0 +1,44 @@
+"""What an agent observed of one replica."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fledx.models.health import HealthStatus
+
+STATES = ("pending", "running", "stopped", "failed", "unknown")
+MAX_MESSAGE = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """
+    One replica as its agent last saw it; times are RFC 3339 in UTC.
+
+    ``message`` is the reason in words (pulling, why it failed, what the last exit was), ``template`` and ``fence`` those
+    of the container that is there, ``revision`` the one it was made for. ``ready`` is: it runs and its readiness probe,
+    if it has one, passes. ``endpoints`` are ``host:port`` of published ports.
+    """
+
+    deployment_id: str
+    replica_number: int
+    node_id: str | None = None
+    container_id: str | None = None
+    state: str
+    ready: bool = False
+    message: str | None = None
+    exit_code: int | None = None
+    restart_count: int = 0
+    generation: int = 0
+    revision: int = 0
+    template: str | None = None
+    fence: int = 0
+    started_at: str | None = None
+    last_updated: str
+    endpoints: tuple[str, ...] = ()
+    health: HealthStatus | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Which replica this is."""
+        return self.deployment_id, self.replica_number

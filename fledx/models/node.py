@@ -1,0 +1,101 @@
+"""Machines with an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fledx.models import check
+from fledx.models.check import Faults
+
+STATUSES = ("registering", "ready", "unreachable", "error")
+AVAILABILITIES = ("active", "cordoned", "draining")
+ARCH_ALIASES = {"x86_64": "amd64", "x64": "amd64", "aarch64": "arm64", "armv8": "arm64", "armv7l": "arm", "armhf": "arm"}
+
+
+def settled_arch(text: str) -> str:
+    """The one name of an architecture: Docker's own (amd64, arm64, arm), whatever alias was given."""
+    word = text.strip().lower()
+    return ARCH_ALIASES.get(word, word)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """Thousandths of a core, and bytes; None is not known."""
+
+    cpu_millis: int | None = None
+    memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        for field in ("cpu_millis", "memory_bytes"):
+            value = getattr(self, field)
+            if value is not None and not 0 < value < 2**63:
+                faults.add(field, f"{value} is not above 0")
+        faults.settle()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeFacts:
+    """
+    What a node tells about itself when it joins and when it connects.
+
+    ``host_key`` tells one host and data directory from every other, so that a host which joins again stays itself.
+    ``runtime`` is the engine's own name and version, ``runtime_error`` why it cannot be used.
+    """
+
+    name: str | None = None
+    arch: str | None = None
+    os: str | None = None
+    labels: Mapping[str, str] | None = None
+    capacity: Capacity | None = None
+    public_ip: str | None = None
+    public_host: str | None = None
+    host_key: str | None = None
+    agent_version: str | None = None
+    agent_build: str | None = None
+    runtime: str | None = None
+    runtime_error: str | None = None
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.name is not None:
+            faults.add("name", check.name(self.name))
+        for field in ("arch", "os"):
+            text = getattr(self, field)
+            if text is not None:
+                faults.add(field, check.line(text))
+                object.__setattr__(self, field, settled_arch(text) if field == "arch" else text.strip().lower())
+        for field in ("public_ip", "public_host"):
+            text = getattr(self, field)
+            faults.add(field, None if text is None else check.line(text))
+        faults.found += check.labels(self.labels or {}, "labels")
+        faults.settle()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """
+    One node as the control plane knows it; times are RFC 3339 in UTC.
+
+    ``status`` is what was last observed, ``availability`` what the operator wants of it; ``reason`` says why it is not
+    simply ready, ``since`` when that began.
+    """
+
+    node_id: str
+    name: str
+    status: str
+    availability: str = "active"
+    since: str
+    reason: str | None = None
+    arch: str | None = None
+    os: str | None = None
+    labels: Mapping[str, str]
+    capacity: Capacity | None = None
+    public_ip: str | None = None
+    public_host: str | None = None
+    address: str | None = None
+    agent_version: str | None = None
+    runtime: str | None = None
+    last_seen: str | None = None
+    created_at: str

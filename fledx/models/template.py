@@ -1,0 +1,110 @@
+"""What one container of a deployment is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fledx.models import check
+from fledx.models.check import Faults, shown
+from fledx.models.health import DeploymentHealth
+from fledx.models.port import PortMapping
+from fledx.models.secret import SecretEnv, SecretFile
+from fledx.models.volume import VolumeMount
+
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+RESTART_POLICIES = ("always", "on_failure", "never")
+DEFAULT_STOP_GRACE = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What Docker enforces on one container: thousandths of a core, bytes, and processes; None is no limit."""
+
+    cpu_millis: int | None = None
+    memory_bytes: int | None = None
+    pids: int | None = None
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        for field, least in (("cpu_millis", 1), ("memory_bytes", 6 * 1024 * 1024), ("pids", 1)):
+            value = getattr(self, field)
+            if value is not None and value < least:
+                faults.add(field, f"{value} is less than {least}")  # 6 MiB is Docker's own least
+        faults.settle()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """
+    The part of a spec that a container is made from; a change of it is a new revision.
+
+    Seconds for ``stop_grace_seconds``; ``restart`` is always, on_failure or never.
+    """
+
+    image: str
+    command: tuple[str, ...] | None = None
+    env: Mapping[str, str] | None = None
+    secret_env: tuple[SecretEnv, ...] | None = None
+    secret_files: tuple[SecretFile, ...] | None = None
+    ports: tuple[PortMapping, ...] | None = None
+    volumes: tuple[VolumeMount, ...] | None = None
+    health: DeploymentHealth | None = None
+    limits: Limits | None = None
+    restart: str = "always"
+    stop_grace_seconds: float = DEFAULT_STOP_GRACE
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        self.look_for(faults)
+        faults.settle()
+
+    def look_for(self, faults: Faults) -> None:
+        """Note every fault; a model that extends this one calls it first."""
+        object.__setattr__(self, "image", self.image.strip())
+        faults.add("image", check.line(self.image) or self._image_fault())
+        faults.found += check.each(self.command or (), "command")
+        for key, value in (self.env or {}).items():
+            faults.add(f"env.{key[:60]}", check.env_name(key) or check.env_value(value))
+        if self.restart not in RESTART_POLICIES:
+            faults.add("restart", f"{shown(self.restart)} is not always, on_failure or never")
+        if not 0 <= self.stop_grace_seconds <= 86400:
+            faults.add("stop_grace_seconds", f"{self.stop_grace_seconds:g} is not between 0 and 86400")
+        self._look_for_doubles(faults)
+
+    def _image_fault(self) -> str | None:
+        if IMAGE.fullmatch(self.image) and "//" not in self.image and "::" not in self.image:
+            return None
+        return f"{shown(self.image)} is not an image's name, such as nginx:1.27 or registry.example.com/app@sha256:..."
+
+    def _look_for_doubles(self, faults: Faults) -> None:
+        seen: set[tuple[Any, ...]] = set()
+        for i, port in enumerate(self.ports or ()):
+            keys: list[tuple[Any, ...]] = [("container", port.container_port, port.protocol, port.host_ip)]
+            if port.host_port is not None:
+                keys.append(("host", port.host_port, port.protocol, port.host_ip))
+            for key in keys:
+                if key in seen:
+                    faults.add(f"ports[{i}]", f"{key[0]} port {key[1]}/{key[2]} is listed twice")
+            seen.update(keys)
+        paths: set[str] = set()
+        for i, mount in enumerate((*(self.volumes or ()), *(self.secret_files or ()))):
+            path = mount.container_path if isinstance(mount, VolumeMount) else mount.path
+            if path in paths:
+                faults.add(f"mounts[{i}]", f"container path {shown(path)} is used twice")
+            paths.add(path)
+
+
+#: Fields that a running container cannot change; health, restart and grace are the agent's own doing.
+CONTAINER_FIELDS = ("image", "command", "env", "secret_env", "secret_files", "ports", "volumes", "limits")
+
+
+def template_hash(template: Mapping[str, Any]) -> str:
+    """16 hex digits over the encoded fields that make a container what it is; unset and absent are the same."""
+    kept = {field: template[field] for field in CONTAINER_FIELDS if template.get(field) not in (None, {}, [], ())}
+    canonical = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,0 +1,52 @@
+"""What an operator can tune on one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fledx.settings.declare import boolean, pairs, seconds, setting, whole, words
+
+PORT = whole(least=0, most=65535)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """Names and defaults are the mission README's; what joining has stored fills in what is not set."""
+
+    PREFIX: ClassVar[str] = "FLEDX_AGENT"
+
+    data_dir: str | None = setting(None, "where identity and desired state lie [the XDG state directory]")
+    control_plane_url: str | None = setting(None, "URL of the control plane")
+    node_id: str | None = setting(None, "this node's id")
+    node_token: str | None = setting(None, "this node's token", secret=True)
+    ca_file: str | None = setting(None, "PEM file of the certificate authority to trust [pinned by the token]")
+    name: str | None = setting(None, "name to join under [the host's name]")
+    labels: Mapping[str, str] = setting({}, "labels, KEY=VALUE comma-separated", parse=pairs)
+    capacity_cpu_millis: int | None = setting(None, "CPU offered, in 1/1000 cores [all]", parse=whole(least=1))
+    capacity_memory_bytes: int | None = setting(None, "memory offered, in bytes [all]", parse=whole(least=1))
+    arch: str | None = setting(None, "architecture to report [the machine's]")
+    os: str | None = setting(None, "operating system to report [the machine's]")
+    public_ip: str | None = setting(None, "address under which the node is reached from outside")
+    public_host: str | None = setting(None, "host name under which the node is reached from outside")
+    tunnel_endpoint_host: str | None = setting(None, "host to dial [the control plane URL's]")
+    tunnel_endpoint_port: int | None = setting(None, "port to dial [7443]", parse=PORT)
+    tunnel_use_tls: bool = setting(True, "TLS on the tunnel; false sends the token in the clear", parse=boolean)
+    tunnel_connect_timeout_secs: float = setting(30.0, "limit of one attempt to connect", parse=seconds(least=1))
+    docker_host: str | None = setting(None, "Docker's address [DOCKER_HOST, else /var/run/docker.sock]")
+    metrics_host: str = setting("127.0.0.1", "address /metrics listens on")
+    metrics_port: int = setting(9091, "port of /metrics; 0 turns it off", parse=PORT)
+    health_port: int = setting(9901, "port of /health on loopback; 0 turns it off", parse=PORT)
+    reconcile_interval_secs: float = setting(10.0, "seconds between two looks without an event", parse=seconds(least=1))
+    restart_backoff_secs: float = setting(1.0, "first wait before a restart, doubled each time", parse=seconds())
+    restart_backoff_max_secs: float = setting(30.0, "longest of the quick waits", parse=seconds())
+    restart_failure_limit: int = setting(5, "quick restarts before the slow ones", parse=whole(least=1))
+    restart_slow_secs: float = setting(300.0, "wait between slow restarts", parse=seconds(least=1))
+    resource_sample_interval_secs: float = setting(30.0, "seconds between usage samples", parse=seconds(least=1))
+    allowed_volume_prefixes: tuple[str, ...] = setting(
+        ("/var/lib/fledx/volumes",), "host directories a volume may lie under", parse=words
+    )
+    secrets_dir: str = setting("/var/run/secrets", "directory of the node's own secret files")
+    secrets_prefix: str = setting("FLEDX_SECRET_", "prefix of the node's own secrets in its environment")
+    cleanup_on_shutdown: bool = setting(False, "remove this agent's containers when it stops", parse=boolean)
