@@ -1,0 +1,122 @@
+"""The developer's machine: running programs, packages of the distribution, a Python that has pip."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+
+# Where an index is and how to reach it; all other settings of pip (constraints, other indexes, folders of wheels)
+# would let this machine decide what is chosen.
+PIP_KEEPS = ("index-url", "cert", "client-cert", "proxy", "trusted-host", "timeout", "default-timeout", "retries")
+
+
+class Stop(Exception):
+    """The command cannot go on; the text says why and what to do."""
+
+
+def say(text: str) -> None:
+    """Tell in one line what is done next."""
+    print(f"==> {text}", flush=True)
+
+
+def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> int:
+    """Run in the project's folder with the terminal's output; the exit code, 128 + N for signal N."""
+    code = subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False).returncode
+    return code if code >= 0 else 128 - code
+
+
+def quiet(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> str:
+    """Run and return standard output; `Stop` with the end of what it said when it fails."""
+    parts = [str(part) for part in command]
+    try:
+        done = subprocess.run(parts, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    except OSError as problem:
+        raise Stop(f"cannot run {parts[0]}: {problem.strerror}") from None
+    if done.returncode:
+        said = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-15:])
+        raise Stop(f"`{' '.join(parts)}` failed with {done.returncode}:\n{said}")
+    return done.stdout
+
+
+def install_packages(packages: Sequence[str], why: str, *, allowed: bool) -> None:
+    """Install packages of the distribution, saying so; `Stop` with the command to type where that may not be done."""
+    command = f"apt-get install -y {' '.join(packages)}"
+    if not shutil.which("apt-get"):
+        raise Stop(f"{why}. Install it with your distribution's package manager (on Debian: {command})")
+    if not allowed:
+        raise Stop(f"{why}, and --no-install was given. Install it with: {command}")
+    if os.geteuid():
+        raise Stop(f"{why}, and only root can install it: sudo {command}")
+    say(f"{why}: installing {' '.join(packages)} from the distribution")
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    quiet(["apt-get", "update"], env)
+    quiet(["apt-get", "install", "-y", *packages], env)
+
+
+def pythons() -> dict[tuple[int, int], str]:
+    """Every CPython 3.10 to 3.14 found here that starts, one for each minor version: on the PATH or in pyenv."""
+    folders = [*os.get_exec_path(), "/usr/bin", "/usr/local/bin"]
+    folders += [
+        str(path) for path in sorted(Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser().glob("versions/*/bin"))
+    ]
+    found = {}
+    for minor in range(10, 15):
+        for folder in folders:
+            python = f"{folder}/python3.{minor}"
+            if os.access(python, os.X_OK) and _is_cpython(python, minor):
+                found[3, minor] = python
+                break
+    return found
+
+
+def _is_cpython(python: str, minor: int) -> bool:
+    """Whether it really is that CPython: a shim of pyenv may stand for nothing."""
+    check = f"import sys; sys.exit(sys.implementation.name != 'cpython' or sys.version_info[:2] != (3, {minor}))"
+    return not subprocess.run([python, "-IS", "-c", check], capture_output=True, check=False).returncode
+
+
+def has_module(python: str | Path, name: str) -> bool:
+    """Whether that interpreter can import the module."""
+    command = [str(python), "-c", f"import {name}"]
+    return not subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def make_venv(folder: Path, *, install: bool, python: str = sys.executable) -> Path:
+    """Make a virtual environment with pip and return its interpreter; gets what Debian splits from its Python."""
+    if not has_module(python, "ensurepip"):
+        version = quiet([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]).strip()
+        package = f"python{version}-venv"
+        install_packages([package], f"{python} cannot make virtual environments", allowed=install)
+    shutil.rmtree(folder, ignore_errors=True)
+    quiet([python, "-m", "venv", folder])
+    return folder / "bin" / "python"
+
+
+def pip(*, install: bool, python: str = sys.executable) -> list[str]:
+    """The command that runs pip; where that Python has none, one in a virtual environment under build/ is made."""
+    if has_module(python, "pip"):
+        return [python, "-m", "pip"]
+    inside = BUILD / "venv-pip" / "bin" / "python"
+    if not inside.exists() or not has_module(inside, "pip"):
+        say(f"{python} has no pip: making a virtual environment that has")
+        inside = make_venv(inside.parents[1], install=install, python=python)
+    return [str(inside), "-m", "pip"]
+
+
+def pip_environment(command: Sequence[str]) -> dict[str, str]:
+    """The environment in which pip keeps only how this machine reaches its index."""
+    settings: dict[str, str] = {}
+    for line in sorted(quiet([*command, "config", "list"]).splitlines(), key=lambda line: line.startswith(":env:")):
+        name, _, value = line.partition("=")
+        settings[name.rpartition(".")[2]] = ast.literal_eval(value)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    env |= {f"PIP_{name.upper().replace('-', '_')}": settings[name] for name in PIP_KEEPS if name in settings}
+    return env | {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
