@@ -1,4 +1,4 @@
-"""Choose all versions anew and write both locks; Python 3.10 resolves, for only it sees what the floor must be given."""
+"""Choose all versions anew and write both locks; Python 3.10 resolves: only it sees what the floor must be given."""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 PER_PYTHON = ("cffi",)
 """One native wheel for each Python and machine."""
 PER_MACHINE = ("bcrypt", "cryptography", "pynacl")
-"""One native wheel for each machine, by the stable ABI; every other wheel is pure or used for its pure part."""
+"""One native wheel for each machine, by the stable ABI."""
+PURE_PART = ("msgpack", "pyyaml")
+"""No pure wheel is published: any one will do, for its native part, all about speed, is left out."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class Batch:
 
 def batches(names: list[str]) -> Iterator[Batch]:
     """Split what ships by how its wheels differ; 3.10 is the floor, so what needs a newer Python is refused."""
-    special = {*PER_PYTHON, *PER_MACHINE}
-    yield Batch(tuple(name for name in names if name not in special), "3.10", ("any", "manylinux2014_x86_64"))
+    special = {*PER_PYTHON, *PER_MACHINE, *PURE_PART}
+    yield Batch(tuple(name for name in names if name not in special), "3.10", ("any",))
+    yield Batch(PURE_PART, "3.10", ("manylinux2014_x86_64",))
     for machine in MACHINES:
         platforms = (f"manylinux2014_{machine}",)
         yield Batch(PER_MACHINE, "3.10", platforms)

@@ -1,0 +1,113 @@
+"""A running Docker engine: the one that answers, else one started here, else one from the distribution."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.tools.machine import BUILD, ROOT, Stop, install_packages, quiet, say
+
+LOG = BUILD / "dockerd.log"
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+HINTS = {
+    "iptables": "it could not write its firewall rules: iptables has to be installed and allowed "
+    "(`update-alternatives --set iptables /usr/sbin/iptables-legacy` helps older kernels)",
+    "cgroup": "control groups are not mounted (the package cgroupfs-mount does it where there is no systemd)",
+    "storage-driver": "its storage driver does not work on the file system of /var/lib/docker",
+}
+
+
+@contextlib.contextmanager
+def running(*, install: bool) -> Iterator[None]:
+    """Docker answers inside the block; an engine that was started for it is stopped afterwards."""
+    started = None if answers() else _start(install=install)
+    try:
+        yield
+    finally:
+        if started is not None:
+            _stop(started)
+
+
+def answers() -> bool:
+    """Whether an engine answers a ping, on DOCKER_HOST or the usual socket."""
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not host.startswith("unix://"):
+        return (
+            bool(shutil.which("docker"))
+            and not subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
+        )
+    try:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(10)
+            peer.connect(host.removeprefix("unix://"))
+            peer.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            return b" 200 " in peer.recv(64)
+    except PermissionError:
+        raise Stop(
+            f"{host} may not be opened: run as root, or add yourself to the group docker and log in again"
+        ) from None
+    except OSError:
+        return False
+
+
+def _start(*, install: bool) -> subprocess.Popen[bytes] | None:
+    """Make an engine answer; the process if it is ours to stop."""
+    if not _dockerd():
+        install_packages(["docker.io"], "there is no Docker engine", allowed=install)
+    if Path("/run/systemd/system").exists():
+        say("starting the Docker engine: systemctl start docker")
+        quiet(["systemctl", "start", "docker"])
+        _wait(None)
+        return None
+    if answers():  # its package started it
+        return None
+    if os.geteuid():
+        raise Stop("the Docker engine does not run, and only root can start it: sudo dockerd")
+    say(f"starting the Docker engine: dockerd, log in {LOG.relative_to(ROOT)}")
+    BUILD.mkdir(exist_ok=True)
+    with LOG.open("wb") as log:
+        engine = subprocess.Popen(
+            [str(_dockerd())], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    _wait(engine)
+    return engine
+
+
+def _dockerd() -> str | None:
+    return shutil.which("dockerd", path=os.pathsep.join([*os.get_exec_path(), "/usr/sbin", "/usr/local/sbin", "/sbin"]))
+
+
+def _wait(engine: subprocess.Popen[bytes] | None) -> None:
+    limit = time.monotonic() + START_SECONDS
+    while not answers():
+        ended = engine is not None and engine.poll() is not None
+        if ended or time.monotonic() > limit:
+            if engine is not None and not ended:
+                _stop(engine)
+            raise Stop(_explain() if engine is not None else "the Docker engine does not answer: journalctl -u docker")
+        time.sleep(0.1)
+
+
+def _explain() -> str:
+    lines = LOG.read_text(errors="replace").splitlines()
+    told = "\n".join(lines[-8:])
+    hints = [f"\nHint: {hint}" for word, hint in HINTS.items() if word in told.lower()]
+    return f"the Docker engine did not start; the end of {LOG.relative_to(ROOT)}:\n{told}{''.join(hints)}"
+
+
+def _stop(engine: subprocess.Popen[bytes]) -> None:
+    engine.send_signal(signal.SIGTERM)
+    try:
+        engine.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        engine.kill()
+        engine.wait()
