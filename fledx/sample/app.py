@@ -298,6 +298,7 @@ def main() -> None:
     """Serve until told to end."""
     for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, lambda number, _: _end(0, f"ending on {signal.Signals(number).name}"))
+    log(f"version {os.environ.get('VERSION', '?')} starts")
     if os.environ.get("EXIT_AFTER"):
         _in_background(_exit_later, number("EXIT_AFTER", 0), int(number("EXIT_CODE", 1)))
     if os.environ.get("LOG_EVERY"):
@@ -309,7 +310,7 @@ def main() -> None:
         server = Server(("", port), Conversation)
     except (OSError, OverflowError) as problem:
         _end(1, f"cannot listen on port {port}: {problem}")
-    log(f"version {os.environ.get('VERSION', '?')} listens on port {port}")
+    log(f"listens on port {port}")
     server.serve_forever()
 
 

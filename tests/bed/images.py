@@ -1,0 +1,108 @@
+"""
+The images of the hosts bed, made from Debian packages only: ``host``, ``fresh`` and ``registry`` of one Debian suite.
+
+Built once a machine (about a minute) and again when a file they are made from changes: the tag holds a digest of those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from tests.bed.commands import CommandFailed, run
+
+HERE = Path(__file__).resolve().parent
+BOOKWORM, TRIXIE = "bookworm", "trixie"
+"""Debian 12 (Docker 20.10, systemd 252, Python 3.11) and 13 (Docker 26, systemd 257, Python 3.13)."""
+
+DEBIAN = "http://deb.debian.org/debian/"
+CONTEXT = (
+    "host/Dockerfile",
+    "host/bed-init",
+    "host/sshd.conf",
+    "host/registry.yml",
+    "host/private.yml",
+    "host/htpasswd",
+    "delay.py",
+)
+MINUTES = 15 * 60.0
+
+
+def ensure(target: str, suite: str = BOOKWORM) -> str:
+    """The name of the image, built if it is not there."""
+    tag = f"fledx-bed:{target}-{suite}-{_digest()}"
+    if not _exists(tag):
+        _build(tag, target=target, base=_base(suite))
+    return tag
+
+
+def _exists(tag: str) -> bool:
+    return bool(run("docker", "images", "-q", tag))
+
+
+def _digest() -> str:
+    digest = hashlib.sha256()
+    for name in CONTEXT:
+        digest.update((HERE / name).read_bytes())
+    return digest.hexdigest()[:10]
+
+
+def _base(suite: str) -> str:
+    """A bare Debian without documentation and translations."""
+    tag = f"fledx-bed:base-{suite}"
+    if _exists(tag):
+        return tag
+    have("mmdebstrap")
+    slim = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info")]
+    options = ["--quiet", "--variant=minbase", *slim, "--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Languages "none"']
+    mirror = _mirror()
+    sources = [
+        f"deb {mirror} {suite} main",
+        f"deb {mirror} {suite}-updates main",
+        f"deb {mirror}-security {suite}-security main",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "root.tar")
+        run("mmdebstrap", *options, suite, root, *sources, timeout=MINUTES)
+        run("docker", "import", root, tag)
+    return tag
+
+
+def _mirror() -> str:
+    """The Debian mirror that this machine itself uses, if it uses one."""
+    lines = run("apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)", check=False).splitlines()
+    own = {line.split()[2] for line in lines if line.startswith("Debian Debian ")}
+    return min(own, default=DEBIAN).rstrip("/")
+
+
+def have(program: str, *, package: str = "") -> None:
+    """Install a program that is not there, from the Debian package of the same name unless told otherwise."""
+    if not shutil.which(program):
+        patient = ["apt-get", "-o", "DPkg::Lock::Timeout=300"]
+        run(*patient, "update", timeout=MINUTES)
+        run(*patient, "install", "-y", "--no-install-recommends", package or program, timeout=MINUTES)
+
+
+def _build(tag: str, *, target: str, base: str) -> None:
+    """Build one stage of the Dockerfile. The classic builder, because Debian's docker.io comes without buildx."""
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name in CONTEXT:
+            archive.add(HERE / name, arcname="Dockerfile" if name == "host/Dockerfile" else name)
+    words = ["build", "-q", "-t", tag, "--target", target, "--build-arg", f"BASE={base}", "-"]
+    built = subprocess.run(
+        ["docker", *words],
+        input=context.getvalue(),
+        env={**os.environ, "DOCKER_BUILDKIT": "0"},
+        capture_output=True,
+        timeout=MINUTES,
+        check=False,
+    )
+    if built.returncode:
+        raise CommandFailed(f"docker build of {tag}: {(built.stderr or built.stdout).decode()[-3000:]}")
