@@ -22,6 +22,7 @@ class FledxError(Exception):
     """Anything a user can be told; ``code`` is stable for programs, ``hint`` says what to try."""
 
     code = "error"
+    request_id: str | None = None  # of the answer that told of it, where it came from a control plane
 
     def __init__(self, text: str, *, hint: str | None = None) -> None:
         super().__init__(text)

@@ -1,0 +1,259 @@
+"""Every call of the control plane's API; what is read comes as plain dicts in the shapes of `models`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fledx import __version__
+from fledx.client.diagnosis import not_fledx
+from fledx.client.http1 import Request, quoted, target
+from fledx.client.refusals import refusal
+from fledx.client.streams import JsonLines, ServerEvent, ServerEvents, Stream
+from fledx.client.transport import Response, Transport
+from fledx.errors import Unavailable
+
+Json = dict[str, Any]
+ROOT = "/api/v1"
+PAGE = 500
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """Who asks; `header` carries the operator's token, the registration token always goes by `authorization`."""
+
+    operator_token: str | None = field(default=None, repr=False)
+    header: str = "authorization"
+    registration_token: str | None = field(default=None, repr=False)
+
+    def operator(self) -> dict[str, str]:
+        """The header of an operator's request."""
+        return {self.header.lower(): f"Bearer {self.operator_token}"} if self.operator_token else {}
+
+    def registration(self) -> dict[str, str]:
+        """The header that registers a node; an operator may do that too."""
+        if self.registration_token:
+            return {"authorization": f"Bearer {self.registration_token}"}
+        return self.operator()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A part of a list; `total` counts what there is altogether."""
+
+    items: list[Json]
+    total: int
+    offset: int = 0
+    limit: int = PAGE
+
+    def encoded(self) -> Json:
+        """As the API itself shows a list."""
+        return {"limit": self.limit, "offset": self.offset, "total": self.total, "items": self.items}
+
+
+class ControlPlane:
+    """
+    One control plane, under the name by which it is told of (`peer`, its URL).
+
+    A `ref` is an id, a name or an id's beginning. Refusals are raised as the errors of the tree; silence and broken
+    connections as Unavailable.
+    """
+
+    def __init__(self, transport: Transport, credentials: Credentials, *, peer: str) -> None:
+        self._transport = transport
+        self._credentials = credentials
+        self.peer = peer
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._transport.close()
+
+    def health(self) -> Json:
+        """`GET /health`, which needs no token."""
+        return self._object("GET", "/health", headers={})
+
+    def authority(self) -> Json:
+        """`{pem, fingerprint}` of the authority that signs this control plane's certificates."""
+        return self._object("GET", f"{ROOT}/authority", headers={})
+
+    def status(self) -> Json:
+        """`{summary: {nodes, deployments}, control_plane}`, counted over everything."""
+        return self._object("GET", f"{ROOT}/status")
+
+    def deployments(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
+        """Deployments that match; `limit` None reads all pages."""
+        return self._list(f"{ROOT}/deployments", query, limit, offset)
+
+    def deployment(self, ref: str) -> Json:
+        """One deployment with its instances and what is pending."""
+        return self._object("GET", _deployment(ref))
+
+    def create_deployment(self, body: Json) -> Json:
+        """
+        A new deployment; done once, however often the network makes us ask.
+
+        The reply is the deployment as it was created.
+        """
+        raw = _encoded(body)
+        headers = {**self._credentials.operator(), **JSON, "idempotency-key": os.urandom(16).hex()}
+        request = Request(method="POST", target=f"{ROOT}/deployments", headers=headers, body=raw)
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return self._json(self._sent(request))
+            except Unavailable as problem:
+                if problem.request_id is not None:
+                    raise
+        return self._json(self._sent(request))
+
+    def check_deployment(self, body: Json) -> Json:
+        """What creating it would give, without creating it."""
+        return self._object("POST", target(f"{ROOT}/deployments", [("dry_run", True)]), body=body)
+
+    def patch_deployment(self, ref: str, changes: Json, *, generation: int | None = None) -> Json:
+        """Change the fields named; `generation` refuses the change if the deployment has moved on since."""
+        headers = {} if generation is None else {"if-match": f'"{generation}"'}
+        return self._object("PATCH", _deployment(ref), body=changes, extra=headers)
+
+    def delete_deployment(self, ref: str) -> None:
+        """Remove it; its containers follow."""
+        self._sent_as("DELETE", _deployment(ref)).read()
+
+    def watch_deployment(self, ref: str) -> Stream[ServerEvent]:
+        """The deployment at once and at each change; an event `gone` when it is deleted."""
+        return self._events(f"{_deployment(ref)}/watch", {})
+
+    def logs(self, refs: Iterable[str], query: Mapping[str, Any]) -> Stream[Json]:
+        """Log lines of the deployments named, of all if none is; an object with `notice` is a word about the stream."""
+        named = list(refs)
+        if len(named) == 1:
+            path = target(f"{_deployment(named[0])}/logs", query.items())
+        else:
+            path = target(f"{ROOT}/logs", [*(("deployment", ref) for ref in named), *query.items()])
+        response = self._sent_as("GET", path, extra={"accept": "application/x-ndjson"})
+        return Stream(self._of_kind(response, "application/x-ndjson"), JsonLines().feed)
+
+    def events(self, query: Mapping[str, Any]) -> list[Json]:
+        """What happened, newest last."""
+        return list(self._object("GET", target(f"{ROOT}/events", query.items()))["items"])
+
+    def follow_events(self, query: Mapping[str, Any], *, after: str | None = None) -> Stream[ServerEvent]:
+        """What happens from now on, or after the event `after`."""
+        return self._events(target(f"{ROOT}/events", [*query.items(), ("follow", True)]), _resuming(after))
+
+    def nodes(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
+        """Nodes that match; `limit` None reads all pages."""
+        return self._list(f"{ROOT}/nodes", query, limit, offset)
+
+    def node(self, ref: str) -> Json:
+        """One node with its instances."""
+        return self._object("GET", _node(ref))
+
+    def register_node(self, facts: Json) -> Json:
+        """`{node_id, node_token, name, tunnel}`; the token is shown this once."""
+        headers = {**self._credentials.registration(), "x-agent-version": __version__}
+        return self._object("POST", f"{ROOT}/nodes/register", body=facts, headers=headers)
+
+    def join_token(self, body: Json) -> Json:
+        """`{join, expires_at, uses}`; body `{ttl_seconds?, uses?}`."""
+        return self._object("POST", f"{ROOT}/nodes/join-tokens", body=body)
+
+    def _list(self, path: str, query: Mapping[str, Any], limit: int | None, offset: int) -> Page:
+        items: list[Json] = []
+        total = 0
+        for page in self._pages(path, query, limit, offset):
+            items += page["items"]
+            total = int(page.get("total", offset + len(items)))
+        return Page(items=items, total=total, offset=offset, limit=max(len(items), 1) if limit is None else limit)
+
+    def _pages(self, path: str, query: Mapping[str, Any], limit: int | None, offset: int) -> Iterator[Json]:
+        got = 0
+        while True:
+            size = PAGE if limit is None else min(PAGE, limit - got)
+            page = self._object("GET", target(path, [("limit", size), ("offset", offset + got), *query.items()]))
+            yield page
+            got += len(page["items"])
+            if len(page["items"]) < size or got == limit or offset + got >= int(page.get("total", got + 1)):
+                return
+
+    def _events(self, path: str, extra: Mapping[str, str]) -> Stream[ServerEvent]:
+        response = self._sent_as("GET", path, extra={"accept": "text/event-stream", **extra})
+        return Stream(self._of_kind(response, "text/event-stream"), ServerEvents().feed)
+
+    def _object(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Json:
+        return self._json(self._sent_as(method, path, body=body, headers=headers, extra=extra))
+
+    def _sent_as(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Response:
+        own = self._credentials.operator() if headers is None else headers
+        raw = None if body is None else _encoded(body)
+        whole = {**own, **(JSON if raw is not None else {"accept": "application/json"}), **(extra or {})}
+        return self._sent(Request(method=method, target=path, headers=whole, body=raw))
+
+    def _sent(self, request: Request) -> Response:
+        request = Request(
+            method=request.method,
+            target=request.target,
+            headers={"user-agent": f"fledx/{__version__}", **request.headers},
+            body=request.body,
+        )
+        response = self._transport.send(request)
+        if response.status >= 300:
+            try:
+                raise refusal(response, self.peer)
+            finally:
+                response.close()
+        return response
+
+    def _json(self, response: Response) -> Json:
+        try:
+            value = json.loads(self._of_kind(response, "application/json").read())
+        except ValueError:
+            raise Unavailable(f"{self.peer} sent an answer that is not JSON") from None
+        if not isinstance(value, dict):
+            raise Unavailable(f"{self.peer} sent an answer that is not an object")
+        return value
+
+    def _of_kind(self, response: Response, kind: str) -> Response:
+        found = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if found != kind:
+            response.close()
+            raise not_fledx(self.peer, response.status, found)
+        return response
+
+
+JSON = {"accept": "application/json", "content-type": "application/json"}
+
+
+def _encoded(body: Json) -> bytes:
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def _deployment(ref: str) -> str:
+    return f"{ROOT}/deployments/{quoted(ref)}"
+
+
+def _node(ref: str) -> str:
+    return f"{ROOT}/nodes/{quoted(ref)}"
+
+
+def _resuming(after: str | None) -> dict[str, str]:
+    return {} if after is None else {"last-event-id": after}

@@ -1,0 +1,1 @@
+"""Fakes that stand at the seams, kept honest by tests/contracts."""
