@@ -1,0 +1,230 @@
+"""
+What the agent asks of a container engine.
+
+Every call may raise Unavailable: the engine is absent, dead, or did not answer within the call's limit; then nothing is
+known about whether it was done. An absent container is a value or fine, never an error, unless the call says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fledx.errors import Conflict, FledxError, NotFound
+from fledx.models.port import PortMapping
+from fledx.models.template import DEFAULT_STOP_GRACE, Limits
+
+Tell = Callable[[str], None]
+"""Takes a short sentence on how far something has got."""
+
+
+class ImageMissing(NotFound):
+    """The engine does not have the image."""
+
+    code = "image_missing"
+
+
+class NameTaken(Conflict):
+    """Another container has this name."""
+
+    code = "name_taken"
+
+
+class PortTaken(Conflict):
+    """A port of the node is in use."""
+
+    code = "port_taken"
+
+
+class Refused(FledxError):
+    """The engine will not do this, and says why."""
+
+    code = "refused"
+
+
+class PullFailed(FledxError):
+    """
+    An image did not arrive; ``kind`` is what stood in the way.
+
+    not_found, denied, platform, no_space, rate_limited, unreachable or other. The text says it with the image's name.
+    """
+
+    code = "pull_failed"
+
+    def __init__(self, kind: str, text: str, *, hint: str | None = None) -> None:
+        super().__init__(text, hint=hint)
+        self.kind = kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A host file or directory, resolved and allowed, and where the container sees it."""
+
+    source: str
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerSpec:
+    """All an engine needs to make one container; ``command`` replaces the image's arguments, not its entry point."""
+
+    name: str
+    image: str
+    command: tuple[str, ...] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PortMapping, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    limits: Limits | None = None
+    stop_grace: float = DEFAULT_STOP_GRACE
+    init: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """
+    One container as the engine shows it; times are RFC 3339.
+
+    ``state`` is the engine's word: created, running, paused, restarting, removing, exited or dead. ``exit_code`` is
+    None while it has not ended. ``address`` is reachable from the node, None where it has none. ``ports`` are those
+    published now, with their host ports. ``stop_grace`` is what it was made with, in seconds.
+    """
+
+    id: str
+    name: str
+    image: str
+    labels: Mapping[str, str]
+    state: str
+    created_at: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    error: str | None = None
+    address: str | None = None
+    ports: tuple[PortMapping, ...] = ()
+    stop_grace: float = DEFAULT_STOP_GRACE
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeEvent:
+    """
+    Something happened to a container of this node.
+
+    ``kind`` is start, die, oom, pause, unpause, destroy or halt; halt says that somebody asked for its end (stop, a
+    killing signal, forced removal), and comes before die.
+    """
+
+    kind: str
+    container_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogEntry:
+    """One line, or a piece of at most 16 KiB of a longer one: ``stream`` is stdout or stderr, ``time`` the engine's."""
+
+    stream: str
+    time: str
+    line: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """
+    Counters of one running container.
+
+    ``cpu_seconds`` since its start, ``memory_bytes`` now and without page cache that can be dropped, the others bytes
+    since its start. ``at`` is when the engine read them, in seconds of its clock.
+    """
+
+    at: float
+    cpu_seconds: float
+    memory_bytes: int
+    network_rx_bytes: int = 0
+    network_tx_bytes: int = 0
+    blk_read_bytes: int = 0
+    blk_write_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a command inside a container ended; ``exit_code`` None means that its time ran out."""
+
+    exit_code: int | None
+    output: str
+
+
+class Runtime(Protocol):
+    """The engine of this node."""
+
+    async def describe(self) -> str:
+        """The engine's name and version; the cheapest way to learn that it answers."""
+
+    async def look(self, node_id: str) -> tuple[Container, ...]:
+        """All containers, in any state, with the label ``fledx.node_id`` of this node."""
+
+    async def inspect(self, container_id: str) -> Container | None:
+        """One container, None if it is gone."""
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """
+        Make a container that does not run yet and return its id.
+
+        Raises ImageMissing, NameTaken, and Refused for what the engine will not accept.
+        """
+
+    async def start(self, container_id: str) -> None:
+        """Start it; one that runs already is fine. Raises PortTaken, NotFound, and Refused with the engine's reason."""
+
+    async def stop(self, container_id: str, *, grace: float) -> None:
+        """End it with its own stop signal, and by force after `grace` seconds; one that is gone or ended is fine."""
+
+    async def resume(self, container_id: str) -> None:
+        """Let a paused container go on; one that is not paused is fine."""
+
+    async def remove(self, container_id: str) -> None:
+        """Remove it with its anonymous volumes, ended or not; one that is gone is fine."""
+
+    async def pull(self, image: str, tell: Tell) -> None:
+        """
+        Get an image, telling how far it is about twice a second.
+
+        Cancelling stops it; what has arrived is kept for the next try. Raises PullFailed.
+        """
+
+    async def holder(self, port: PortMapping) -> str | None:
+        """The name of a running container that publishes this host port."""
+
+    def events(self, node_id: str) -> AbstractAsyncContextManager[AsyncIterator[RuntimeEvent]]:
+        """What happens from the moment of entering on; the iterator ends when the engine goes away."""
+
+    def logs(
+        self,
+        container_id: str,
+        *,
+        follow: bool = False,
+        since: str | None = None,
+        until: str | None = None,
+        tail: int | None = None,
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogEntry]]:
+        """
+        What a container wrote, oldest first, read only as fast as it is consumed; bytes that are no text are replaced.
+
+        Bounds are RFC 3339 and inclusive. Following ends with the container. Raises NotFound when entered.
+        """
+
+    async def usage(self, container_id: str) -> Usage | None:
+        """Counters of a running container, None when it does not run."""
+
+    async def execute(self, container_id: str, command: Sequence[str], *, limit: float, most: int) -> Execution:
+        """
+        Run a command inside and wait at most `limit` seconds for it; at most `most` bytes of its output are kept.
+
+        A command whose time ran out is killed where that is possible. Raises NotFound when the container does not run.
+        """
+
+    async def aclose(self) -> None:
+        """Give up all connections."""

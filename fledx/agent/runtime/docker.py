@@ -1,0 +1,378 @@
+"""Docker behind the `Runtime` protocol; the only file that imports its library."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import types
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn, TypeVar
+
+import anyio
+
+from fledx.agent.runtime.base import (
+    Container,
+    ContainerSpec,
+    Execution,
+    ImageMissing,
+    LogEntry,
+    NameTaken,
+    PortTaken,
+    PullFailed,
+    Refused,
+    RuntimeEvent,
+    Tell,
+    Usage,
+)
+from fledx.agent.runtime.body import Body, frames, lines
+from fledx.agent.runtime.pulling import Progress, pull_failure
+from fledx.agent.runtime.shapes import container_of, create_body, event_of, log_entries, usage_of
+from fledx.agent.runtime.threads import Threads
+from fledx.errors import FledxError, NotFound, Unavailable
+from fledx.models.port import PortMapping
+
+# `import docker` would import paramiko and write certifi's bundle to a temporary file; neither is needed for a socket.
+_certifi = types.ModuleType("certifi")
+_certifi.where = lambda: "/etc/ssl/certs/ca-certificates.crt"  # type: ignore[attr-defined]
+sys.modules.setdefault("certifi", _certifi)
+sys.modules.setdefault("docker.transport.sshconn", None)  # type: ignore[arg-type]
+
+import docker  # noqa: E402
+import docker.auth  # noqa: E402
+import docker.errors  # noqa: E402
+import docker.utils  # noqa: E402
+import requests.exceptions  # noqa: E402
+
+T = TypeVar("T")
+
+OLDEST_API, NEWEST_API = (1, 41), (1, 47)
+QUICK, PATIENT, SILENT = 15, 120, 300
+"""Seconds: for a question, for work on a container, and between two signs of life of a pull."""
+QUICK_THREADS, PATIENT_THREADS = 8, 64
+PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available")
+TELL_EVERY = 0.5
+
+
+class Client(docker.APIClient):
+    """docker-py's client, and a way to take the socket from under a streaming answer."""
+
+    _version: str
+
+    @classmethod
+    def at(cls, address: str, seconds: int) -> Client:
+        """A client that gives up a question after this long; it asks nothing yet."""
+        client = cls(address, ".".join(map(str, OLDEST_API)), seconds, max_pool_size=PATIENT_THREADS)
+        client.trust_env = False
+        return client
+
+    def open(self, method: str, path: str, *, seconds: float, **request: Any) -> Body:
+        """Ask, and hand out the body unread; raises docker-py's errors."""
+        url = self._url(path)  # type: ignore[attr-defined]
+        answer = self.request(method, url, stream=True, timeout=seconds, **request)
+        self._raise_for_status(answer)  # type: ignore[attr-defined]
+        raw: Any = answer.raw
+        reader = raw._fp.fp
+        reader.raw._sock.setblocking(False)
+        head = reader.peek()
+        sock = socket.socket(fileno=os.dup(reader.raw._sock.fileno()))
+        length = answer.headers.get("Content-Length")
+        chunked = "chunked" in answer.headers.get("Transfer-Encoding", "").lower()
+        raw.close()
+        return Body(sock, head, chunked=chunked, length=int(length) if length else None)
+
+    def negotiate(self) -> str:
+        """Settle on the newest API version that both sides know, and return the engine's name and version."""
+        told: dict[str, Any] = self.version(api_version=False)
+        newest, oldest = _numbers(told["ApiVersion"]), _numbers(told.get("MinAPIVersion", "1.12"))
+        chosen = max(min(newest, NEWEST_API), oldest)
+        name = (told.get("Components") or [{}])[0].get("Name", "Engine")
+        shown = f"{'docker' if name == 'Engine' else name} {told['Version']}"
+        if newest < OLDEST_API:
+            raise OSError(f"{shown} is too old, fledx needs Docker 20.10 or newer")
+        self._version = f"{chosen[0]}.{chosen[1]}"
+        return shown
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, _, minor = version.partition(".")
+    return int(major), int(minor or 0)
+
+
+class DockerRuntime:
+    """The engine at one address (``unix://PATH`` or ``tcp://HOST:PORT``)."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        self._quick = Threads(QUICK_THREADS, "docker")
+        self._patient = Threads(PATIENT_THREADS, "docker-patient")
+        self._clients: tuple[Client, Client] | None = None
+        self._known: dict[str, Container] = {}
+        self._watching = self._noticed = 0
+
+    async def describe(self) -> str:
+        """Also settles the API version anew, as the engine may have been replaced meanwhile."""
+
+        def ask(client: Client) -> str:
+            shown = client.negotiate()
+            for each in self._made():
+                each._version = client._version
+            return shown
+
+        return await self._ask(ask)
+
+    async def look(self, node_id: str) -> tuple[Container, ...]:
+        """One list, and an inspection of each that an event or its state calls changed; all, while no events come."""
+        chosen = {"label": [f"fledx.node_id={node_id}"]}
+        listed = await self._ask(lambda client: client.containers(all=True, filters=chosen))
+        if not self._watching:
+            self._known.clear()
+        self._known = {each["Id"]: known for each in listed if (known := self._known.get(each["Id"])) is not None}
+        found = []
+        for each in listed:
+            known = self._known.get(each["Id"])
+            if known is None or known.state != each["State"]:
+                known = await self.inspect(each["Id"])
+            if known is not None:
+                found.append(known)
+        return tuple(found)
+
+    async def inspect(self, container_id: str) -> Container | None:
+        noticed = self._noticed
+        try:
+            shown = await self._ask(lambda client: client.inspect_container(container_id))
+        except NotFound:
+            return None
+        container = container_of(shown)
+        if noticed == self._noticed:  # else this answer may be older than the event
+            self._known[container_id] = container
+        return container
+
+    async def create(self, spec: ContainerSpec) -> str:
+        body = create_body(spec)
+        made = await self._work(lambda client: client.create_container_from_config(body, spec.name))  # type: ignore[no-untyped-call]
+        return str(made["Id"])
+
+    async def start(self, container_id: str) -> None:
+        self._known.pop(container_id, None)
+        await self._work(lambda client: client.start(container_id))
+
+    async def stop(self, container_id: str, *, grace: float) -> None:
+        self._known.pop(container_id, None)
+        seconds = int(grace + 0.999)
+        try:
+            await self._work(lambda client: client.stop(container_id, timeout=seconds), more=seconds)
+        except NotFound:
+            return
+
+    async def resume(self, container_id: str) -> None:
+        self._known.pop(container_id, None)
+        try:
+            await self._work(lambda client: client.unpause(container_id))
+        except Refused as refused:
+            if "not paused" not in refused.text:
+                raise
+
+    async def remove(self, container_id: str) -> None:
+        self._known.pop(container_id, None)
+        try:
+            await self._work(lambda client: client.remove_container(container_id, v=True, force=True))
+        except NotFound:
+            return
+        except Refused as refused:
+            if "already in progress" not in refused.text:
+                raise
+
+    async def pull(self, image: str, tell: Tell) -> None:
+        progress, told_at = Progress(image), 0.0
+        body = await self._pulled(image)
+        try:
+            async for line in _never_silent(lines(body), image):
+                said = json.loads(line)
+                if said.get("error"):
+                    raise pull_failure(image, str(said["error"]))
+                progress.note(said)
+                if (now := time.monotonic()) - told_at >= TELL_EVERY:
+                    told_at = now
+                    tell(str(progress))
+        finally:
+            body.close()
+
+    async def _pulled(self, image: str) -> Body:
+        def ask(client: Client) -> Body:
+            repository, tag = docker.utils.parse_repository_tag(image)
+            registry, _ = docker.auth.resolve_repository_name(repository)
+            header = docker.auth.get_config_header(client, registry)
+            headers = {"X-Registry-Auth": header} if header else {}
+            query = {"fromImage": repository, "tag": tag or "latest"}
+            return client.open("POST", "/images/create", params=query, headers=headers, seconds=SILENT)
+
+        try:
+            return await self._work(ask, more=SILENT)
+        except Unavailable:
+            raise
+        except FledxError as refused:
+            raise pull_failure(image, refused.text) from None
+
+    async def holder(self, port: PortMapping) -> str | None:
+        chosen = {"publish": [f"{port.host_port}/{port.protocol}"]}
+        listed = await self._ask(lambda client: client.containers(filters=chosen))
+        return next((each["Names"][0].lstrip("/") for each in listed if each.get("Names")), None)
+
+    @asynccontextmanager
+    async def events(self, node_id: str) -> AsyncIterator[AsyncIterator[RuntimeEvent]]:
+        actions = ["start", "die", "oom", "pause", "unpause", "destroy", "stop", "kill"]
+        chosen = {"type": ["container"], "label": [f"fledx.node_id={node_id}"], "event": actions}
+        query = {"filters": json.dumps(chosen)}
+        body = await self._ask(lambda client: client.open("GET", "/events", params=query, seconds=QUICK))
+        self._known.clear()
+        self._watching += 1
+        try:
+            yield self._events(body)
+        finally:
+            self._watching -= 1
+            body.close()
+
+    async def _events(self, body: Body) -> AsyncIterator[RuntimeEvent]:
+        try:
+            async for line in lines(body):
+                event = event_of(json.loads(line))
+                if event is not None:
+                    self._noticed += 1
+                    self._known.pop(event.container_id, None)
+                    yield event
+        except Unavailable:
+            return
+
+    @asynccontextmanager
+    async def logs(
+        self,
+        container_id: str,
+        *,
+        follow: bool = False,
+        since: str | None = None,
+        until: str | None = None,
+        tail: int | None = None,
+    ) -> AsyncIterator[AsyncIterator[LogEntry]]:
+        query: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow)}
+        query |= {name: value for name, value in (("since", since), ("until", until)) if value}
+        query["tail"] = "all" if tail is None else tail
+        path = f"/containers/{container_id}/logs"
+        body = await self._ask(lambda client: client.open("GET", path, params=query, seconds=QUICK))
+        try:
+            yield (entry async for stream, frame in frames(body) for entry in log_entries(stream, frame))
+        finally:
+            body.close()
+
+    async def usage(self, container_id: str) -> Usage | None:
+        try:
+            return usage_of(await self._ask(lambda client: client.stats(container_id, stream=False, one_shot=True)))
+        except NotFound:
+            return None
+
+    async def execute(self, container_id: str, command: Sequence[str], *, limit: float, most: int) -> Execution:
+        made = await self._ask(lambda client: client.exec_create(container_id, list(command)))
+        path, output = f"/exec/{made['Id']}/start", bytearray()
+        body = await self._ask(lambda client: client.open("POST", path, json={"Detach": False}, seconds=QUICK))
+        try:
+            with anyio.move_on_after(limit) as scope:
+                async for _, piece in frames(body):
+                    output += piece[: max(0, most - len(output))]
+        finally:
+            body.close()
+        shown = await self._ask(lambda client: client.exec_inspect(made["Id"]))
+        text = output.decode("utf-8", "replace")
+        if scope.cancelled_caught and shown.get("Running"):
+            _kill_inside(container_id, int(shown.get("Pid") or 0))
+            return Execution(exit_code=None, output=text)
+        code = shown.get("ExitCode")
+        return Execution(exit_code=None if code is None else int(code), output=text)
+
+    async def aclose(self) -> None:
+        for threads in (self._quick, self._patient):
+            threads.close()
+        for client in self._clients or ():
+            client.close()
+
+    async def _ask(self, question: Callable[[Client], T]) -> T:
+        return await self._call(self._quick, lambda: question(self._made()[0]), QUICK)
+
+    async def _work(self, work: Callable[[Client], T], *, more: float = 0.0) -> T:
+        return await self._call(self._patient, lambda: work(self._made()[1]), PATIENT + more)
+
+    async def _call(self, threads: Threads, call: Callable[[], T], limit: float) -> T:
+        """In a thread, and with every error of the library as one of ours."""
+        try:
+            with anyio.fail_after(limit):
+                return await threads.run(call)
+        except docker.errors.APIError as refusal:
+            _raise(refusal)
+        except (TimeoutError, requests.exceptions.Timeout):
+            raise Unavailable(f"Docker at {self.address} did not answer within {limit:.0f} s") from None
+        except (docker.errors.DockerException, requests.exceptions.RequestException, OSError, ValueError) as problem:
+            hint = "is the engine running, and may this user reach it (group docker)?"
+            raise Unavailable(f"Docker at {self.address} does not answer: {_root_of(problem)}", hint=hint) from None
+
+    def _made(self) -> tuple[Client, Client]:
+        """Both clients, made at the first call that finds an engine; called in a thread."""
+        if self._clients is None:
+            if not self.address.startswith(("unix://", "tcp://")) or os.environ.get("DOCKER_TLS_VERIFY"):
+                raise OSError("only unix://PATH and tcp://HOST:PORT without TLS are supported")
+            quick, patient = Client.at(self.address, QUICK), Client.at(self.address, PATIENT)
+            quick.negotiate()
+            patient._version = quick._version
+            self._clients = quick, patient
+        return self._clients
+
+
+async def _never_silent(source: AsyncIterator[bytes], image: str) -> AsyncIterator[bytes]:
+    """The same items, and PullFailed when none has come for `SILENT` seconds, or the engine hung up."""
+    while True:
+        try:
+            with anyio.fail_after(SILENT):
+                item = await anext(source)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise PullFailed("unreachable", f"image {image}: nothing arrived for {SILENT} s") from None
+        yield item
+
+
+def _raise(refusal: docker.errors.APIError) -> NoReturn:
+    """Docker's refusals by status and words; a 500 is Docker's way to refuse a start as well."""
+    status, text = refusal.status_code or 0, " ".join(str(refusal.explanation or refusal).split())[:600]
+    if isinstance(refusal, docker.errors.ImageNotFound):
+        raise ImageMissing(text) from None
+    if any(words in text for words in PORT_WORDS):
+        raise PortTaken(text) from None
+    if status == 404 and "executable file not found" not in text:
+        raise NotFound(text) from None
+    if status == 409 and "is already in use by container" in text:
+        raise NameTaken(text) from None
+    if status in (502, 503, 504):
+        raise Unavailable(f"Docker cannot serve now: {text}") from None
+    raise Refused(text) from None
+
+
+def _root_of(problem: BaseException) -> str:
+    """The innermost reason: `[Errno 2] No such file or directory` says more than what is wrapped around it."""
+    text = str(problem)
+    seen = problem
+    while (inner := seen.__cause__ or seen.__context__) is not None:
+        seen = inner
+        text = str(seen) or text
+    return text[:300] or type(problem).__name__
+
+
+def _kill_inside(container_id: str, pid: int) -> None:
+    """Kill a command whose time ran out, if the process of that number is surely one of that container's."""
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="ascii") as groups:
+            if pid > 1 and container_id in groups.read():
+                os.kill(pid, signal.SIGKILL)
+    except OSError:
+        return
