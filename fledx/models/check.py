@@ -55,7 +55,8 @@ def line(text: str, *, most: int = MAX_FIELD_BYTES) -> str | None:
 
 def name(text: str) -> str | None:
     """
-    The name of a deployment, node, config or secret: 1 to 63 of letters, digits and `- _ .`, letter or digit at both ends.
+    A deployment, node, config or secret is called by 1 to 63 letters, digits and `- _ .`, not beginning or ending with
+    one of the latter.
 
     63 is a DNS label's limit; the alphabet is what Docker container names, DNS and file names have in common.
     """

@@ -31,19 +31,20 @@ def decode(cls: type[T], data: Any) -> T:
 
     Raises InvalidSpec with all faults. Scalars are never turned into others: `"12"` is not a number, nor is true.
     """
-    return _structured(cls, data, strict=True)
+    return _structured(cls, data, extra="refused")
 
 
 def decode_lenient(cls: type[T], data: Any) -> T:
     """The same for data of a peer or a database of another version: unknown fields are left out."""
-    return _structured(cls, data, strict=False)
+    return _structured(cls, data, extra="ignored")
 
 
-def _structured(cls: type[T], data: Any, *, strict: bool) -> T:
+def _structured(cls: type[T], data: Any, *, extra: str) -> T:
     from cattrs.errors import BaseValidationError, StructureHandlerNotFoundError
 
     try:
-        return _converter(strict).structure(data, cls)
+        made: T = _converter(extra).structure(data, cls)
+        return made
     except InvalidSpec:
         raise
     except BaseValidationError as faults:
@@ -55,12 +56,12 @@ def _structured(cls: type[T], data: Any, *, strict: bool) -> T:
 
 
 @cache
-def _converter(strict: bool) -> Any:
+def _converter(extra: str) -> Any:
     """A converter that refuses to coerce; built once, as making its functions costs milliseconds a class."""
     from cattrs import Converter
     from cattrs.cols import homogenous_tuple_structure_factory
 
-    converter = Converter(detailed_validation=True, forbid_extra_keys=strict)
+    converter = Converter(detailed_validation=True, forbid_extra_keys=extra == "refused")
     for scalar in (int, float, str, bool):
         converter.register_structure_hook(scalar, _scalar)
 

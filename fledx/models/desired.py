@@ -36,7 +36,7 @@ class NodeDesiredState:
     """
     What the control plane pushes: the whole of it, each time it changes.
 
-    ``revision`` only grows for one node, across restarts of the control plane too; a lower one than the last seen is old.
+    ``revision`` only grows for one node, across restarts of the control plane too; a lower one than the last is old.
     """
 
     node_id: str

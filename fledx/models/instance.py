@@ -15,9 +15,11 @@ class Instance:
     """
     One replica as its agent last saw it; times are RFC 3339 in UTC.
 
-    ``message`` is the reason in words (pulling, why it failed, what the last exit was), ``template`` and ``fence`` those
-    of the container that is there, ``revision`` the one it was made for. ``ready`` is: it runs and its readiness probe,
-    if it has one, passes. ``endpoints`` are ``host:port`` of published ports.
+    ``state`` is pending while it is on its way (pulling, starting, waiting for its next quick restart), failed when the
+    quick tries are used up or cannot help. ``message`` is the reason in words. ``template`` and ``fence`` are those of
+    the container that is there, ``revision`` the one it was made for; where none is there yet, the desired ones.
+    ``ready`` is: it runs and its readiness probe, if it has one, passes. ``endpoints`` are ``host:port`` of published
+    ports.
     """
 
     deployment_id: str

@@ -10,7 +10,14 @@ from fledx.models.check import Faults
 
 STATUSES = ("registering", "ready", "unreachable", "error")
 AVAILABILITIES = ("active", "cordoned", "draining")
-ARCH_ALIASES = {"x86_64": "amd64", "x64": "amd64", "aarch64": "arm64", "armv8": "arm64", "armv7l": "arm", "armhf": "arm"}
+ARCH_ALIASES = {
+    "x86_64": "amd64",
+    "x64": "amd64",
+    "aarch64": "arm64",
+    "armv8": "arm64",
+    "armv7l": "arm",
+    "armhf": "arm",
+}
 
 
 def settled_arch(text: str) -> str:

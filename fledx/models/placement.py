@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fledx.errors import InvalidSpec
 from fledx.models import check
 from fledx.models.check import Faults
 from fledx.models.node import Capacity
+from fledx.models.rule import Rule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constraints:
-    """What a node must offer; ``capacity`` is requested for each replica and subtracted from what the node has left."""
+    """
+    What a node must offer; ``capacity`` is requested for each replica and subtracted from what the node has left.
+
+    ``labels`` are wanted as they stand; ``rules`` say more about labels, in the forms of `models.rule.Rule.parse`.
+    """
 
     arch: str | None = None
     os: str | None = None
     labels: Mapping[str, str] | None = None
+    rules: tuple[str, ...] | None = None
     capacity: Capacity | None = None
     requires_public_ip: bool = False
 
@@ -26,6 +33,11 @@ class Constraints:
             text = getattr(self, field)
             faults.add(field, None if text is None else check.line(text))
         faults.found += check.labels(self.labels or {}, "labels")
+        for i, text in enumerate(self.rules or ()):
+            try:
+                Rule.parse(text)
+            except InvalidSpec as fault:
+                faults.add(f"rules[{i}]", fault.problems[0][1])
         faults.settle()
 
 

@@ -109,4 +109,6 @@ def _exposed(options: list[str], text: str) -> bool:
 
 
 def _unreadable(text: str) -> InvalidSpec:
-    return InvalidSpec("port", f"{shown(text)} is not [[IP:]HOST:]CONTAINER[/PROTOCOL], such as 80, 8080:80 or 53:53/udp")
+    return InvalidSpec(
+        "port", f"{shown(text)} is not [[IP:]HOST:]CONTAINER[/PROTOCOL], such as 80, 8080:80 or 53:53/udp"
+    )

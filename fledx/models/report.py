@@ -24,9 +24,9 @@ class Report:
     """
     Sent when something changed, and whole after each connect.
 
-    ``full`` means: these are all instances of the node. ``gone`` lists replicas whose container is no more and which are
-    not desired. ``revision`` is the desired state the agent works on. ``dropped`` counts happenings that an agent which
-    was cut off for long had no room to keep.
+    ``full`` means: these are all instances of the node. ``gone`` lists replicas whose container is no more and which
+    are not desired. ``revision`` is the desired state the agent works on. ``dropped`` counts happenings that an agent
+    which was cut off for long had no room to keep.
     """
 
     revision: int

@@ -92,10 +92,11 @@ class Template:
                     faults.add(f"ports[{i}]", f"{key[0]} port {key[1]}/{key[2]} is listed twice")
             seen.update(keys)
         paths: set[str] = set()
-        for i, mount in enumerate((*(self.volumes or ()), *(self.secret_files or ()))):
-            path = mount.container_path if isinstance(mount, VolumeMount) else mount.path
+        found = [(f"volumes[{i}]", mount.container_path) for i, mount in enumerate(self.volumes or ())]
+        found += [(f"secret_files[{i}]", file.path) for i, file in enumerate(self.secret_files or ())]
+        for where, path in found:
             if path in paths:
-                faults.add(f"mounts[{i}]", f"container path {shown(path)} is used twice")
+                faults.add(where, f"container path {shown(path)} is used twice")
             paths.add(path)
 
 

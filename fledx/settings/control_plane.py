@@ -60,5 +60,5 @@ class ControlPlaneSettings:
             raise InvalidSpec(
                 "FLEDX_CP_PORTS_RANGE_START", f"{self.ports_range_start} lies above the end, {self.ports_range_end}"
             )
-        if self.database_url is not None and not self.database_url.startswith("sqlite:///"):
+        if self.database_url is not None and not self.database_url.startswith("sqlite://"):
             raise InvalidSpec("FLEDX_CP_DATABASE_URL", f"{self.database_url!r} is not sqlite:///PATH")

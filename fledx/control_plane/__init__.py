@@ -1,0 +1,10 @@
+"""
+The role `fledx cp`: takes what operators want, decides who runs it, tells the agents, and stores what became of it.
+
+May import tunnel, sealing, models, settings and errors; never agent, bootstrap or cli. Inside, `api` looks down on the
+use cases (`deployments.py`, `nodes.py` and their like, each one transaction), these on `scheduler`, `store` and
+`dispatch`. All that must outlive the process is in the store, one SQLite file with one writer; live sessions and recent
+samples are in memory and may be lost.
+
+Read `run.py` first: it builds every object once. Then `deployments.py`: the way of a spec through this room.
+"""

@@ -1,0 +1,143 @@
+"""What happens on a session with an agent, from its hello to its end."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+
+from fledx import __version__
+from fledx.control_plane.dispatch import Dispatch, Session
+from fledx.control_plane.loops.reachability import Reachability
+from fledx.control_plane.nodes import Nodes
+from fledx.control_plane.reports import Reports, report_of
+from fledx.control_plane.tokens import Tokens
+from fledx.errors import Denied, FledxError, InvalidSpec
+from fledx.models.codec import decode_lenient
+from fledx.models.node import NodeFacts
+from fledx.models.report import Report
+from fledx.tunnel.frames import Hello, Refused, Welcome
+from fledx.tunnel.link import Link
+from fledx.tunnel.stream import Stream
+
+log = logging.getLogger(__name__)
+QUEUED_MESSAGES = 256
+
+
+class Agents:
+    """Admits hosts and nodes to the tunnel and attends their sessions."""
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        tokens: Tokens,
+        dispatch: Dispatch,
+        reports: Reports,
+        reachability: Reachability,
+        heartbeat_secs: float,
+    ) -> None:
+        self._nodes = nodes
+        self._tokens = tokens
+        self._dispatch = dispatch
+        self._reports = reports
+        self._reachability = reachability
+        self._heartbeat_secs = heartbeat_secs
+
+    async def authenticate(self, hello: Hello, address: str) -> Welcome | Refused:
+        """Let a host join, or a node in; what is refused says why without telling what would have been right."""
+        try:
+            if hello.role == "join":
+                return self._welcome(await self._join(hello, address))
+            if hello.role == "agent":
+                name = self._nodes.admit(hello.node_id, hello.token)
+                _facts(hello)
+                return self._welcome({"name": name})
+        except FledxError as problem:
+            log.warning("refused at the tunnel", extra={"peer": address, "role": hello.role, "reason": problem.text})
+            reason = problem.text if problem.hint is None else f"{problem.text} ({problem.hint})"
+            return Refused(code=problem.code, reason=reason)
+        return Refused(code="role", reason=f"no role {hello.role!r} is served here")
+
+    def _welcome(self, body: Mapping[str, Any]) -> Welcome:
+        return Welcome(
+            session=str(uuid.uuid4()),
+            version=__version__,
+            heartbeat_secs=self._heartbeat_secs,
+            reconnect_secs=10.0 if len(self._dispatch) > 2000 else 1.0,
+            body=body,
+        )
+
+    async def _join(self, hello: Hello, address: str) -> Mapping[str, Any]:
+        facts = _facts(hello)
+        by = await self._tokens.use_registration(hello.token, source=address)
+        made = await self._nodes.register(facts, by=by)
+        return {"node_id": made.node_id, "node_token": made.node_token, "name": made.name}
+
+    async def attend(self, link: Link) -> None:
+        """Serve one session until it ends."""
+        hello = link.peer
+        if not isinstance(hello, Hello) or hello.role != "agent" or hello.node_id is None:
+            await link.closed()
+            return
+        session = Session(hello.node_id, self._nodes.get(hello.node_id).name, link)
+        await self._nodes.connected(hello.node_id, _facts(hello), link.address)
+        self._dispatch.enter(session)
+        log.info("node connected", extra={"node": session.name, "peer": link.address})
+        try:
+            await self._serve(session)
+        finally:
+            self._reachability.heard(session.node_id)
+            self._dispatch.leave(session)
+            log.info("node disconnected", extra={"node": session.name, "reason": link.reason or "control plane stops"})
+
+    async def _serve(self, session: Session) -> None:
+        send, receive = anyio.create_memory_object_stream[Mapping[str, Any]](QUEUED_MESSAGES)
+
+        def on_message(message: Mapping[str, Any]) -> None:
+            try:
+                send.send_nowait(message)
+            except anyio.WouldBlock:
+                session.link.close("more messages than the control plane can store")
+
+        async with anyio.create_task_group() as tasks:
+            session.link.attend(tasks, on_stream=_no_streams, on_message=on_message)
+            tasks.start_soon(self._dispatch.push, session)
+            tasks.start_soon(self._listen, session, receive)
+            await session.link.closed()
+            tasks.cancel_scope.cancel()
+
+    async def _listen(self, session: Session, messages: anyio.abc.ObjectReceiveStream[Mapping[str, Any]]) -> None:
+        async for message in messages:
+            try:
+                await self._take(session, message)
+            except InvalidSpec as problem:
+                log.warning("message not understood", extra={"node": session.name, "reason": problem.text})
+            except FledxError as problem:
+                log.error("message not stored", extra={"node": session.name, "reason": problem.text})
+
+    async def _take(self, session: Session, message: Mapping[str, Any]) -> None:
+        kind = message.get("type")
+        if kind == "report":
+            await self._take_report(session, report_of(message))
+        elif kind == "digest":
+            if not self._reports.agrees(session.node_id, str(message.get("digest"))):
+                session.link.send({"type": "resync"})
+        elif kind == "usage" and isinstance(message.get("samples"), list):
+            await self._reports.usage(session.node_id, message["samples"])
+
+    async def _take_report(self, session: Session, report: Report) -> None:
+        if report.node is not None:
+            await self._nodes.told(session.node_id, report.node)
+        await self._reports.take(session.node_id, report)
+
+
+def _facts(hello: Hello) -> NodeFacts:
+    """What the peer tells of its machine; InvalidSpec names what is wrong."""
+    return decode_lenient(NodeFacts, dict(hello.facts))
+
+
+async def _no_streams(stream: Stream) -> None:
+    raise Denied(f"an agent opens no {stream.kind} stream here")

@@ -1,0 +1,150 @@
+"""Every change of the system goes through here: one transaction, its consequences in it, its news after it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from fledx.control_plane.bell import Bell
+from fledx.control_plane.placing import KeptBoard
+from fledx.control_plane.scheduler.board import Board
+from fledx.control_plane.scheduler.ports import PortRange
+from fledx.control_plane.status import derive
+from fledx.control_plane.store import assignments, deployments, events, instances, nodes
+from fledx.control_plane.store.database import Database
+from fledx.control_plane.store.deployments import Stored
+from fledx.models.event import Event
+from fledx.models.moment import stamp
+
+T = TypeVar("T")
+EVENTS = "events"
+OVERVIEW = "overview"
+
+
+class Transaction:
+    """
+    What a use case works with: the connection, the moment, and notes of what it has touched.
+
+    Before COMMIT each touched node's desired state gets a higher revision, and each touched deployment's status is
+    derived anew; after it, agents and watchers hear of it.
+    """
+
+    def __init__(self, sql: sqlite3.Connection, now: float, kept: KeptBoard) -> None:
+        self.sql = sql
+        self.now = now
+        self.stamp = stamp(now)
+        self.touched_nodes: set[str] = set()
+        self.touched: set[str] = set()
+        self.news: list[Event] = []
+        self.overview = False
+        self._kept = kept
+
+    @property
+    def board(self) -> Board:
+        """The scheduler's board; whoever changes it calls `board_changed`."""
+        return self._kept.of(self.sql)
+
+    def board_changed(self) -> None:
+        """The board in memory and the rows it stands for were changed alike."""
+        self._kept.advance(self.sql)
+
+    def event(
+        self,
+        kind: str,
+        subject: str,
+        reason: str,
+        *,
+        deployment_id: str | None = None,
+        replica_number: int | None = None,
+        node_id: str | None = None,
+        at: str | None = None,
+    ) -> None:
+        """Store what happened and why."""
+        self.news.append(
+            events.add(
+                self.sql,
+                at or self.stamp,
+                kind,
+                subject,
+                reason,
+                deployment_id=deployment_id,
+                replica_number=replica_number,
+                node_id=node_id,
+            )
+        )
+
+
+class Changes:
+    """The one way to write; holds the scheduler's board between transactions."""
+
+    def __init__(
+        self, store: Database, bell: Bell, ports: PortRange | None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.store = store
+        self.bell = bell
+        self.clock = clock
+        self._kept = KeptBoard(ports)
+        self._tell_nodes: Callable[[set[str]], None] = lambda node_ids: None
+
+    def tell_nodes(self, listener: Callable[[set[str]], None]) -> None:
+        """Whom to call, in the loop, with the ids of nodes whose desired state has changed."""
+        self._tell_nodes = listener
+
+    async def commit(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+        """Run `work` in one transaction with all its consequences; its result, once that is on the disk."""
+
+        def whole(sql: sqlite3.Connection) -> tuple[Transaction, T]:
+            tx = Transaction(sql, self.clock(), self._kept)
+            try:
+                result = work(tx)
+                settle(tx)
+            except BaseException:
+                self._kept.drop()
+                raise
+            return tx, result
+
+        try:
+            tx, result = await self.store.write(whole, durable=durable)
+        except BaseException:
+            self._kept.drop()
+            raise
+        self._tell_nodes(tx.touched_nodes)
+        topics = {*tx.touched, *({EVENTS} if tx.news else ()), *({OVERVIEW} if tx.touched or tx.overview else ())}
+        self.bell.ring(topics)
+        return result
+
+
+def settle(tx: Transaction) -> None:
+    """The consequences of a transaction, inside it."""
+    nodes.next_revisions(tx.sql, tx.touched_nodes, tx.now)
+    away = away_nodes(tx.sql) if tx.touched else {}
+    for deployment_id in sorted(tx.touched):
+        stored = deployments.by_id(tx.sql, deployment_id)
+        if stored is not None:
+            rederive(tx, stored, away)
+
+
+def rederive(tx: Transaction, stored: Stored, away: Mapping[str, str]) -> None:
+    """Bring a deployment's stored status up to what its assignments and instances say."""
+    found = derive(
+        stored.spec,
+        stored.revision,
+        assignments.of_deployment(tx.sql, stored.id),
+        assignments.pending_of(tx.sql, stored.id),
+        [instance for instance, _ in instances.of_deployment(tx.sql, stored.id)],
+        away,
+    )
+    if (found.status, found.reason, found.ready) == (stored.status, stored.reason, stored.ready):
+        return
+    deployments.set_status(tx.sql, stored.id, found.status, found.reason, found.ready)
+    if found.status != stored.status:
+        reason = found.reason or f"{found.ready} of {stored.spec.replicas} replicas ready"
+        tx.event(f"deployment.{found.status}", stored.spec.name, reason, deployment_id=stored.id)
+
+
+def away_nodes(sql: sqlite3.Connection) -> dict[str, str]:
+    """Nodes whose reports count for nothing now, each with a sentence."""
+    rows = sql.execute("SELECT id, name, since FROM node WHERE status = 'unreachable'")
+    return {row["id"]: f"node {row['name']} has been unreachable since {row['since']}" for row in rows}

@@ -1,0 +1,242 @@
+"""What can be done with deployments; each use case is one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.placing import place, release, settle_waiting
+from fledx.control_plane.store import assignments, instances
+from fledx.control_plane.store import deployments as table
+from fledx.control_plane.store.database import Database
+from fledx.control_plane.store.deployments import DeploymentFilter, Stored
+from fledx.control_plane.store.refs import resolve
+from fledx.control_plane.view import deployment_view
+from fledx.errors import Conflict, FledxError, NotFound
+from fledx.models.codec import decode, encode
+from fledx.models.deployment import Deployment, DeploymentSpec, patched
+from fledx.models.token import Operator
+
+SPEC_FIELDS = frozenset(field.name for field in fields(DeploymentSpec))
+
+
+class _Preview(Exception):
+    """Carries what a dry run found out of the transaction that it undoes."""
+
+    def __init__(self, found: Deployment) -> None:
+        self.found = found
+
+
+class Deployments:
+    """Use cases about deployments."""
+
+    def __init__(self, store: Database, changes: Changes, public_host: str | None = None) -> None:
+        self._store = store
+        self._changes = changes
+        self._public_host = public_host
+
+    async def create(self, spec: DeploymentSpec, *, by: Operator, idempotency_key: str | None = None) -> Deployment:
+        """
+        Store a new deployment and place its replicas; those that find no place wait with their reasons.
+
+        Conflict when the name is taken. The same idempotency key of the same operator has one effect; with another
+        spec it is a Conflict.
+        """
+        hashed = hashlib.sha256(json.dumps(encode(spec), sort_keys=True).encode()).hexdigest()
+
+        def work(tx: Transaction) -> str:
+            if idempotency_key is not None:
+                before = table.remembered(tx.sql, by.name, idempotency_key)
+                if before is not None:
+                    return _same(before, hashed)
+            deployment_id = self._insert(tx, spec, by)
+            if idempotency_key is not None:
+                table.remember(tx.sql, by.name, idempotency_key, hashed, deployment_id, tx.stamp)
+            return deployment_id
+
+        return self.get(await self._changes.commit(work))
+
+    def _insert(self, tx: Transaction, spec: DeploymentSpec, by: Operator) -> str:
+        if table.id_of_name(tx.sql, spec.name) is not None:
+            raise Conflict(
+                f"there is a deployment {spec.name} already",
+                hint=f"change it with `fledx deployments update {spec.name}`, or choose another name with --name",
+            )
+        deployment_id = str(uuid.uuid4())
+        table.insert(tx.sql, deployment_id, spec, by.name, tx.stamp)
+        tx.event("deployment.created", spec.name, f"created by {by.name}", deployment_id=deployment_id)
+        tx.touched.add(deployment_id)
+        if spec.desired_state == "running":
+            place(tx, _stored(tx, deployment_id), range(spec.replicas), why="new")
+        return deployment_id
+
+    async def preview(self, spec: DeploymentSpec, *, by: Operator) -> Deployment:
+        """What a create would do, with nothing stored: the assignments, and the reasons of those that would wait."""
+
+        def work(tx: Transaction) -> None:
+            deployment_id = self._insert(tx, spec, by)
+            raise _Preview(deployment_view(tx.sql, _stored(tx, deployment_id), self._public_host))
+
+        try:
+            await self._changes.commit(work)
+        except _Preview as preview:
+            return preview.found
+        raise AssertionError("a preview always ends by its exception")
+
+    def get(self, ref: str) -> Deployment:
+        """One deployment, whole, by name, id or the beginning of an id."""
+
+        def look(sql: sqlite3.Connection) -> Deployment:
+            stored = table.by_id(sql, resolve(sql, "deployment", ref))
+            if stored is None:
+                raise NotFound(f"no deployment {ref!r}")
+            return deployment_view(sql, stored, self._public_host)
+
+        return self._store.read(look)
+
+    def page(self, wanted: DeploymentFilter, *, limit: int, offset: int) -> tuple[list[Deployment], int]:
+        """A page of deployments by name, without their instances, and how many there are in all."""
+
+        def look(sql: sqlite3.Connection) -> tuple[list[Deployment], int]:
+            narrowed = wanted
+            if wanted.node is not None:
+                narrowed = replace(wanted, node=resolve(sql, "node", wanted.node))
+            found, total = table.page(sql, narrowed, limit=limit, offset=offset)
+            owners = assignments.of_deployments(sql, [stored.id for stored in found])
+            return [
+                deployment_view(sql, stored, self._public_host, owners=owners.get(stored.id, [])) for stored in found
+            ], total
+
+        return self._store.read(look)
+
+    async def patch(
+        self, ref: str, changes: Mapping[str, Any], *, by: Operator, generation: int | None = None
+    ) -> Deployment:
+        """
+        Change the fields that are named: null leaves one as it is, an empty list or map clears it.
+
+        Conflict when `generation` is given and the deployment has moved on from it.
+        """
+
+        def work(tx: Transaction) -> str:
+            stored = _expected(tx, ref, generation)
+            merged = patched(encode(stored.spec), changes, SPEC_FIELDS)
+            self._apply(tx, stored, decode(DeploymentSpec, merged), by)
+            return stored.id
+
+        return self.get(await self._changes.commit(work))
+
+    async def replace(
+        self, ref: str, spec: DeploymentSpec, *, by: Operator, generation: int | None = None
+    ) -> Deployment:
+        """Replace the whole spec."""
+
+        def work(tx: Transaction) -> str:
+            stored = _expected(tx, ref, generation)
+            self._apply(tx, stored, spec, by)
+            return stored.id
+
+        return self.get(await self._changes.commit(work))
+
+    def _apply(self, tx: Transaction, stored: Stored, spec: DeploymentSpec, by: Operator) -> None:
+        """Bring a deployment to a new spec; what did not change is left alone, and nothing at all if nothing did."""
+        before, after = encode(stored.spec), encode(spec)
+        changed = sorted(key for key in SPEC_FIELDS if before.get(key) != after.get(key))
+        if not changed:
+            return
+        if spec.name.lower() != stored.spec.name.lower() and table.id_of_name(tx.sql, spec.name) is not None:
+            raise Conflict(f"there is a deployment {spec.name} already", hint="choose another name")
+        revision = stored.revision
+        if table.template_of(before) != table.template_of(after):
+            revision += 1
+            table.add_revision(tx.sql, stored.id, revision, spec, by.name, tx.stamp)
+            table.set_rollout(tx.sql, stored.id, None)
+        table.update(tx.sql, stored.id, spec, generation=stored.generation + 1, revision=revision, now=tx.stamp)
+        reason = f"{', '.join(changed)} changed by {by.name}"
+        tx.event("deployment.updated", spec.name, reason, deployment_id=stored.id)
+        self._follow(tx, stored, _stored(tx, stored.id), reason)
+
+    def _follow(self, tx: Transaction, before: Stored, now: Stored, why: str) -> None:
+        """Assignments follow the spec: more or fewer replicas, requests as they are now; a rollout does the rest."""
+        owned = {given.replica_number for given in assignments.of_deployment(tx.sql, now.id)}
+        tx.touched.add(now.id)
+        tx.touched_nodes |= {given.node_id for given in assignments.of_deployment(tx.sql, now.id)}
+        surplus = [number for number in sorted(owned) if number >= now.spec.replicas]
+        waiting = [each.replica_number for each in assignments.pending_of(tx.sql, now.id)]
+        surplus += [number for number in waiting if number >= now.spec.replicas]
+        if surplus:
+            release(tx, now, surplus, why=why)
+        revise_board(tx, now)
+        if now.spec.desired_state == "stopped":
+            release(tx, now, waiting, why=why)
+            return
+        missing = [number for number in range(now.spec.replicas) if number not in owned]
+        if missing:
+            place(tx, now, missing, why=why)
+        settle_waiting(tx)
+
+    async def delete(self, ref: str, *, by: Operator) -> None:
+        """Remove a deployment; its agents remove the containers, those that are away when they come back."""
+
+        def work(tx: Transaction) -> None:
+            stored = _expected(tx, ref, None)
+            numbers = [given.replica_number for given in assignments.of_deployment(tx.sql, stored.id)]
+            release(tx, stored, numbers, why=f"deployment deleted by {by.name}")
+            tx.event("deployment.deleted", stored.spec.name, f"deleted by {by.name}", deployment_id=stored.id)
+            instances.forget_deployment(tx.sql, stored.id)
+            table.delete(tx.sql, stored.id)
+            settle_waiting(tx)
+
+        await self._changes.commit(work)
+
+    async def watch(self, ref: str) -> AsyncGenerator[Deployment, None]:
+        """The deployment now, and again whenever anything about it changes; ends when it is deleted."""
+        deployment_id = self.get(ref).deployment_id
+        last: Deployment | None = None
+        with self._changes.bell.listen(deployment_id) as ear:
+            while True:
+                try:
+                    now = self.get(deployment_id)
+                except NotFound:
+                    return
+                if now != last:
+                    yield now
+                    last = now
+                await ear.wait()
+
+
+def revise_board(tx: Transaction, stored: Stored) -> None:
+    """The board books what a deployment requests now."""
+    from fledx.control_plane.scheduler.spec import spec_of
+
+    tx.board.revise(spec_of(stored.id, stored.spec))
+    tx.board_changed()
+
+
+def _same(before: sqlite3.Row, hashed: str) -> str:
+    if before["request_hash"] != hashed:
+        raise Conflict("this Idempotency-Key was used for another request", hint="use a new key for a new request")
+    return str(before["deployment_id"])
+
+
+def _stored(tx: Transaction, deployment_id: str) -> Stored:
+    stored = table.by_id(tx.sql, deployment_id)
+    if stored is None:
+        raise FledxError(f"deployment {deployment_id} vanished within its own transaction")
+    return stored
+
+
+def _expected(tx: Transaction, ref: str, generation: int | None) -> Stored:
+    stored = _stored(tx, resolve(tx.sql, "deployment", ref))
+    if generation is not None and generation != stored.generation:
+        raise Conflict(
+            f"{stored.spec.name} is at generation {stored.generation}, not {generation}: somebody changed it meanwhile",
+            hint=f"look at it with `fledx deployments show {stored.spec.name}` and try again",
+        )
+    return stored

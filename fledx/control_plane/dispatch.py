@@ -1,0 +1,102 @@
+"""Live sessions with agents: desired states go down, what agents tell comes up."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import anyio
+
+from fledx.control_plane.bell import Bell
+from fledx.control_plane.desired import desired_state
+from fledx.control_plane.store.database import Database
+from fledx.errors import FledxError, Unavailable
+from fledx.models.codec import encode
+from fledx.models.desired import NodeDesiredState
+from fledx.tunnel.link import Link
+from fledx.tunnel.stream import Stream
+
+log = logging.getLogger(__name__)
+PUSH_LIMIT_SECONDS = 120.0
+
+
+class Session:
+    """One connected agent."""
+
+    def __init__(self, node_id: str, name: str, link: Link) -> None:
+        self.node_id = node_id
+        self.name = name
+        self.link = link
+        self.pushed = 0
+
+
+class Dispatch:
+    """Which nodes are connected now, and the one way to talk to them."""
+
+    def __init__(self, store: Database) -> None:
+        self._store = store
+        self._bell = Bell()
+        self._sessions: dict[str, Session] = {}
+
+    def changed(self, node_ids: set[str]) -> None:
+        """The desired state of these nodes has changed: those that are connected get it at once."""
+        self._bell.ring(node_ids)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def session(self, node_id: str) -> Session | None:
+        """The node's session, if it is connected."""
+        return self._sessions.get(node_id)
+
+    def enter(self, session: Session) -> None:
+        """A node has connected; an older session of it is closed, as a machine has only one agent."""
+        older = self._sessions.get(session.node_id)
+        self._sessions[session.node_id] = session
+        if older is not None:
+            older.link.close("replaced by a newer session of the same node")
+
+    def leave(self, session: Session) -> bool:
+        """A session has ended; whether the node is disconnected now (a newer session may have replaced it)."""
+        if self._sessions.get(session.node_id) is not session:
+            return False
+        del self._sessions[session.node_id]
+        return True
+
+    async def push(self, session: Session) -> None:
+        """Send the node's desired state now and whenever it changes, for as long as the session lives."""
+        with self._bell.listen(session.node_id) as ear:
+            while True:
+                state = self._store.read(lambda sql: desired_state(sql, session.node_id))
+                if state is not None and state.revision > session.pushed:
+                    await self._send(session, state)
+                await ear.wait()
+
+    async def _send(self, session: Session, state: NodeDesiredState) -> None:
+        body = json.dumps(encode(state), separators=(",", ":")).encode()
+        try:
+            with anyio.fail_after(PUSH_LIMIT_SECONDS):
+                stream = await session.link.open("desired", {"revision": state.revision})
+                await stream.send_all(body)
+                await stream.send_eof()
+                await stream.receive()
+        except TimeoutError:
+            session.link.close("the node did not take its desired state in time")
+            return
+        except FledxError as problem:
+            log.warning("desired state not taken", extra={"node": session.name, "reason": str(problem)})
+            session.link.close(f"the node did not take its desired state: {problem}")
+            return
+        session.pushed = state.revision
+
+    async def open(self, node_id: str, kind: str, meta: Mapping[str, Any]) -> Stream:
+        """Open a stream to a node; Unavailable when it is not connected."""
+        session = self._sessions.get(node_id)
+        if session is None:
+            raise Unavailable("the node is not connected")
+        return await session.link.open(kind, meta)

@@ -1,0 +1,106 @@
+"""Watches for silent nodes, shows them, and moves their work when they stay away."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+
+import anyio
+
+from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.dispatch import Dispatch
+from fledx.control_plane.nodes import change_status
+from fledx.control_plane.placing import move
+from fledx.control_plane.reachability import Action, MarkUnreachable, Silence, Watchfulness, decide
+from fledx.control_plane.store import assignments, deployments, nodes
+from fledx.control_plane.store.database import Database
+from fledx.errors import FledxError
+from fledx.settings.control_plane import ControlPlaneSettings
+
+log = logging.getLogger(__name__)
+LONGEST_NAP = 5.0
+SEEN_FLUSH_SECONDS = 60.0
+
+
+class Reachability:
+    """The loop; what it remembers is when it last heard of whom, which a restart sets to the time of the restart."""
+
+    def __init__(self, store: Database, changes: Changes, dispatch: Dispatch, settings: ControlPlaneSettings) -> None:
+        self._store = store
+        self._changes = changes
+        self._dispatch = dispatch
+        self._settings = settings
+        self._heard: dict[str, float] = {}
+        self._tried: dict[str, int] = {}
+        self._flushed = time.monotonic()
+        self._awake = Watchfulness(time.monotonic(), LONGEST_NAP + settings.reachability_sweep_interval_secs)
+
+    def heard(self, node_id: str) -> None:
+        """A node has just been heard of, though its session may be over."""
+        self._heard[node_id] = time.monotonic()
+
+    async def run(self) -> None:
+        """Look once a sweep interval, for ever."""
+        while True:
+            try:
+                await self._sweep(time.monotonic())
+            except FledxError as problem:
+                log.error("sweep failed", extra={"reason": str(problem)})
+            await anyio.sleep(self._settings.reachability_sweep_interval_secs)
+
+    async def _sweep(self, now: float) -> None:
+        awake_since = self._awake.look(now)
+        for session in self._dispatch:
+            self._heard[session.node_id] = session.link.last_heard()
+        settings = self._settings
+        actions = decide(
+            self._silences(now, awake_since),
+            heartbeat_secs=settings.tunnel_heartbeat_interval_secs,
+            stale_secs=settings.reachability_heartbeat_stale_secs,
+            move=settings.reachability_reschedule_on_unreachable,
+        )
+        for action in actions:
+            await self._act(action)
+        if now - self._flushed >= SEEN_FLUSH_SECONDS:
+            self._flushed = now
+            await self.flush()
+
+    def _silences(self, now: float, awake_since: float) -> list[Silence]:
+        def look(sql: sqlite3.Connection) -> list[Silence]:
+            owning = {row[0] for row in sql.execute("SELECT DISTINCT node_id FROM assignment")}
+            return [
+                Silence(
+                    node_id=row["id"],
+                    status=row["status"],
+                    seconds=now - max(self._heard.get(row["id"], awake_since), awake_since),
+                    owns=row["id"] in owning,
+                )
+                for row in sql.execute("SELECT id, status FROM node")
+            ]
+
+        return self._store.read(look)
+
+    async def _act(self, action: Action) -> None:
+        if isinstance(action, MarkUnreachable):
+            await self._changes.commit(
+                lambda tx: change_status(tx, action.node_id, "unreachable", action.reason), durable=False
+            )
+            return
+        version = await self._changes.commit(lambda tx: self._move(tx, action.node_id, action.reason), durable=True)
+        self._tried[action.node_id] = version
+
+    def _move(self, tx: Transaction, node_id: str, reason: str) -> int:
+        """Move what can be moved; when nothing has changed since the last try, there is no use in another."""
+        if self._tried.get(node_id) != tx.board.version:
+            for deployment_id, given in assignments.of_node(tx.sql, node_id):
+                stored = deployments.by_id(tx.sql, deployment_id)
+                if stored is not None and stored.spec.desired_state == "running":
+                    move(tx, stored, given, why=f"node {given.node}: {reason}")
+        return tx.board.version
+
+    async def flush(self) -> None:
+        """Store when each node was last heard of; in memory between two flushes, as heartbeats must not cost writes."""
+        now, wall = time.monotonic(), time.time()
+        seen = {node_id: wall - (now - at) for node_id, at in self._heard.items()}
+        await self._changes.commit(lambda tx: nodes.set_seen(tx.sql, seen), durable=False)

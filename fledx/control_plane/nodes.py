@@ -1,0 +1,147 @@
+"""What can be done with nodes: they register, connect, report, go silent; operators look at them."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from dataclasses import dataclass
+
+from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.placing import refresh_place, settle_waiting
+from fledx.control_plane.store import instances, nodes
+from fledx.control_plane.store.database import Database
+from fledx.control_plane.store.nodes import NodeFilter
+from fledx.control_plane.store.refs import resolve
+from fledx.control_plane.tokens import Tokens
+from fledx.errors import Conflict, Denied, NotFound
+from fledx.models.instance import Instance
+from fledx.models.node import Node, NodeFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """A new node and its token, which is shown this once."""
+
+    node_id: str
+    node_token: str
+    name: str
+
+
+class Nodes:
+    """Use cases about nodes, each one transaction."""
+
+    def __init__(self, store: Database, changes: Changes, tokens: Tokens) -> None:
+        self._store = store
+        self._changes = changes
+        self._tokens = tokens
+
+    def get(self, ref: str) -> Node:
+        """One node by name, id or the beginning of an id."""
+
+        def look(sql: sqlite3.Connection) -> Node:
+            row = nodes.by_id(sql, resolve(sql, "node", ref))
+            if row is None:
+                raise NotFound(f"no node {ref!r}")
+            return nodes.node_of(row)
+
+        return self._store.read(look)
+
+    def instances(self, node_id: str) -> list[Instance]:
+        """What a node has reported of its replicas."""
+        return self._store.read(lambda sql: instances.of_node(sql, node_id))
+
+    def page(self, wanted: NodeFilter, *, limit: int, offset: int) -> tuple[list[Node], int]:
+        """A page of nodes by name, and how many there are in all."""
+        return self._store.read(lambda sql: nodes.page(sql, wanted, limit=limit, offset=offset))
+
+    async def register(self, facts: NodeFacts, *, by: str) -> Registered:
+        """
+        Make a node, or give a host that was one before its node back with a new token.
+
+        Conflict when another host has the name.
+        """
+        token, hashed = self._tokens.new_node_token()
+
+        def work(tx: Transaction) -> tuple[str, str]:
+            known = None if facts.host_key is None else nodes.by_host_key(tx.sql, facts.host_key)
+            if known is not None:
+                return _rejoin(tx, known["id"], known["name"], hashed, by)
+            node_id = str(uuid.uuid4())
+            name = facts.name or f"node-{node_id[:8]}"
+            if nodes.by_name(tx.sql, name) is not None:
+                raise Conflict(
+                    f"there is a node {name} already, on another host",
+                    hint="join under another name with --name, or delete that node first",
+                )
+            nodes.insert(tx.sql, node_id, name, facts, hashed, tx.stamp)
+            refresh_place(tx, node_id)
+            tx.event("node.registered", name, f"registered by {by}", node_id=node_id)
+            tx.overview = True
+            return node_id, name
+
+        node_id, name = await self._changes.commit(work)
+        return Registered(node_id=node_id, node_token=token, name=name)
+
+    def admit(self, node_id: str | None, token: str) -> str:
+        """The name of the node that dials with this token; Denied otherwise, whatever was wrong."""
+        row = self._store.read(lambda sql: nodes.by_id(sql, node_id or ""))
+        if not self._tokens.is_node(token, None if row is None else row["token_hash"]) or row is None:
+            raise Denied(
+                "this node id and token do not belong together here",
+                hint="join again with the line that `fledx nodes join-command` prints",
+            )
+        return str(row["name"])
+
+    async def connected(self, node_id: str, facts: NodeFacts, address: str) -> None:
+        """A node has opened a session: store what it tells of itself, and call it ready, or in error and why."""
+
+        def work(tx: Transaction) -> None:
+            nodes.set_facts(tx.sql, node_id, facts, address)
+            nodes.set_seen(tx.sql, {node_id: tx.now})
+            settle_status(tx, node_id, facts)
+
+        await self._changes.commit(work, durable=False)
+
+    async def told(self, node_id: str, facts: NodeFacts) -> None:
+        """A connected node tells something new of itself, such as that its engine is gone or back."""
+
+        def work(tx: Transaction) -> None:
+            row = nodes.by_id(tx.sql, node_id)
+            if row is not None:
+                nodes.set_facts(tx.sql, node_id, facts, row["address"] or "")
+                settle_status(tx, node_id, facts)
+
+        await self._changes.commit(work, durable=False)
+
+
+def _rejoin(tx: Transaction, node_id: str, name: str, hashed: bytes, by: str) -> tuple[str, str]:
+    nodes.set_token(tx.sql, node_id, hashed)
+    tx.event("node.rejoined", name, f"the same host joined again, let in by {by}", node_id=node_id)
+    return node_id, name
+
+
+def settle_status(tx: Transaction, node_id: str, facts: NodeFacts) -> None:
+    """A node that is connected is ready, or in error when its engine cannot be used."""
+    status = "ready" if facts.runtime_error is None else "error"
+    change_status(tx, node_id, status, facts.runtime_error)
+
+
+def change_status(tx: Transaction, node_id: str, status: str, reason: str | None) -> None:
+    """Store a node's new status with its event; its deployments are looked at again, and who waits for a place, too."""
+    row = nodes.by_id(tx.sql, node_id)
+    if row is None:
+        return
+    if (row["status"], row["reason"]) != (status, reason):
+        nodes.set_status(tx.sql, node_id, status, reason, tx.stamp)
+        tx.event(f"node.{status}", row["name"], reason or f"was {row['status']}", node_id=node_id)
+        tx.touched |= owned_deployments(tx, node_id)
+        tx.overview = True
+    refresh_place(tx, node_id)
+    if status == "ready":
+        settle_waiting(tx)
+
+
+def owned_deployments(tx: Transaction, node_id: str) -> set[str]:
+    """Deployments that have a replica on this node."""
+    rows = tx.sql.execute("SELECT DISTINCT deployment_id FROM assignment WHERE node_id = ?", (node_id,))
+    return {row[0] for row in rows}

@@ -1,0 +1,208 @@
+"""Replicas get their places, lose them and wait for them: the scheduler's plan, carried out in a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from fledx.control_plane.scheduler.board import Board
+from fledx.control_plane.scheduler.place import view_of
+from fledx.control_plane.scheduler.ports import PortRange
+from fledx.control_plane.scheduler.schedule import schedule
+from fledx.control_plane.scheduler.spec import assignment_of, placed_of, spec_of
+from fledx.control_plane.store import assignments, counters, deployments, nodes, snapshot
+from fledx.control_plane.store.deployments import Stored
+from fledx.models.assignment import Assignment
+
+BOARD = "board"
+FENCE = "fence"
+
+
+class KeptBoard:
+    """
+    The board between two transactions; good as long as the counter row says what it said.
+
+    Building it takes as long as there are rows, keeping it nothing: a create is hundreds of times cheaper so.
+    """
+
+    def __init__(self, ports: PortRange | None) -> None:
+        self._ports = ports
+        self._board: Board | None = None
+        self._count = -1
+
+    def of(self, sql: sqlite3.Connection) -> Board:
+        """The board that agrees with the rows as they are now."""
+        count = counters.current(sql, BOARD)
+        if self._board is None or count != self._count:
+            self._board = snapshot.board(sql, self._ports)
+            self._count = count
+        return self._board
+
+    def advance(self, sql: sqlite3.Connection) -> None:
+        """Rows and board were changed alike."""
+        self._count = counters.following(sql, BOARD)
+
+    def drop(self) -> None:
+        """A transaction was undone: what the board knows of it is wrong."""
+        self._board = None
+
+
+class Placing(Protocol):
+    """The part of a transaction that placing needs."""
+
+    sql: sqlite3.Connection
+    stamp: str
+    touched_nodes: set[str]
+    touched: set[str]
+
+    @property
+    def board(self) -> Board:
+        """The scheduler's board."""
+
+    def board_changed(self) -> None:
+        """Rows and board were changed alike."""
+
+    def event(
+        self,
+        kind: str,
+        subject: str,
+        reason: str,
+        *,
+        deployment_id: str | None = None,
+        replica_number: int | None = None,
+        node_id: str | None = None,
+    ) -> None:
+        """Store what happened and why."""
+
+
+def place(tx: Placing, stored: Stored, numbers: Sequence[int], *, why: str) -> None:
+    """
+    Give these replicas of a deployment a place, at its present revision; those without one wait, each with its reason.
+
+    Replicas that are not named keep what they have; of those that waited before, only the named ones are looked at.
+    """
+    board, spec = tx.board, spec_of(stored.id, stored.spec)
+    plan = schedule(board, spec, numbers)
+    names = {each.node.id: each.node.name for each in board.places}
+    for placed in plan.placed:
+        fence = counters.following(tx.sql, FENCE)
+        given = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=stored.revision)
+        assignments.put(tx.sql, stored.id, given)
+        tx.touched_nodes.add(placed.node)
+        tx.event(
+            "replica.placed",
+            stored.spec.name,
+            f"on {names[placed.node]}: {why}",
+            deployment_id=stored.id,
+            replica_number=placed.number,
+            node_id=placed.node,
+        )
+    board.apply(spec, plan.placed)
+    tx.board_changed()
+    _wait(tx, stored, set(numbers) - set(plan.left), dict(plan.reasons))
+    tx.touched.add(stored.id)
+
+
+def _wait(tx: Placing, stored: Stored, placed: set[int], left: dict[int, str]) -> None:
+    """Bring the list of waiting replicas up to date; a new reason is an event."""
+    had = {each.replica_number: each.reason for each in assignments.pending_of(tx.sql, stored.id)}
+    now = {**{number: reason for number, reason in had.items() if number not in placed}, **left}
+    if now == had:
+        return
+    assignments.set_pending(tx.sql, stored.id, now, tx.stamp)
+    for number, reason in left.items():
+        if had.get(number) != reason:
+            tx.event("replica.pending", stored.spec.name, reason, deployment_id=stored.id, replica_number=number)
+
+
+def release(tx: Placing, stored: Stored, numbers: Iterable[int], *, why: str) -> None:
+    """Take replicas from their owners and from the waiting list; their agents remove them."""
+    gone = set(numbers)
+    for given in assignments.of_deployment(tx.sql, stored.id):
+        if given.replica_number in gone:
+            tx.touched_nodes.add(given.node_id)
+            tx.event(
+                "replica.removed",
+                stored.spec.name,
+                why,
+                deployment_id=stored.id,
+                replica_number=given.replica_number,
+                node_id=given.node_id,
+            )
+    assignments.drop(tx.sql, stored.id, gone)
+    left = {each.replica_number: each.reason for each in assignments.pending_of(tx.sql, stored.id)}
+    kept = {number: reason for number, reason in left.items() if number not in gone}
+    assignments.set_pending(tx.sql, stored.id, kept, tx.stamp)
+    tx.board.remove(stored.id, gone)
+    tx.board_changed()
+    tx.touched.add(stored.id)
+
+
+def settle_waiting(tx: Placing) -> None:
+    """Something got free or a node came: whoever waits for a place is looked at again."""
+    for deployment_id in assignments.waiting(tx.sql):
+        stored = deployments.by_id(tx.sql, deployment_id)
+        if stored is not None and stored.spec.desired_state == "running":
+            numbers = [each.replica_number for each in assignments.pending_of(tx.sql, deployment_id)]
+            place(tx, stored, numbers, why="a place has become free")
+
+
+def refresh_place(tx: Placing, node_id: str) -> None:
+    """A node is new or its facts have changed: the board learns of it."""
+    row = nodes.by_id(tx.sql, node_id)
+    if row is not None:
+        tx.board.update(view_of(nodes.node_of(row)))
+        tx.board_changed()
+
+
+def move(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
+    """
+    Give a replica to another node, under a new fence; where there is no other place it keeps the one it has.
+
+    A replica with volumes stays: its data lies on that node.
+    """
+    if stored.spec.volumes:
+        _keep(tx, stored, given, f"{why}; it has data in volumes there")
+        return
+    spec, board = spec_of(stored.id, stored.spec), tx.board
+    before = placed_of(spec, given)
+    board.remove(stored.id, [given.replica_number])
+    plan = schedule(board, spec, [given.replica_number])
+    placed = next((each for each in plan.placed if each.node != given.node_id), None)
+    if placed is None:
+        board.apply(spec, [before])
+        _keep(
+            tx,
+            stored,
+            given,
+            f"{why}; no other place: {plan.reasons.get(given.replica_number, 'only this node suits')}",
+        )
+        return
+    board.apply(spec, [placed])
+    tx.board_changed()
+    fence = counters.following(tx.sql, FENCE)
+    fresh = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=given.revision)
+    assignments.put(tx.sql, stored.id, fresh)
+    tx.touched_nodes |= {given.node_id, placed.node}
+    tx.touched.add(stored.id)
+    name = board.places[board.index[placed.node]].node.name
+    tx.event(
+        "replica.moved",
+        stored.spec.name,
+        f"from {given.node} to {name}: {why}",
+        deployment_id=stored.id,
+        replica_number=given.replica_number,
+        node_id=placed.node,
+    )
+
+
+def _keep(tx: Placing, stored: Stored, given: Assignment, reason: str) -> None:
+    tx.event(
+        "replica.kept",
+        stored.spec.name,
+        f"stays with {given.node}: {reason}",
+        deployment_id=stored.id,
+        replica_number=given.replica_number,
+        node_id=given.node_id,
+    )

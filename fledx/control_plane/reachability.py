@@ -1,0 +1,70 @@
+"""Who has been silent for how long, and what follows from it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MISSED_HEARTBEATS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Silence:
+    """One node: its stored status, and the seconds since its last sign of life that we were awake to hear."""
+
+    node_id: str
+    status: str
+    seconds: float
+    owns: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkUnreachable:
+    """Show that a node does not answer; moves nothing."""
+
+    node_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoveWork:
+    """Give a silent node's replicas to others."""
+
+    node_id: str
+    reason: str
+
+
+Action = MarkUnreachable | MoveWork
+
+
+def decide(silences: Iterable[Silence], *, heartbeat_secs: float, stale_secs: float, move: bool) -> list[Action]:
+    """Show a node as unreachable after three missed heartbeats; move its work after `stale_secs`, if at all."""
+    actions: list[Action] = []
+    for each in silences:
+        said = f"no sign of life for {each.seconds:.0f} s"
+        if each.status in ("ready", "error") and each.seconds >= MISSED_HEARTBEATS * heartbeat_secs:
+            actions.append(MarkUnreachable(node_id=each.node_id, reason=said))
+        if move and each.owns and each.status == "unreachable" and each.seconds >= stale_secs:
+            actions.append(MoveWork(node_id=each.node_id, reason=f"{said}, over the limit of {stale_secs:g} s"))
+    return actions
+
+
+class Watchfulness:
+    """
+    Since when we have been listening without a break, in the seconds of a monotonic clock.
+
+    A process that was frozen, or a machine that slept, has heard nothing and must not conclude from that: after such a
+    pause, and after our own start, everybody has the full time again.
+    """
+
+    def __init__(self, now: float, longest_nap: float) -> None:
+        self.since = now
+        self._last = now
+        self._longest_nap = longest_nap
+
+    def look(self, now: float) -> float:
+        """Note one look; since when we have been awake."""
+        if now - self._last > self._longest_nap:
+            self.since = now
+        self._last = now
+        return self.since

@@ -1,0 +1,115 @@
+"""What agents tell of their replicas, stored; many reports that arrive together share one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.store import instances, nodes, usage
+from fledx.control_plane.store.database import Database
+from fledx.errors import FledxError
+from fledx.models.codec import decode_lenient, encode
+from fledx.models.instance import Instance
+from fledx.models.report import Happening, Report
+
+log = logging.getLogger(__name__)
+GROUP_SECONDS = 0.02
+MAX_QUEUED = 10_000
+MAX_GROUP = 200
+
+
+class Reports:
+    """A bounded queue before the writer; each sender waits until its report is stored."""
+
+    def __init__(self, store: Database, changes: Changes) -> None:
+        self._store = store
+        self._changes = changes
+        self._send, self._receive = anyio.create_memory_object_stream[tuple[str, Report]](MAX_QUEUED)
+
+    async def take(self, node_id: str, report: Report) -> None:
+        """Queue a report; waits while the queue is full, which holds back the agent's link and nothing else."""
+        await self._send.send((node_id, report))
+
+    async def run(self) -> None:
+        """Store what was queued, in groups, for ever."""
+        async for first in self._receive:
+            await anyio.sleep(GROUP_SECONDS)
+            group = [first]
+            while len(group) < MAX_GROUP:
+                try:
+                    group.append(self._receive.receive_nowait())
+                except anyio.WouldBlock:
+                    break
+            try:
+                await self._changes.commit(lambda tx, group=group: _store(tx, group), durable=False)  # type: ignore[misc]
+            except FledxError as problem:
+                log.error("reports not stored", extra={"count": len(group), "reason": str(problem)})
+
+    def agrees(self, node_id: str, digest: str) -> bool:
+        """Whether what is stored of a node is what the node has (`digest` of its instances)."""
+        return digest == digest_of(self._store.read(lambda sql: instances.of_node(sql, node_id)))
+
+    async def usage(self, node_id: str, samples: list[Mapping[str, Any]]) -> None:
+        """Add samples to their minutes."""
+        await self._changes.commit(lambda tx: usage.add(tx.sql, node_id, samples), durable=False)
+
+
+def digest_of(found: list[Instance]) -> str:
+    """16 hex digits over instances sorted by replica, as both sides of the tunnel compute it."""
+    rows = [encode(each) for each in sorted(found, key=lambda each: each.key)]
+    canonical = json.dumps(rows, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def report_of(message: Mapping[str, Any]) -> Report:
+    """The report in a tunnel message; InvalidSpec when it is none."""
+    return decode_lenient(Report, message.get("report"))
+
+
+def _store(tx: Transaction, group: list[tuple[str, Report]]) -> None:
+    names = {row["id"]: row["name"] for row in tx.sql.execute("SELECT id, name FROM deployment")}
+    for node_id, report in group:
+        if nodes.by_id(tx.sql, node_id) is not None:
+            _store_one(tx, node_id, report, names)
+
+
+def _store_one(tx: Transaction, node_id: str, report: Report, names: Mapping[str, str]) -> None:
+    found = [_owned(each, node_id) for each in report.instances if each.deployment_id in names]
+    gone = set(report.gone)
+    if report.full:
+        gone |= instances.keys_of_node(tx.sql, node_id) - {each.key for each in found}
+    instances.forget(tx.sql, node_id, gone)
+    instances.store(tx.sql, node_id, found, tx.now)
+    tx.touched |= {each.deployment_id for each in found} | {key[0] for key in gone if key[0] in names}
+    node = nodes.by_id(tx.sql, node_id)
+    for each in report.happenings:
+        _happened(tx, node_id, each, names)
+    if report.dropped and node is not None:
+        reason = f"{report.dropped} happenings were dropped while the node had no link"
+        tx.event("node.dropped", node["name"], reason, node_id=node_id)
+
+
+def _owned(instance: Instance, node_id: str) -> Instance:
+    """A node speaks for itself only, whatever its report says."""
+    return replace(instance, node_id=node_id)
+
+
+def _happened(tx: Transaction, node_id: str, each: Happening, names: Mapping[str, str]) -> None:
+    node = nodes.by_id(tx.sql, node_id)
+    subject = names.get(each.deployment_id or "") or (node["name"] if node is not None else node_id)
+    scope = "replica" if each.deployment_id else "node"
+    tx.event(
+        f"{scope}.{each.kind}"[:60],
+        subject,
+        each.reason,
+        deployment_id=each.deployment_id,
+        replica_number=each.replica_number,
+        node_id=node_id,
+    )

@@ -1,0 +1,93 @@
+"""What a deployment's state is called, and why: from what is wanted, who owns it, and what was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fledx.models.assignment import Assignment
+from fledx.models.deployment import DeploymentSpec, Pending
+from fledx.models.instance import Instance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """Status word, reason in one sentence, and how many replicas of the current revision are ready."""
+
+    status: str
+    reason: str | None
+    ready: int
+
+
+def current(instances: Sequence[Instance], owners: Sequence[Assignment]) -> dict[int, Instance]:
+    """By replica number: what the present owner reports of it under its present fence."""
+    fences = {owner.replica_number: (owner.node_id, owner.fence) for owner in owners}
+    return {
+        each.replica_number: each for each in instances if fences.get(each.replica_number) == (each.node_id, each.fence)
+    }
+
+
+def derive(
+    spec: DeploymentSpec,
+    revision: int,
+    owners: Sequence[Assignment],
+    pending: Sequence[Pending],
+    instances: Sequence[Instance],
+    away: Mapping[str, str],
+) -> Derived:
+    """
+    The state of one deployment.
+
+    `away` maps ids of nodes that do not answer to a sentence about them; what such a node last reported counts for
+    nothing. An instance counts only under its owner's present fence.
+    """
+    seen = {number: each for number, each in current(instances, owners).items() if each.node_id not in away}
+    if spec.desired_state == "stopped":
+        return _stopping(seen)
+    ready = sum(
+        1
+        for owner in owners
+        if owner.revision == revision
+        and (each := seen.get(owner.replica_number)) is not None
+        and each.ready
+        and each.revision == owner.revision
+    )
+    if ready >= spec.replicas and not pending:
+        return Derived(status="running", reason=None, ready=ready)
+    return Derived(status=_word(ready, pending, seen), reason=_reason(owners, pending, seen, away), ready=ready)
+
+
+def _stopping(seen: Mapping[int, Instance]) -> Derived:
+    left = sum(1 for each in seen.values() if each.state in ("running", "pending"))
+    if left:
+        return Derived(status="deploying", reason=f"{_replicas(left)} still stopping", ready=0)
+    return Derived(status="stopped", reason=None, ready=0)
+
+
+def _word(ready: int, pending: Sequence[Pending], seen: Mapping[int, Instance]) -> str:
+    if any(each.state == "failed" for each in seen.values()):
+        return "failed"
+    return "pending" if pending and not ready else "deploying"
+
+
+def _reason(
+    owners: Sequence[Assignment],
+    pending: Sequence[Pending],
+    seen: Mapping[int, Instance],
+    away: Mapping[str, str],
+) -> str | None:
+    for word in ("failed", "pending", "unknown", "stopped", "running"):
+        for number, each in sorted(seen.items()):
+            if each.state == word and each.message and not each.ready:
+                return f"replica {number}: {each.message}"
+    if pending:
+        return f"{_replicas(len(pending))} without a place: {pending[0].reason}"
+    for owner in owners:
+        if owner.node_id in away:
+            return f"replica {owner.replica_number}: {away[owner.node_id]}"
+    waiting = [owner for owner in owners if owner.replica_number not in seen or not seen[owner.replica_number].ready]
+    return f"waiting for {_replicas(len(waiting))}" if waiting else None
+
+
+def _replicas(count: int) -> str:
+    return "1 replica" if count == 1 else f"{count} replicas"

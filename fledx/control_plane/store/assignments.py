@@ -1,0 +1,91 @@
+"""Which node owns which replica, and which replicas have no place."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+
+from fledx.models.assignment import Assignment
+from fledx.models.codec import encode
+from fledx.models.deployment import Pending
+from fledx.models.port import PortMapping
+
+JOINED = "SELECT assignment.*, node.name AS node FROM assignment JOIN node ON node.id = assignment.node_id"
+
+
+def assignment_of(row: sqlite3.Row) -> Assignment:
+    """A row of `JOINED` as the model."""
+    return Assignment(
+        replica_number=row["replica_number"],
+        node_id=row["node_id"],
+        node=row["node"],
+        fence=row["fence"],
+        revision=row["revision"],
+        ports=tuple(PortMapping(**port) for port in json.loads(row["ports"])),
+    )
+
+
+def put(connection: sqlite3.Connection, deployment_id: str, given: Assignment) -> None:
+    """Give a replica to its owner, whoever had it before."""
+    ports = json.dumps(encode(given.ports), separators=(",", ":"))
+    values = (deployment_id, given.replica_number, given.node_id, given.fence, given.revision, ports)
+    connection.execute("INSERT OR REPLACE INTO assignment VALUES (?, ?, ?, ?, ?, ?)", values)
+
+
+def drop(connection: sqlite3.Connection, deployment_id: str, numbers: Iterable[int]) -> None:
+    """Take replicas from their owners."""
+    rows = [(deployment_id, number) for number in numbers]
+    connection.executemany("DELETE FROM assignment WHERE deployment_id = ? AND replica_number = ?", rows)
+
+
+def of_deployment(connection: sqlite3.Connection, deployment_id: str) -> list[Assignment]:
+    """The owners of a deployment's replicas, by number."""
+    sql = f"{JOINED} WHERE deployment_id = ? ORDER BY replica_number"
+    return [assignment_of(row) for row in connection.execute(sql, (deployment_id,))]
+
+
+def of_deployments(connection: sqlite3.Connection, ids: list[str]) -> dict[str, list[Assignment]]:
+    """The same for several deployments at once."""
+    marks = ",".join("?" * len(ids))
+    sql = f"{JOINED} WHERE deployment_id IN ({marks}) ORDER BY replica_number"
+    found: dict[str, list[Assignment]] = defaultdict(list)
+    for row in connection.execute(sql, ids):
+        found[row["deployment_id"]].append(assignment_of(row))
+    return found
+
+
+def of_node(connection: sqlite3.Connection, node_id: str) -> list[tuple[str, Assignment]]:
+    """What a node owns: deployment id and assignment."""
+    sql = f"{JOINED} WHERE node_id = ? ORDER BY deployment_id, replica_number"
+    return [(row["deployment_id"], assignment_of(row)) for row in connection.execute(sql, (node_id,))]
+
+
+def everything(connection: sqlite3.Connection) -> list[tuple[str, Assignment]]:
+    """All assignments with their deployments."""
+    return [(row["deployment_id"], assignment_of(row)) for row in connection.execute(JOINED)]
+
+
+def set_pending(connection: sqlite3.Connection, deployment_id: str, reasons: dict[int, str], now: str) -> None:
+    """Replace the list of replicas without a place; one that was there already keeps its time."""
+    had = {row["replica_number"]: row["since"] for row in _pending_rows(connection, deployment_id)}
+    connection.execute("DELETE FROM pending WHERE deployment_id = ?", (deployment_id,))
+    rows = [(deployment_id, number, reason, had.get(number, now)) for number, reason in reasons.items()]
+    connection.executemany("INSERT INTO pending VALUES (?, ?, ?, ?)", rows)
+
+
+def pending_of(connection: sqlite3.Connection, deployment_id: str) -> list[Pending]:
+    """Replicas without a place, each with its reason."""
+    rows = _pending_rows(connection, deployment_id)
+    return [Pending(replica_number=row["replica_number"], reason=row["reason"]) for row in rows]
+
+
+def _pending_rows(connection: sqlite3.Connection, deployment_id: str) -> list[sqlite3.Row]:
+    sql = "SELECT * FROM pending WHERE deployment_id = ? ORDER BY replica_number"
+    return connection.execute(sql, (deployment_id,)).fetchall()
+
+
+def waiting(connection: sqlite3.Connection) -> list[str]:
+    """Deployments that have a replica without a place."""
+    return [row[0] for row in connection.execute("SELECT DISTINCT deployment_id FROM pending")]

@@ -1,0 +1,194 @@
+"""Deployments and the history of their templates."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from fledx.models.codec import decode_lenient, encode
+from fledx.models.deployment import DeploymentSpec
+from fledx.models.template import Template
+
+TEMPLATE_FIELDS = tuple(field.name for field in fields(Template))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentFilter:
+    """What a list of deployments is narrowed to; None and empty mean all. `node` is an id."""
+
+    status: str | None = None
+    name: str | None = None
+    labels: Mapping[str, str] | None = None
+    node: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A deployment's row; `rollout` is the state that `rollout.py` keeps between two looks."""
+
+    id: str
+    spec: DeploymentSpec
+    generation: int
+    revision: int
+    status: str
+    reason: str | None
+    ready: int
+    rollout: dict[str, Any] | None
+    created_at: str
+    updated_at: str
+
+
+def stored_of(row: sqlite3.Row) -> Stored:
+    """A row as facts."""
+    return Stored(
+        id=row["id"],
+        spec=decode_lenient(DeploymentSpec, json.loads(row["spec"])),
+        generation=row["generation"],
+        revision=row["revision"],
+        status=row["status"],
+        reason=row["reason"],
+        ready=row["ready"],
+        rollout=None if row["rollout"] is None else json.loads(row["rollout"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def packed(value: Any) -> str:
+    """A model as it is stored."""
+    return json.dumps(encode(value), separators=(",", ":"))
+
+
+def template_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The template's part of an encoded spec."""
+    return {field: spec[field] for field in TEMPLATE_FIELDS if field in spec}
+
+
+def insert(connection: sqlite3.Connection, deployment_id: str, spec: DeploymentSpec, by: str, now: str) -> None:
+    """A new deployment, generation and revision 1."""
+    connection.execute(
+        "INSERT INTO deployment (id, name, spec, generation, revision, status, created_at, updated_at)"
+        " VALUES (?, ?, ?, 1, 1, 'pending', ?, ?)",
+        (deployment_id, spec.name, packed(spec), now, now),
+    )
+    add_revision(connection, deployment_id, 1, spec, by, now)
+
+
+def add_revision(
+    connection: sqlite3.Connection, deployment_id: str, revision: int, spec: DeploymentSpec, by: str, now: str
+) -> None:
+    """Keep the template of a revision."""
+    template = json.dumps(template_of(encode(spec)), separators=(",", ":"))
+    connection.execute("INSERT INTO revision VALUES (?, ?, ?, ?, ?)", (deployment_id, revision, template, now, by))
+
+
+def templates(connection: sqlite3.Connection, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Encoded templates by deployment and revision."""
+    found = {}
+    for deployment_id, revision in wanted:
+        sql = "SELECT template FROM revision WHERE deployment_id = ? AND revision = ?"
+        row = connection.execute(sql, (deployment_id, revision)).fetchone()
+        if row is not None:
+            found[deployment_id, revision] = json.loads(row[0])
+    return found
+
+
+def update(
+    connection: sqlite3.Connection,
+    deployment_id: str,
+    spec: DeploymentSpec,
+    *,
+    generation: int,
+    revision: int,
+    now: str,
+) -> None:
+    """Replace a deployment's spec and counters."""
+    connection.execute(
+        "UPDATE deployment SET name = ?, spec = ?, generation = ?, revision = ?, updated_at = ? WHERE id = ?",
+        (spec.name, packed(spec), generation, revision, now, deployment_id),
+    )
+
+
+def set_status(connection: sqlite3.Connection, deployment_id: str, status: str, reason: str | None, ready: int) -> None:
+    """Store what follows from assignments and instances."""
+    connection.execute(
+        "UPDATE deployment SET status = ?, reason = ?, ready = ? WHERE id = ?", (status, reason, ready, deployment_id)
+    )
+
+
+def set_rollout(connection: sqlite3.Connection, deployment_id: str, rollout: dict[str, Any] | None) -> None:
+    """Store how far the current revision has got."""
+    text = None if rollout is None else json.dumps(rollout, separators=(",", ":"))
+    connection.execute("UPDATE deployment SET rollout = ? WHERE id = ?", (text, deployment_id))
+
+
+def by_id(connection: sqlite3.Connection, deployment_id: str) -> Stored | None:
+    """One deployment."""
+    row = connection.execute("SELECT * FROM deployment WHERE id = ?", (deployment_id,)).fetchone()
+    return None if row is None else stored_of(row)
+
+
+def id_of_name(connection: sqlite3.Connection, name: str) -> str | None:
+    """The id of the deployment called so."""
+    row = connection.execute("SELECT id FROM deployment WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def everyone(connection: sqlite3.Connection) -> list[Stored]:
+    """All deployments by name."""
+    return [stored_of(row) for row in connection.execute("SELECT * FROM deployment ORDER BY name")]
+
+
+def ids(connection: sqlite3.Connection) -> list[str]:
+    """The ids of all deployments."""
+    return [row[0] for row in connection.execute("SELECT id FROM deployment")]
+
+
+def page(
+    connection: sqlite3.Connection, wanted: DeploymentFilter, *, limit: int, offset: int
+) -> tuple[list[Stored], int]:
+    """A page of deployments by name, and how many there are in all."""
+    where: list[str] = ["1"]
+    values: list[Any] = []
+    for column in ("status", "name"):
+        if (value := getattr(wanted, column)) is not None:
+            where.append(f"{column} = ?")
+            values.append(value)
+    for key, value in (wanted.labels or {}).items():
+        where.append("EXISTS (SELECT 1 FROM json_each(deployment.spec, '$.labels') WHERE key = ? AND value = ?)")
+        values += [key, value]
+    if wanted.node is not None:
+        where.append("id IN (SELECT deployment_id FROM assignment WHERE node_id = ?)")
+        values.append(wanted.node)
+    condition = " AND ".join(where)
+    total = connection.execute(f"SELECT count(*) FROM deployment WHERE {condition}", values).fetchone()[0]
+    sql = f"SELECT * FROM deployment WHERE {condition} ORDER BY name LIMIT ? OFFSET ?"
+    return [stored_of(row) for row in connection.execute(sql, (*values, limit, offset))], total
+
+
+def delete(connection: sqlite3.Connection, deployment_id: str) -> None:
+    """Remove a deployment with its revisions, assignments and pending replicas."""
+    connection.execute("DELETE FROM deployment WHERE id = ?", (deployment_id,))
+
+
+def counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many deployments there are of each status."""
+    return {row[0]: row[1] for row in connection.execute("SELECT status, count(*) FROM deployment GROUP BY status")}
+
+
+def remembered(connection: sqlite3.Connection, operator: str, key: str) -> sqlite3.Row | None:
+    """What a create with this Idempotency-Key did before."""
+    sql = "SELECT request_hash, deployment_id FROM idempotency WHERE operator = ? AND key = ?"
+    row: sqlite3.Row | None = connection.execute(sql, (operator, key)).fetchone()
+    return row
+
+
+def remember(
+    connection: sqlite3.Connection, operator: str, key: str, hashed: str, deployment_id: str, now: str
+) -> None:
+    """Keep what a create with an Idempotency-Key did."""
+    values = (key, operator, hashed, deployment_id, now)
+    connection.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?, ?)", values)

@@ -1,0 +1,77 @@
+"""The stored reasons: what happened, in order."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from fledx.models.event import Event
+
+MAX_REASON = 2000
+
+
+def add(
+    connection: sqlite3.Connection,
+    at: str,
+    kind: str,
+    subject: str,
+    reason: str,
+    *,
+    deployment_id: str | None = None,
+    replica_number: int | None = None,
+    node_id: str | None = None,
+) -> Event:
+    """Append one event and return it with its number."""
+    values = (at, kind, subject, reason[:MAX_REASON], deployment_id, replica_number, node_id)
+    cursor = connection.execute(
+        "INSERT INTO event (at, kind, subject, reason, deployment_id, replica_number, node_id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        values,
+    )
+    return Event(
+        id=cursor.lastrowid or 0,
+        at=at,
+        kind=kind,
+        subject=subject,
+        reason=reason[:MAX_REASON],
+        deployment_id=deployment_id,
+        replica_number=replica_number,
+        node_id=node_id,
+    )
+
+
+def page(
+    connection: sqlite3.Connection,
+    *,
+    after: int = 0,
+    limit: int = 50,
+    deployment_id: str | None = None,
+    node_id: str | None = None,
+    kind: str | None = None,
+) -> list[Event]:
+    """
+    Events after number `after`, oldest first; without `after` the newest `limit` of them, oldest first too.
+
+    `kind` is a kind, or the beginning of one up to a dot (`replica` means `replica.*`).
+    """
+    sql = "SELECT * FROM event WHERE id > ?"
+    values: list[Any] = [after]
+    for column, value in (("deployment_id", deployment_id), ("node_id", node_id)):
+        if value is not None:
+            sql, values = f"{sql} AND {column} = ?", [*values, value]
+    if kind is not None:
+        sql, values = sql + " AND (kind = ? OR substr(kind, 1, ?) = ?)", [*values, kind, len(kind) + 1, kind + "."]
+    order = "ASC" if after else "DESC"
+    rows = connection.execute(f"{sql} ORDER BY id {order} LIMIT ?", (*values, limit)).fetchall()
+    found = [Event(**dict(row)) for row in rows]
+    return found if after else found[::-1]
+
+
+def newest(connection: sqlite3.Connection) -> int:
+    """The number of the last event, 0 before the first."""
+    return int(connection.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()[0])
+
+
+def prune(connection: sqlite3.Connection, before: str) -> int:
+    """Forget events older than a time; how many there were."""
+    return connection.execute("DELETE FROM event WHERE at < ?", (before,)).rowcount

@@ -1,0 +1,140 @@
+"""Nodes and what they told of themselves."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fledx.models.codec import encode
+from fledx.models.moment import stamp
+from fledx.models.node import Capacity, Node, NodeFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeFilter:
+    """What a list of nodes is narrowed to; None and empty mean all."""
+
+    status: str | None = None
+    availability: str | None = None
+    name: str | None = None
+    labels: Mapping[str, str] | None = None
+
+
+def node_of(row: sqlite3.Row) -> Node:
+    """A row as the model."""
+    facts = json.loads(row["facts"])
+    seen = row["seen"]
+    return Node(
+        node_id=row["id"],
+        name=row["name"],
+        status=row["status"],
+        availability=row["availability"],
+        since=row["since"],
+        reason=row["reason"],
+        arch=facts.get("arch"),
+        os=facts.get("os"),
+        labels=facts.get("labels") or {},
+        capacity=Capacity(**facts["capacity"]) if facts.get("capacity") else None,
+        public_ip=facts.get("public_ip"),
+        public_host=facts.get("public_host"),
+        address=row["address"],
+        agent_version=facts.get("agent_version"),
+        runtime=facts.get("runtime"),
+        last_seen=None if seen is None else stamp(seen),
+        created_at=row["created_at"],
+    )
+
+
+def insert(connection: sqlite3.Connection, node_id: str, name: str, facts: NodeFacts, token: bytes, now: str) -> None:
+    """A node that has not connected yet."""
+    connection.execute(
+        "INSERT INTO node (id, name, host_key, token_hash, status, since, facts, created_at)"
+        " VALUES (?, ?, ?, ?, 'registering', ?, ?, ?)",
+        (node_id, name, facts.host_key, token, now, packed(facts), now),
+    )
+
+
+def packed(facts: NodeFacts) -> str:
+    """Facts as they are stored."""
+    return json.dumps(encode(facts), separators=(",", ":"))
+
+
+def by_id(connection: sqlite3.Connection, node_id: str) -> sqlite3.Row | None:
+    """The row of one node."""
+    return _one(connection, "id = ?", node_id)
+
+
+def by_name(connection: sqlite3.Connection, name: str) -> sqlite3.Row | None:
+    """The row of the node called so, in any case of letters."""
+    return _one(connection, "name = ?", name)
+
+
+def by_host_key(connection: sqlite3.Connection, host_key: str) -> sqlite3.Row | None:
+    """The row of the node that this host was before."""
+    return _one(connection, "host_key = ?", host_key)
+
+
+def _one(connection: sqlite3.Connection, where: str, value: str) -> sqlite3.Row | None:
+    row: sqlite3.Row | None = connection.execute(f"SELECT * FROM node WHERE {where}", (value,)).fetchone()
+    return row
+
+
+def everyone(connection: sqlite3.Connection) -> list[Node]:
+    """All nodes by name."""
+    return [node_of(row) for row in connection.execute("SELECT * FROM node ORDER BY name")]
+
+
+def page(connection: sqlite3.Connection, wanted: NodeFilter, *, limit: int, offset: int) -> tuple[list[Node], int]:
+    """A page of nodes by name, and how many there are in all."""
+    where: list[str] = ["1"]
+    values: list[Any] = []
+    for column in ("status", "availability", "name"):
+        if (value := getattr(wanted, column)) is not None:
+            where.append(f"{column} = ?")
+            values.append(value)
+    for key, value in (wanted.labels or {}).items():
+        where.append("EXISTS (SELECT 1 FROM json_each(node.facts, '$.labels') WHERE key = ? AND value = ?)")
+        values += [key, value]
+    condition = " AND ".join(where)
+    total = connection.execute(f"SELECT count(*) FROM node WHERE {condition}", values).fetchone()[0]
+    sql = f"SELECT * FROM node WHERE {condition} ORDER BY name LIMIT ? OFFSET ?"
+    return [node_of(row) for row in connection.execute(sql, (*values, limit, offset))], total
+
+
+def set_status(connection: sqlite3.Connection, node_id: str, status: str, reason: str | None, now: str) -> None:
+    """Store what was observed of a node, and since when."""
+    connection.execute("UPDATE node SET status = ?, reason = ?, since = ? WHERE id = ?", (status, reason, now, node_id))
+
+
+def set_facts(connection: sqlite3.Connection, node_id: str, facts: NodeFacts, address: str) -> None:
+    """Store what a node tells at its connect."""
+    connection.execute("UPDATE node SET facts = ?, address = ? WHERE id = ?", (packed(facts), address, node_id))
+
+
+def set_token(connection: sqlite3.Connection, node_id: str, token: bytes) -> None:
+    """Replace the hash of a node's token."""
+    connection.execute("UPDATE node SET token_hash = ? WHERE id = ?", (token, node_id))
+
+
+def set_seen(connection: sqlite3.Connection, seen: Mapping[str, float]) -> None:
+    """Store last signs of life, unix seconds by node id."""
+    rows = [(int(at), node_id) for node_id, at in seen.items()]
+    connection.executemany("UPDATE node SET seen = ? WHERE id = ?", rows)
+
+
+def next_revisions(connection: sqlite3.Connection, node_ids: set[str], now: float) -> None:
+    """
+    The desired state of these nodes has changed: give each a higher revision.
+
+    Milliseconds of the clock at least, so that a restored backup does not fall behind what agents have seen.
+    """
+    rows = [(int(now * 1000), node_id) for node_id in sorted(node_ids)]
+    connection.executemany("UPDATE node SET desired_revision = max(desired_revision + 1, ?) WHERE id = ?", rows)
+
+
+def counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many nodes there are of each status."""
+    return {row[0]: row[1] for row in connection.execute("SELECT status, count(*) FROM node GROUP BY status")}

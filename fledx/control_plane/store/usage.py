@@ -1,0 +1,68 @@
+"""What replicas used, as averages of minutes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fledx.errors import InvalidSpec
+from fledx.models.moment import unix
+from fledx.models.usage import FIGURES, Usage
+
+MAX_SAMPLES = 5000
+
+
+def add(connection: sqlite3.Connection, node_id: str, samples: Iterable[Mapping[str, Any]]) -> None:
+    """Add samples of a node to the averages of their minutes; one that is not a sample is left out."""
+    rows = []
+    for sample in list(samples)[:MAX_SAMPLES]:
+        try:
+            figures = [float(sample.get(name) or 0) for name in FIGURES]
+            bucket = int(unix(str(sample["at"])) // 60 * 60)
+            rows.append((str(sample["deployment_id"]), node_id, int(sample["replica_number"]), bucket, 1, *figures))
+        except (KeyError, TypeError, ValueError, InvalidSpec):
+            continue
+    sums = ", ".join(
+        f"{name} = ({name} * samples + excluded.{name} * excluded.samples) / (samples + excluded.samples)"
+        for name in FIGURES
+    )
+    connection.executemany(
+        f"INSERT INTO usage VALUES ({','.join('?' * (5 + len(FIGURES)))}) ON CONFLICT DO UPDATE SET {sums},"
+        " samples = samples + excluded.samples",
+        rows,
+    )
+
+
+def page(
+    connection: sqlite3.Connection,
+    *,
+    since: int,
+    until: int,
+    deployment_id: str | None,
+    node_id: str | None,
+    replica_number: int | None,
+    limit: int,
+    offset: int,
+) -> tuple[list[Usage], int]:
+    """Minutes between two unix times, newest first, and how many there are in all."""
+    where: list[str] = ["bucket_start >= ? AND bucket_start <= ?"]
+    values: list[Any] = [since, until]
+    narrowed = {"deployment_id": deployment_id, "node_id": node_id, "replica_number": replica_number}
+    for column, value in narrowed.items():
+        if value is not None:
+            where.append(f"{column} = ?")
+            values.append(value)
+    condition = " AND ".join(where)
+    total = connection.execute(f"SELECT count(*) FROM usage WHERE {condition}", values).fetchone()[0]
+    sql = (
+        f"SELECT * FROM usage WHERE {condition} ORDER BY bucket_start DESC, deployment_id, node_id, replica_number"
+        " LIMIT ? OFFSET ?"
+    )
+    rows = connection.execute(sql, (*values, limit, offset))
+    return [Usage.of_row(dict(row)) for row in rows], total
+
+
+def prune(connection: sqlite3.Connection, before: int) -> int:
+    """Forget minutes before a unix time; how many there were."""
+    return connection.execute("DELETE FROM usage WHERE bucket_start < ?", (before,)).rowcount

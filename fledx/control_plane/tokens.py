@@ -1,0 +1,130 @@
+"""Who may come in: operators, new hosts and nodes. The one place where a token is verified."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fledx.control_plane.pki import write_private
+from fledx.control_plane.store import join_tokens
+from fledx.control_plane.store.database import Database
+from fledx.errors import Denied, InvalidSpec
+from fledx.models.moment import stamp
+from fledx.models.token import JoinString, Operator, node_token
+
+MAX_TTL_SECONDS = 366 * 86400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinToken:
+    """A join string as it is shown, once; `uses` None is any number of hosts."""
+
+    join: str
+    expires_at: str
+    uses: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where and how the tunnel is reached: what a join string says beside its token."""
+
+    host: str
+    port: int
+    tls: bool
+    pins: tuple[str, ...]
+
+
+class Tokens:
+    """
+    Verifies tokens in constant time against keyed hashes.
+
+    HMAC-SHA-256 under the pepper is right for random tokens of 256 bits: there is nothing to guess, so nothing to slow
+    down (a password hash would let anyone burn our CPU).
+    """
+
+    def __init__(
+        self,
+        store: Database,
+        *,
+        pepper: str,
+        operators: Sequence[tuple[str, str]],
+        registration: str | None,
+        endpoint: Endpoint,
+    ) -> None:
+        self._store = store
+        self._pepper = pepper.encode()
+        self._operators = [(self.hashed(token), Operator(name=name)) for name, token in operators]
+        self._registration = None if registration is None else self.hashed(registration)
+        self.endpoint = endpoint
+
+    def hashed(self, token: str) -> bytes:
+        """What is stored of a token."""
+        return hmac.new(self._pepper, token.encode(errors="surrogatepass"), hashlib.sha256).digest()
+
+    def operator(self, token: str | None, *, source: str) -> Operator:
+        """Who brings this operator token from `source`; Denied when nobody does."""
+        if not token:
+            raise Denied(
+                "no operator token was given",
+                hint="give --operator-token, set FLEDX_CLI_OPERATOR_TOKEN, or make a profile",
+            )
+        given, found = self.hashed(token), None
+        for stored, operator in self._operators:
+            if hmac.compare_digest(stored, given):
+                found = operator
+        if found is None:
+            raise Denied("this operator token is not known", hint="`fledx profile show` tells which one is used")
+        return Operator(name=found.name, role=found.role, source=source)
+
+    async def use_registration(self, token: str, *, source: str) -> str:
+        """Spend a registration token and return what to call it; Denied when it does not let anyone in."""
+        given = self.hashed(token)
+        if self._registration is not None and hmac.compare_digest(self._registration, given):
+            return "registration token"
+        token_id = await self._store.write(lambda tx: join_tokens.spend(tx, given, stamp(time.time())))
+        if token_id is None:
+            raise Denied(
+                "this registration token is unknown, used up or too old",
+                hint="`fledx nodes join-command` makes a new one",
+            )
+        return f"join token {token_id[:8]}"
+
+    async def create_join(self, *, ttl_seconds: float, uses: int | None, by: Operator) -> JoinToken:
+        """A new join string; seconds for `ttl_seconds`."""
+        if not 1 <= ttl_seconds <= MAX_TTL_SECONDS:
+            raise InvalidSpec("ttl_seconds", f"{ttl_seconds:g} is not between 1 and {MAX_TTL_SECONDS:g}")
+        if uses is not None and not 1 <= uses <= 100_000:
+            raise InvalidSpec("uses", f"{uses} is not between 1 and 100000")
+        token, now = secrets.token_urlsafe(32), time.time()
+        expires = stamp(now + ttl_seconds)
+        hashed, token_id = self.hashed(token), str(uuid.uuid4())
+        await self._store.write(lambda tx: join_tokens.insert(tx, token_id, hashed, by.name, stamp(now), expires, uses))
+        where = self.endpoint
+        join = JoinString(host=where.host, port=where.port, token=token, pins=where.pins, tls=where.tls)
+        return JoinToken(join=str(join), expires_at=expires, uses=uses)
+
+    def new_node_token(self) -> tuple[str, bytes]:
+        """A node's token, shown once, and its hash."""
+        token = node_token(secrets.token_urlsafe(32), self.endpoint.pins if self.endpoint.tls else ())
+        return token, self.hashed(token)
+
+    def is_node(self, token: str, stored: bytes | None) -> bool:
+        """Whether this is the node's token; takes the same time where there is no such node."""
+        return hmac.compare_digest(stored or bytes(32), self.hashed(token)) and stored is not None
+
+
+def kept(path: Path, *, bits: int = 256) -> tuple[str, bool]:
+    """A random text kept in a file of mode 0600, and whether it was made just now."""
+    if path.exists():
+        text = path.read_text().strip()
+        if text:
+            return text, False
+    text = secrets.token_urlsafe(bits // 8)
+    write_private(path, text.encode() + b"\n")
+    return text, True

@@ -1,0 +1,78 @@
+"""A deployment as the API shows it, put together from its rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+from fledx.control_plane.status import current
+from fledx.control_plane.store import assignments, instances
+from fledx.control_plane.store.deployments import Stored
+from fledx.models.assignment import Assignment
+from fledx.models.deployment import Deployment, DeploymentSpec, Rollout
+from fledx.models.port import PortMapping
+
+SPEC_FIELDS = tuple(field.name for field in fields(DeploymentSpec))
+
+
+def deployment_view(
+    sql: sqlite3.Connection,
+    stored: Stored,
+    public_host: str | None,
+    *,
+    owners: Sequence[Assignment] | None = None,
+) -> Deployment:
+    """The whole of it; with `owners` given it is for a list, and instances are left out."""
+    listed = owners is not None
+    owned = assignments.of_deployment(sql, stored.id) if owners is None else owners
+    found = [] if listed else [each for each, _ in instances.of_deployment(sql, stored.id)]
+    seen = current(found, owned)
+    first = next((given for given in owned if given.replica_number == 0), owned[0] if owned else None)
+    spec = {name: getattr(stored.spec, name) for name in SPEC_FIELDS}
+    return Deployment(
+        **spec,
+        deployment_id=stored.id,
+        status=stored.status,
+        reason=stored.reason,
+        generation=stored.generation,
+        revision=stored.revision,
+        ready_replicas=stored.ready,
+        unplaced_replicas=0 if stored.spec.desired_state == "stopped" else stored.spec.replicas - len(owned),
+        assigned_node_id=first.node_id if first else None,
+        assignments=tuple(_with_endpoints(given, public_host) for given in owned),
+        instances=tuple(found),
+        instance=seen.get(first.replica_number) if first else None,
+        pending=() if listed else tuple(assignments.pending_of(sql, stored.id)),
+        rollout=_rollout(stored, owned),
+        last_reported=max((each.last_updated for each in found), default=None),
+        created_at=stored.created_at,
+        updated_at=stored.updated_at,
+    )
+
+
+def _with_endpoints(given: Assignment, public_host: str | None) -> Assignment:
+    """Exposed ports with where they are reached, if that is known."""
+    return replace(given, ports=tuple(_with_endpoint(port, public_host) for port in given.ports))
+
+
+def _with_endpoint(port: PortMapping, public_host: str | None) -> PortMapping:
+    host = port.host_ip or public_host
+    if not port.expose or host is None or port.host_port is None:
+        return port
+    return replace(port, endpoint=f"{host}:{port.host_port}")
+
+
+def _rollout(stored: Stored, owned: Sequence[Assignment]) -> Rollout:
+    """How far the revision has got."""
+    kept = stored.rollout or {}
+    updated = sum(1 for given in owned if given.revision == stored.revision)
+    done = updated == len(owned)
+    return Rollout(
+        state=kept.get("state", "complete" if done else "progressing"),
+        revision=stored.revision,
+        updated=updated,
+        wanted=stored.spec.replicas,
+        reason=kept.get("reason"),
+        since=kept.get("since"),
+    )
