@@ -1,0 +1,79 @@
+"""What a node must be, whatever stands on it: the filters that do not change from replica to replica."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fledx.control_plane.scheduler.place import NodeView
+from fledx.control_plane.scheduler.spec import Shape
+
+
+class Refusal(NamedTuple):
+    """
+    Why a node does not take a replica.
+
+    Refusals of equal ``step`` and ``text`` are told together; ``left`` is how much of a resource there was, if known.
+    """
+
+    step: int
+    text: str
+    left: int | None = None
+
+
+def _ready(shape: Shape, node: NodeView) -> str | None:
+    return None if node.status == "ready" else node.status if node.status == "unreachable" else f"is {node.status}"
+
+
+def _active(shape: Shape, node: NodeView) -> str | None:
+    return None if node.availability == "active" else node.availability
+
+
+def _arch(shape: Shape, node: NodeView) -> str | None:
+    if shape.arch is None or shape.arch == node.arch:
+        return None
+    return f"architecture is {node.arch or 'not known'}, not {shape.arch}"
+
+
+def _os(shape: Shape, node: NodeView) -> str | None:
+    if shape.os is None or shape.os == node.os:
+        return None
+    return f"operating system is {node.os or 'not known'}, not {shape.os}"
+
+
+def _labels(shape: Shape, node: NodeView) -> str | None:
+    for rule in shape.rules:
+        if not rule.allows(node.labels):
+            return f"label {rule.wanted} {'present' if rule.negated else 'missing'}"
+    return None
+
+
+def _public_ip(shape: Shape, node: NodeView) -> str | None:
+    return "no public IP address" if shape.public_ip and not node.public_ip else None
+
+
+Filter = Callable[[Shape, NodeView], "str | None"]
+#: How a node is doing, which keeps new replicas away, and what it is, which also moves those that are there.
+STATE: tuple[Filter, ...] = (_ready, _active)
+NATURE: tuple[Filter, ...] = (_arch, _os, _labels, _public_ip)
+FILTERS = (*STATE, *NATURE)
+#: What stands on a node is looked at after what it is; `draft.py` has these.
+CPU, MEMORY, NEAR, APART, PORTS = range(len(FILTERS), len(FILTERS) + 5)
+_ALL = tuple(enumerate(FILTERS))
+_NATURE = _ALL[len(STATE) :]
+
+
+def unsuitable(shape: Shape, node: NodeView) -> Refusal | None:
+    """The first filter that refuses the node, in their fixed order."""
+    for step, refuses in _ALL:
+        if (text := refuses(shape, node)) is not None:
+            return Refusal(step, text)
+    return None
+
+
+def unfitting(shape: Shape, node: NodeView) -> Refusal | None:
+    """The same for a replica that is there already: how the node is doing does not count."""
+    for step, refuses in _NATURE:
+        if (text := refuses(shape, node)) is not None:
+            return Refusal(step, text)
+    return None
