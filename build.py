@@ -132,14 +132,7 @@ def assemble(fetched: Iterable[Path], source: Path = ROOT / "fledx") -> bytes:
         if (known.crc, known.size) != (member.crc, member.size):
             raise Stop(f"two wheels carry a different {member.name}")
     check(members)
-    ordered = [members[name] for name in sorted(members)]
-    digest = hashlib.sha256(HEADER)
-    for member in ordered:
-        digest.update(f"{member.name} {hashlib.sha256(member.data).hexdigest()}\n".encode())
-    boot = members["fledx/_boot.py"].data
-    line = b'BUILD: str | None = "%s"' % digest.hexdigest()[:16].encode()
-    baked = stored("fledx/_boot.py", boot.replace(b"BUILD: str | None = None", line, 1))
-    return pack([baked if member.name == baked.name else member for member in ordered])
+    return pack(members.values())
 
 
 def shipped(wheel: Path) -> Iterator[Member]:
@@ -186,15 +179,27 @@ def check(members: dict[str, Member]) -> None:
 
 def pack(members: Iterable[Member]) -> bytes:
     """Lay the members out as a zip file behind the shell header."""
-    body, directory, count = bytearray(HEADER), bytearray(), 0
-    for member in members:
+    ordered = bake(sorted(members, key=lambda member: member.name))
+    body, directory = bytearray(HEADER), bytearray()
+    for member in ordered:
         if member.method not in (0, 8):
             raise Stop(f"{member.name} is compressed by method {member.method}, which zipimport cannot read")
         directory += member.entry(len(body))
         body += member.header() + member.data
-        count += 1
+    count = len(ordered)
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(directory), len(body), 0)
     return bytes(body + directory + end)
+
+
+def bake(members: list[Member]) -> list[Member]:
+    """Write the identity of the build, a digest of all its content, into `fledx/_boot.py`."""
+    digest = hashlib.sha256(HEADER)
+    for member in members:
+        digest.update(f"{member.name} {hashlib.sha256(member.data).hexdigest()}\n".encode())
+    line = b'BUILD: str | None = "%s"' % digest.hexdigest()[:16].encode()
+    boot = next(member for member in members if member.name == "fledx/_boot.py")
+    baked = stored(boot.name, boot.data.replace(b"BUILD: str | None = None", line, 1))
+    return [baked if member is boot else member for member in members]
 
 
 def build(*, install: bool) -> Path:
