@@ -1,0 +1,138 @@
+"""The route table of the API, and the application made from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import groupby
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from fledx.control_plane.api.auth import Gate
+from fledx.control_plane.api.deployments import CREATE, DEPLOYMENT_FILTERS, KEYED, MATCHED, Created, DeploymentEndpoints
+from fledx.control_plane.api.edge import Edge
+from fledx.control_plane.api.endpoint import ChangesOf, Endpoint, Limits, PageOf, Resource
+from fledx.control_plane.api.errors import on_fault, on_refusal
+from fledx.control_plane.api.events import EVENT_FILTERS, RESUMED, EventEndpoints, EventPage
+from fledx.control_plane.api.logs import LOGS_OF_ALL, LOGS_OF_ONE, LogEndpoints
+from fledx.control_plane.api.nodes import (
+    NODE_FILTERS,
+    Join,
+    JoinRequest,
+    NodeDetail,
+    NodeEndpoints,
+    RegisteredNode,
+    tunnel_of,
+)
+from fledx.control_plane.api.openapi import Description
+from fledx.control_plane.api.system import METRICS_TYPE, Authority, Status, SystemEndpoints, authority_of
+from fledx.control_plane.deployments import Deployments
+from fledx.control_plane.events import Events
+from fledx.control_plane.logs import Logs
+from fledx.control_plane.metrics import Metrics
+from fledx.control_plane.nodes import Nodes
+from fledx.control_plane.overview import Overview
+from fledx.control_plane.tokens import Tokens
+from fledx.errors import FledxError
+from fledx.models.deployment import Deployment, DeploymentSpec
+from fledx.models.event import Event, LogLine
+from fledx.models.node import Node, NodeFacts
+from fledx.settings.control_plane import ControlPlaneSettings
+
+V1 = "/api/v1"
+SSE = "text/event-stream"
+LINES = "application/x-ndjson"
+
+
+def versioned(
+    deployments: DeploymentEndpoints,
+    nodes: NodeEndpoints,
+    logs: LogEndpoints,
+    events: EventEndpoints,
+    system: SystemEndpoints,
+) -> tuple[Endpoint, ...]:
+    """What lies under /api/v1; lines of one path stand together, and a fixed word before `{ref}`."""
+    one = "/deployments/{ref}"
+    return (
+        Endpoint("GET", "/deployments", deployments.page, query=DEPLOYMENT_FILTERS, answer=PageOf(Deployment)),
+        Endpoint(
+            "POST", "/deployments", deployments.create, query=CREATE, headers=KEYED, body=DeploymentSpec, answer=Created
+        ),
+        Endpoint("GET", one, deployments.get, answer=Deployment),
+        Endpoint("PATCH", one, deployments.patch, headers=MATCHED, body=ChangesOf(DeploymentSpec), answer=Deployment),
+        Endpoint("PUT", one, deployments.put, headers=MATCHED, body=DeploymentSpec, answer=Deployment),
+        Endpoint("DELETE", one, deployments.delete),
+        Endpoint("GET", f"{one}/watch", deployments.watch, answer=Deployment, media=SSE),
+        Endpoint("GET", f"{one}/logs", logs.of_one, query=LOGS_OF_ONE, answer=LogLine, media=LINES),
+        Endpoint("GET", "/logs", logs.of_all, query=LOGS_OF_ALL, answer=LogLine, media=LINES),
+        Endpoint("GET", "/nodes", nodes.page, query=NODE_FILTERS, answer=PageOf(Node)),
+        Endpoint(
+            "POST", "/nodes/register", nodes.register, access="registration", body=NodeFacts, answer=RegisteredNode
+        ),
+        Endpoint("POST", "/nodes/join-tokens", nodes.create_join, body=JoinRequest, answer=Join),
+        Endpoint("GET", "/nodes/{ref}", nodes.get, answer=NodeDetail),
+        Endpoint("GET", "/events", events.read, query=EVENT_FILTERS, headers=RESUMED, answer=EventPage, streams=Event),
+        Endpoint("GET", "/status", system.status, answer=Status),
+        Endpoint("GET", "/authority", system.authority, access="public", answer=Authority),
+    )
+
+
+def unversioned(system: SystemEndpoints, description: Description) -> tuple[Endpoint, ...]:
+    """What lies at the root."""
+    return (
+        Endpoint("GET", "/health", system.health, access="public", answer=dict),
+        Endpoint("GET", "/metrics", system.metrics, access="metrics", answer=str, media=METRICS_TYPE),
+        Endpoint("GET", "/openapi.json", description.openapi, access="public", answer=dict),
+        Endpoint("GET", "/docs", description.page, access="public", answer=str, media="text/html"),
+    )
+
+
+def app(
+    *,
+    deployments: Deployments,
+    nodes: Nodes,
+    tokens: Tokens,
+    logs: Logs,
+    events: Events,
+    overview: Overview,
+    settings: ControlPlaneSettings,
+    metrics: Metrics,
+    authority: str | None,
+    stopping: anyio.Event,
+    clock: Callable[[], float] = time.monotonic,
+) -> Starlette:
+    """
+    The API as an ASGI application.
+
+    `authority` is the PEM that nodes pin, None where the tunnel is in the clear. Streams end once `stopping` is set.
+    """
+    gate = Gate(tokens, settings, metrics, clock=clock)
+    limits = Limits(body_bytes=settings.limits_body_bytes, requests=settings.limits_requests)
+    metrics.in_progress(lambda: limits.requests.used, lambda: limits.streams.used)
+    description = Description(settings.operator_header_name)
+    system = SystemEndpoints(overview, metrics, authority=authority_of(authority, tokens.endpoint.pins))
+    endpoints = versioned(
+        DeploymentEndpoints(deployments, stopping=stopping),
+        NodeEndpoints(nodes, tokens, gate, tunnel=tunnel_of(tokens.endpoint, settings)),
+        LogEndpoints(logs, stopping=stopping),
+        EventEndpoints(events, stopping=stopping),
+        system,
+    )
+    endpoints = tuple(replace(each, path=V1 + each.path) for each in endpoints)
+    description.endpoints = (*endpoints, *unversioned(system, description))
+    routes = [
+        Route(path, Resource(tuple(group), gate=gate, limits=limits))
+        for path, group in groupby(description.endpoints, key=lambda endpoint: endpoint.path)
+    ]
+    made = Starlette(
+        routes=routes,
+        middleware=[Middleware(Edge, metrics=metrics)],
+        exception_handlers={FledxError: on_fault, HTTPException: on_refusal},
+    )
+    made.router.redirect_slashes = False
+    return made

@@ -1,0 +1,164 @@
+"""Who may ask what: tokens out of headers, roles, and a limit on refusals that never shuts out a right token."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from starlette.exceptions import HTTPException
+
+from fledx.control_plane.metrics import Metrics
+from fledx.control_plane.tokens import Tokens
+from fledx.errors import Denied
+from fledx.models.token import Operator
+from fledx.settings.control_plane import ControlPlaneSettings
+
+#: public: anyone; operator: a token whose role allows the method; registration: a token that lets a node in (its
+#: endpoint checks it after the body, as it may be spent by that); metrics: loopback, or as operator.
+Access = Literal["public", "operator", "registration", "metrics"]
+ANYONE = Operator(name="anyone", role="read_only")
+READING = ("GET", "HEAD")
+OPERATOR_REFUSALS = 60  # a minute from one source
+MAX_SOURCES = 4096
+MAX_TOKEN = 1024
+FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
+
+
+class Refusals:
+    """
+    Counts what each source was refused within a minute.
+
+    Only what is refused anyway becomes a 429: the limit speaks to a guesser, it never decides about a right token.
+    """
+
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def count(self, source: str) -> None:
+        """Note one refusal; HTTPException 429 once there are too many. 0 as a limit is none."""
+        if not self._most:
+            return
+        now, key = self._clock(), network(source)
+        began, count = self._windows.pop(key, (now, 0))
+        if now - began >= 60:
+            began, count = now, 0
+        if len(self._windows) >= MAX_SOURCES:
+            del self._windows[next(iter(self._windows))]
+        self._windows[key] = (began, count + 1)
+        if count >= self._most:
+            raise self._too_many(math.ceil(60 - (now - began)))
+
+    def _too_many(self, seconds: int) -> HTTPException:
+        wait = str(max(1, seconds))
+        headers = {
+            "retry-after": wait,
+            "x-ratelimit-limit": str(self._most),
+            "x-ratelimit-remaining": "0",
+            "x-ratelimit-reset": wait,
+        }
+        return HTTPException(429, f"too many refused tokens from here; try again in {wait} seconds", headers)
+
+
+class Gate:
+    """Lets requests in by their token."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        settings: ControlPlaneSettings,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tokens = tokens
+        self._metrics = metrics
+        self._header = settings.operator_header_name.lower()
+        self._metrics_public = settings.metrics_public
+        self._operators = Refusals(OPERATOR_REFUSALS, clock=clock)
+        self._registrations = Refusals(settings.registration_rate_limit_per_minute, clock=clock)
+
+    def admit(self, access: Access, method: str, headers: Mapping[str, str], source: str) -> Operator:
+        """Who asks; Denied when that is nobody known, or a role that may not do this."""
+        if access == "public" or (access == "metrics" and self._metrics_open(headers, source)):
+            return ANYONE
+        if access == "registration":
+            bearer(headers, "authorization")
+            return ANYONE
+        operator = self._operator(headers, source)
+        if operator.role == "read_only" and method not in READING:
+            raise Denied(
+                f"{operator.name} may only read; this would change something",
+                known=True,
+                hint="use a token with the role operator or admin",
+            )
+        return operator
+
+    def _metrics_open(self, headers: Mapping[str, str], source: str) -> bool:
+        """A proxy on this machine makes every stranger look local, so a forwarded request is not."""
+        return self._metrics_public or (loopback(source) and not any(name in headers for name in FORWARDED))
+
+    def _operator(self, headers: Mapping[str, str], source: str) -> Operator:
+        try:
+            return self._tokens.operator(bearer(headers, self._header), source=source)
+        except Denied:
+            self._metrics.refused("operator")
+            self._operators.count(source)
+            raise
+
+    async def registrant(self, headers: Mapping[str, str], source: str) -> str:
+        """What to call whoever lets a node in: a registration token, which is spent by this, or an operator's."""
+        token = bearer(headers, "authorization")
+        try:
+            operator = self._tokens.operator(bearer(headers, self._header), source=source)
+        except Denied:
+            return await self._spent(token, source)
+        if operator.role == "read_only":
+            raise Denied(f"{operator.name} may only read; this would let a node in", known=True)
+        return operator.name
+
+    async def _spent(self, token: str, source: str) -> str:
+        try:
+            return await self._tokens.use_registration(token, source=source)
+        except Denied:
+            self._metrics.refused("registration")
+            self._registrations.count(source)
+            raise
+
+
+def bearer(headers: Mapping[str, str], name: str) -> str:
+    """The token in a header; Denied where there is none that could be one."""
+    scheme, _, token = headers.get(name, "").strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise Denied(
+            "no token was given" if name not in headers else f"the header {name} is not 'Bearer TOKEN'",
+            hint=f"send the header '{name}: Bearer TOKEN'",
+        )
+    if len(token) > MAX_TOKEN or not (token.isascii() and token.isprintable()) or " " in token:
+        raise Denied("this is not a token", hint="copy it again, whole and alone")
+    return token
+
+
+def loopback(source: str) -> bool:
+    """Whether an address is this machine's own."""
+    try:
+        address = ipaddress.ip_address(source.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def network(source: str) -> str:
+    """Whom an address belongs to: one owner has a whole /64 of IPv6 to choose from."""
+    try:
+        address = ipaddress.ip_address(source.partition("%")[0])
+    except ValueError:
+        return source[:64]
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return str(address)

@@ -1,0 +1,96 @@
+"""The outermost layer: gives each request its id, counts it, and answers what nobody else did."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fledx.control_plane.api.errors import refusal, unexpected
+from fledx.control_plane.metrics import Metrics
+
+LOG = logging.getLogger(__name__)
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+NO_TRACE = "0" * 32
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 16 * 1024
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class Edge:
+    """
+    ASGI around the whole application.
+
+    Puts `fledx.request_id` and `fledx.headers` (lower-case names, repeated ones joined by a comma) into the scope.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, started = time.perf_counter(), False
+        headers = joined(scope["headers"])
+        scope["fledx.headers"] = headers
+        request_id = scope["fledx.request_id"] = request_id_of(headers)
+
+        async def named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                self._count(scope, message["status"], time.perf_counter() - began)
+            await send(message)
+
+        try:
+            if _too_much(scope["headers"]):
+                await refusal(431, "the request's headers are too many or too large", request_id)(scope, receive, named)
+            else:
+                await self._app(scope, receive, named)
+        except ClientDisconnect:
+            return
+        except Exception:
+            facts = {"request_id": request_id, "method": scope["method"], "route": route_of(scope)}
+            LOG.exception("a request failed unexpectedly", extra=facts)
+            if not started:
+                await unexpected(request_id)(scope, receive, named)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self._metrics.answered(method, route_of(scope), status, seconds)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the path, never the path itself: a stranger could make as many of those as he likes."""
+    route = scope.get("route")
+    return "unmatched" if route is None else str(route.path)
+
+
+def joined(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by lower-case name."""
+    found: dict[str, str] = {}
+    for key, value in raw:
+        name, text = key.decode("latin-1").lower(), value.decode("latin-1")
+        found[name] = f"{found[name]}, {text}" if name in found else text
+    return found
+
+
+def _too_much(raw: list[tuple[bytes, bytes]]) -> bool:
+    return len(raw) > MAX_HEADERS or sum(len(name) + len(value) for name, value in raw) > MAX_HEADER_BYTES
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """The caller's own id (`x-request-id`, else the trace of a W3C `traceparent`), or a new one."""
+    if REQUEST_ID.fullmatch(given := headers.get("x-request-id", "")):
+        return given
+    trace = TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return trace[1] if trace and trace[1] != NO_TRACE else secrets.token_hex(16)

@@ -1,0 +1,197 @@
+"""One line of the route table, and the road of a request to its handler: access, parameters, body, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import KW_ONLY, MISSING, dataclass, fields, is_dataclass
+from inspect import isawaitable
+from typing import Any
+
+import anyio
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from fledx.control_plane.api.auth import Access, Gate
+from fledx.control_plane.api.body import read_object
+from fledx.control_plane.api.params import Param, parse
+from fledx.control_plane.api.streams import Stream
+from fledx.models.token import Operator
+
+REQUEST_SECONDS = 60.0
+SEND_SECONDS = 60.0
+MAX_STREAMS = 1000  # 38 KiB each
+MAX_REGISTRATIONS = 32
+REGISTRATION_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request as a handler sees it; `ref` is what the path names, `query` has every declared parameter."""
+
+    by: Operator
+    source: str
+    request_id: str
+    ref: str
+    query: Mapping[str, Any]
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+
+
+Answer = Response | Stream[Any]
+Handler = Callable[[Call], Answer | Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class PageOf:
+    """For the API's description: a page of a list of these."""
+
+    kind: type
+
+
+@dataclass(frozen=True)
+class ChangesOf:
+    """For the API's description: any of a model's fields."""
+
+    kind: type
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """
+    A method and a path, what may be given, and who handles it.
+
+    A `body` other than None is read and must be a JSON object; its handler decodes it. What it and `answer` say besides
+    (a model, `PageOf`, `ChangesOf`, dict or str), `headers`, and `streams` (items of a stream that may be asked for
+    instead) go into the API's description, where the handler's docstring is the summary.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    _: KW_ONLY
+    access: Access = "operator"
+    query: Sequence[Param] = ()
+    headers: Mapping[str, str] | None = None
+    body: Any = None
+    answer: Any = None
+    media: str = "application/json"
+    streams: Any = None
+
+    @property
+    def body_optional(self) -> bool:
+        """Whether an absent body does, as the model needs no field."""
+        return is_dataclass(self.body) and all(field.default is not MISSING for field in fields(self.body))
+
+    @property
+    def status(self) -> int:
+        """That of success."""
+        return {"POST": 201, "DELETE": 204}.get(self.method, 200)
+
+
+class Slots:
+    """So many requests at once, and 503 for the next."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self.most = most
+        self.used = 0
+        self._what = what
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Hold one of them."""
+        if self.used >= self.most:
+            text = f"{self.most} {self._what} are in progress; try again shortly"
+            raise HTTPException(503, text, {"retry-after": "1"})
+        self.used += 1
+        try:
+            yield
+        finally:
+            self.used -= 1
+
+
+class Limits:
+    """How much may be in progress; strangers hold slots of their own, so that they cannot take the operators'."""
+
+    def __init__(self, *, body_bytes: int, requests: int) -> None:
+        self.body_bytes = body_bytes
+        self.requests = Slots(requests, "requests")
+        self.streams = Slots(MAX_STREAMS, "streams")
+        self.registrations = Slots(MAX_REGISTRATIONS, "registrations")
+        self.public = Slots(requests, "public requests")
+
+    def slots(self, access: Access) -> Slots:
+        """Those that a request of this kind takes."""
+        if access == "registration":
+            return self.registrations
+        return self.public if access == "public" else self.requests
+
+    def size(self, access: Access) -> int:
+        """The largest body, in bytes."""
+        return min(self.body_bytes, REGISTRATION_BYTES) if access == "registration" else self.body_bytes
+
+
+class Resource:
+    """Everything under one path, as an ASGI application."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], *, gate: Gate, limits: Limits) -> None:
+        self._endpoints = {endpoint.method: endpoint for endpoint in endpoints}
+        if "GET" in self._endpoints:
+            self._endpoints["HEAD"] = self._endpoints["GET"]
+        self._allow = ", ".join(sorted((*self._endpoints, "OPTIONS")))
+        self._gate = gate
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._endpoints.get(scope["method"])
+        if endpoint is None:
+            await self._without_handler(scope["method"])(scope, receive, send)
+            return
+        headers, source = scope["fledx.headers"], source_of(scope)
+        by = self._gate.admit(endpoint.access, scope["method"], headers, source)
+        with self._limits.slots(endpoint.access).one():
+            answer = await self._answer(endpoint, by, source, scope, receive)
+            if isinstance(answer, Response):
+                with anyio.move_on_after(SEND_SECONDS):  # a reader this slow is cut off
+                    await answer(scope, receive, send)
+                return
+        with self._limits.streams.one():
+            await answer(scope, receive, send)
+
+    def _without_handler(self, method: str) -> Response:
+        if method == "OPTIONS":
+            return Response(None, 204, {"allow": self._allow})
+        raise HTTPException(405, f"{method[:20]} is not possible here, but: {self._allow}", {"allow": self._allow})
+
+    async def _answer(self, endpoint: Endpoint, by: Operator, source: str, scope: Scope, receive: Receive) -> Answer:
+        body: dict[str, Any] = {}
+        headers = scope["fledx.headers"]
+        query = parse(endpoint.query, scope["query_string"])
+        if endpoint.body is not None:
+            most = self._limits.size(endpoint.access)
+            body = await read_object(receive, headers, most=most, optional=endpoint.body_optional)
+        answer = endpoint.handler(
+            Call(
+                by=by,
+                source=source,
+                request_id=scope["fledx.request_id"],
+                ref=scope["path_params"].get("ref", ""),
+                query=query,
+                headers=headers,
+                body=body,
+            )
+        )
+        return await _in_time(answer) if isawaitable(answer) else answer
+
+
+async def _in_time(answer: Awaitable[Answer]) -> Answer:
+    with anyio.move_on_after(REQUEST_SECONDS):
+        return await answer
+    raise HTTPException(503, f"not done within {REQUEST_SECONDS:g} seconds; look whether it took effect")
+
+
+def source_of(scope: Scope) -> str:
+    """The address the request came from; a forwarded one is not believed, as anyone can write it."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"

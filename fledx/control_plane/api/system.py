@@ -1,0 +1,84 @@
+"""The control plane itself over HTTP: its health, its figures and its authority."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import anyio.to_thread
+from starlette.responses import Response
+
+from fledx import __version__
+from fledx.control_plane.api.endpoint import Call
+from fledx.control_plane.api.replies import model_reply, reply
+from fledx.control_plane.metrics import Metrics
+from fledx.control_plane.overview import Overview
+from fledx.errors import NotFound
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Authority:
+    """The certificate that signs ours, for whoever pins it; it is no secret."""
+
+    pem: str
+    fingerprint: str
+
+
+def authority_of(pem: str | None, pins: Sequence[str]) -> Authority | None:
+    """The authority as it is told; the first of the fingerprints is its own."""
+    return None if pem is None or not pins else Authority(pem=pem, fingerprint=pins[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many there are of each status."""
+
+    nodes: Mapping[str, int]
+    deployments: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What answers, and since when."""
+
+    version: str
+    started_at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """The system at a glance; counts are over everything."""
+
+    summary: Counts
+    control_plane: Program
+
+
+class SystemEndpoints:
+    """What operators, monitors and new hosts ask the control plane about itself."""
+
+    def __init__(self, overview: Overview, metrics: Metrics, *, authority: Authority | None) -> None:
+        self._overview = overview
+        self._metrics = metrics
+        self._authority = authority
+
+    def health(self, call: Call) -> Response:
+        """Tell whether the control plane works."""
+        return reply(self._overview.health(), headers={"x-control-plane-version": __version__})
+
+    def status(self, call: Call) -> Response:
+        """Count nodes and deployments by status."""
+        return reply(self._overview.summary())
+
+    async def metrics(self, call: Call) -> Response:
+        """Give the figures for Prometheus."""
+        self._metrics.fleet(self._overview.summary()["summary"])
+        text = await anyio.to_thread.run_sync(self._metrics.exposition)
+        return Response(text, headers={"content-type": METRICS_TYPE})
+
+    def authority(self, call: Call) -> Response:
+        """Give the certificate authority that nodes pin."""
+        if self._authority is None:
+            raise NotFound("this control plane has no authority of its own: its tunnel is in the clear")
+        return model_reply(self._authority)
