@@ -14,7 +14,11 @@ class End(Protocol):
     """The local end of a stream: a socket, another stream, or a task that reads and writes."""
 
     def take(self, room: memoryview) -> int:
-        """Put what is to be sent into `room`; returns how much, `DRY` for nothing now, `AT_END` for never again."""
+        """
+        Put what is to be sent into `room`; returns how much, `DRY` for nothing now, `AT_END` for never again.
+
+        Less than `room` means that there is no more now. An empty `room` asks whether the end is reached.
+        """
 
     def arrived(self, piece: memoryview) -> None:
         """Bytes from the peer, valid only during the call."""
@@ -32,7 +36,8 @@ class Flow:
 
     ``credit`` is what may be sent, ``window`` what may arrive. ``parked`` says that there is something to send and no
     credit for it; ``queued`` that it waits for its turn, and ``bulky`` that it does so because one was not enough.
-    ``ended`` is the peer's half, ``sent_end`` ours. ``dead`` flows send and receive nothing.
+    ``ended`` is the peer's half, ``sent_end`` ours; ``leaving`` when the peer need not send more after that.
+    ``released`` when the local side is done with it, ``dead`` when it sends and receives nothing more.
     """
 
     __slots__ = (
@@ -43,6 +48,7 @@ class Flow:
         "end",
         "ended",
         "id",
+        "leaving",
         "ours",
         "parked",
         "queued",
@@ -60,6 +66,7 @@ class Flow:
         self.queued = False
         self.bulky = False
         self.parked = False
+        self.leaving = False
         self.released = False
         self.sent_end = False
         self.ended = False

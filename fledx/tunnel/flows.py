@@ -35,9 +35,13 @@ class Flows:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def all(self) -> list[Flow]:
-        """Those under way, as they are now."""
-        return list(self._by_id.values())
+    def abandon(self) -> list[Flow]:
+        """The session is over: those under way, dead from now on."""
+        flows = list(self._by_id.values())
+        self._by_id.clear()
+        for flow in flows:
+            flow.dead = True
+        return flows
 
     def begin(self, now: float) -> Flow:
         """A new stream of ours, with as wide a window as the budget has; raises LimitExceeded or Unavailable."""

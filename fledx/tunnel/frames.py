@@ -113,6 +113,9 @@ class Opening(NamedTuple):
     window: int
 
 
+HTTP_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"PRI * ")
+
+
 class Header(NamedTuple):
     """The first 13 bytes of a frame, checked."""
 
@@ -126,11 +129,27 @@ def malformed(text: str) -> Unavailable:
     return Unavailable(f"the peer does not keep to the tunnel protocol: {text}")
 
 
+def foreign(start: bytes | bytearray | memoryview) -> Unavailable:
+    """The error for a peer that speaks something else; ``code`` is ``http`` for one that may be answered in HTTP."""
+    head = bytes(start[:HEADER_SIZE])
+    if head.startswith(HTTP_METHODS):
+        error = Unavailable("the peer speaks HTTP, and this is a fledx tunnel port")
+        error.code = "http"
+        return error
+    if head.startswith(b"HTTP/"):
+        return Unavailable("the peer answers in HTTP: that is not a fledx tunnel port")
+    if head.startswith(b"\x16\x03"):
+        return Unavailable("the peer speaks TLS, and this side of the tunnel does not")
+    if head.startswith(bytes((ARRAY_OF_3, UINT8))):
+        return Unavailable("the peer speaks the tunnel without TLS, and this side does not")
+    return malformed(f"nothing begins with {head.hex(' ')}")
+
+
 def read_header(data: bytes | bytearray | memoryview, offset: int = 0) -> Header:
     """Check the 13 bytes at `offset` before anything is allocated for them; raises Unavailable or LimitExceeded."""
     array, kind_mark, kind, stream_mark, stream, payload_mark, length = HEADER.unpack_from(data, offset)
     if (array, kind_mark, stream_mark, payload_mark) != MARKS:
-        raise malformed(f"a frame cannot begin with {bytes(data[offset : offset + HEADER_SIZE]).hex(' ')}")
+        raise foreign(data[offset : offset + HEADER_SIZE])
     rule = RULES.get(kind)
     if rule is None:
         raise malformed(f"there is no frame of kind {kind}")

@@ -28,7 +28,7 @@ from fledx.tunnel.events import (
     Opened,
     Told,
 )
-from fledx.tunnel.flow import AT_END, Flow
+from fledx.tunnel.flow import AT_END, End, Flow
 from fledx.tunnel.flows import MAX_STREAMS, Flows
 from fledx.tunnel.frames import (
     ARRAY_OF_3,
@@ -57,6 +57,9 @@ SPARSE_FRAME = 16 * 1024
 
 MAX_CREDIT = 2**31 - 1
 NEVER = 86400.0
+LEFT = "left"
+"""Code of a RESET that follows an END: all was said, nothing more is read."""
+
 PING_SECS = 1.0
 ROUND_TRIP_SECS = 60.0
 """After so long a measured round trip no longer counts: paths change."""
@@ -149,14 +152,13 @@ class Session:
 
     def _data_into(self, flow: Flow, room: memoryview) -> int:
         """One turn of one stream; returns the bytes of its frame, 0 when it had nothing to send or may not."""
-        if flow.dead or flow.end is None:
+        if flow.dead or flow.sent_end or flow.end is None:
             return 0
         limit = min(len(room) - HEADER_SIZE, flow.credit)
         if self.order.bulk and not flow.bulky:
             limit = min(limit, SPARSE_FRAME)
         if not limit:
-            flow.parked = True
-            return 0
+            return self._without_credit(flow, flow.end, room)
         size = flow.end.take(room[HEADER_SIZE : HEADER_SIZE + limit])
         if size <= 0:
             return self._end_into(flow, room) if size == AT_END else 0
@@ -165,6 +167,13 @@ class Session:
         if size == limit:
             self._more(flow)
         return HEADER_SIZE + size
+
+    def _without_credit(self, flow: Flow, end: End, room: memoryview) -> int:
+        """Only the end of a stream can go without credit."""
+        if end.take(room[:0]) == AT_END:
+            return self._end_into(flow, room)
+        flow.parked = True
+        return 0
 
     def _more(self, flow: Flow) -> None:
         """The stream surely has more to send: to the end of the line, or aside until there is credit."""
@@ -177,6 +186,8 @@ class Session:
         flow.sent_end = True
         if flow.ended:
             self.flows.forget(flow)
+        elif flow.leaving:
+            self.reset(flow, LEFT, "the other side reads no more")
         return HEADER_SIZE
 
     def greet(self, hello: Hello) -> None:
@@ -188,8 +199,9 @@ class Session:
         self.order.urge(frames.frame(frames.AUTHORITY))
 
     def tell_authority(self, certificates: str) -> None:
-        """Answer such a request; the dialler closes after it."""
+        """Answer such a request; that is all there is to say to a stranger."""
         self.order.urge(frames.authority_frame(certificates))
+        self.closed = Closed("closed", "the CA certificates were asked for and told", faulty=False)
 
     def answer(self, answer: Welcome | Refused) -> None:
         """Take the hello and open the session, or refuse it and be done."""
@@ -261,14 +273,16 @@ class Session:
         self.flows.forget(flow)
         self._urge(frames.reason_frame(frames.RESET, code, reason, flow.id))
 
+    def leave(self, flow: Flow) -> None:
+        """The local side reads no more: once our end is sent, the peer is told not to send more either."""
+        flow.leaving = True
+        if flow.sent_end and not flow.dead:
+            self.reset(flow, LEFT, "the other side reads no more")
+
     def ready(self, flow: Flow) -> None:
         """The local end has bytes, or its end, to send."""
-        if flow.dead or flow.sent_end:
-            return
-        if flow.credit:
+        if not flow.dead and not flow.sent_end:
             self.order.ready(flow)
-        else:
-            flow.parked = True
 
     def eaten(self, flow: Flow, amount: int, now: float) -> None:
         """The local end has used `amount` bytes of what arrived; grants the peer more when it is time."""
