@@ -15,12 +15,13 @@ from fledx.control_plane.placing import place, release, settle_waiting
 from fledx.control_plane.store import assignments, instances
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store.database import Database
-from fledx.control_plane.store.deployments import DeploymentFilter, Stored
+from fledx.control_plane.store.deployments import Stored
 from fledx.control_plane.store.refs import resolve
 from fledx.control_plane.view import deployment_view
 from fledx.errors import Conflict, FledxError, NotFound
 from fledx.models.codec import decode, encode
 from fledx.models.deployment import Deployment, DeploymentSpec, patched
+from fledx.models.filters import DeploymentFilter
 from fledx.models.token import Operator
 
 SPEC_FIELDS = frozenset(field.name for field in fields(DeploymentSpec))

@@ -10,10 +10,10 @@ from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.placing import refresh_place, settle_waiting
 from fledx.control_plane.store import instances, nodes
 from fledx.control_plane.store.database import Database
-from fledx.control_plane.store.nodes import NodeFilter
 from fledx.control_plane.store.refs import resolve
 from fledx.control_plane.tokens import Tokens
 from fledx.errors import Conflict, Denied, NotFound
+from fledx.models.filters import NodeFilter
 from fledx.models.instance import Instance
 from fledx.models.node import Node, NodeFacts
 

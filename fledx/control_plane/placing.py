@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from fledx.control_plane.scheduler.board import Board
@@ -14,6 +15,7 @@ from fledx.control_plane.scheduler.spec import assignment_of, placed_of, spec_of
 from fledx.control_plane.store import assignments, counters, deployments, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
+from fledx.models.port import PortMapping
 
 BOARD = "board"
 FENCE = "fence"
@@ -205,4 +207,48 @@ def _keep(tx: Placing, stored: Stored, given: Assignment, reason: str) -> None:
         deployment_id=stored.id,
         replica_number=given.replica_number,
         node_id=given.node_id,
+    )
+
+
+def advance(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
+    """
+    Bring a replica to the deployment's present revision, where it stands if its ports can be had there.
+
+    The fence stays while the owner does: the agent sees from the template whether a new container is needed.
+    """
+    number, board, spec = given.replica_number, tx.board, spec_of(stored.id, stored.spec)
+    fresh = replace(given, revision=stored.revision)
+    if not _same_ports(stored.spec.ports or (), given.ports):
+        board.remove(stored.id, [number])
+        plan = schedule(board, spec, [number], bound={number: given.node_id})
+        if not plan.placed:
+            assignments.drop(tx.sql, stored.id, [number])
+            tx.touched_nodes.add(given.node_id)
+            place(tx, stored, [number], why=f"{why}; {plan.reasons[number]}")
+            return
+        board.apply(spec, plan.placed)
+        tx.board_changed()
+        fresh = assignment_of(
+            plan.placed[0], stored.spec.ports or (), node=given.node, fence=given.fence, revision=stored.revision
+        )
+    assignments.put(tx.sql, stored.id, fresh)
+    tx.touched_nodes.add(given.node_id)
+    tx.touched.add(stored.id)
+    tx.event(
+        "replica.updated",
+        stored.spec.name,
+        f"to revision {stored.revision} on {given.node}: {why}",
+        deployment_id=stored.id,
+        replica_number=number,
+        node_id=given.node_id,
+    )
+
+
+def _same_ports(wanted: Sequence[PortMapping], got: Sequence[PortMapping]) -> bool:
+    """Whether the ports a replica has are what its spec asks for, any number being right where none is fixed."""
+    if len(wanted) != len(got):
+        return False
+    return all(
+        replace(one, host_port=other.host_port if one.host_port is None else one.host_port) == other
+        for one, other in zip(wanted, got, strict=True)
     )

@@ -44,8 +44,8 @@ class Tokens:
     """
     Verifies tokens in constant time against keyed hashes.
 
-    HMAC-SHA-256 under the pepper is right for random tokens of 256 bits: there is nothing to guess, so nothing to slow
-    down (a password hash would let anyone burn our CPU).
+    `operators` are pairs of token and name. HMAC-SHA-256 under the pepper is right for random tokens of 256 bits: there
+    is nothing to guess, so nothing to slow down (a password hash would let anyone burn our CPU).
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Tokens:
     ) -> None:
         self._store = store
         self._pepper = pepper.encode()
-        self._operators = [(self.hashed(token), Operator(name=name)) for name, token in operators]
+        self._operators = [(self.hashed(token), Operator(name=name)) for token, name in operators]
         self._registration = None if registration is None else self.hashed(registration)
         self.endpoint = endpoint
 

@@ -67,7 +67,7 @@ def _changes(version: str, digest: str) -> list[str]:
 
 
 class Engine:
-    """The Docker engine at one address, for the three things done with an image here."""
+    """The Docker engine at one address, for the few things done with images and containers here."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -90,6 +90,19 @@ class Engine:
     def remove(self, name: str) -> None:
         """Remove an image; refused ones (absent, in use) stay."""
         self._ask("DELETE", f"/images/{urllib.parse.quote(name)}")
+
+    def containers(self, *labels: str) -> list[dict[str, Any]]:
+        """Docker's descriptions of all containers, running or not, that carry every label (KEY or KEY=VALUE)."""
+        filters = urllib.parse.quote(json.dumps({"label": list(labels)}))
+        status, body = self._ask("GET", f"/containers/json?all=true&filters={filters}")
+        if status != 200:
+            raise Unavailable(f"Docker at {self.address} cannot list containers: {_message(body)}")
+        found = [self._ask("GET", f"/containers/{each['Id']}/json") for each in json.loads(body)]
+        return [json.loads(described) for status, described in found if status == 200]
+
+    def remove_container(self, identifier: str) -> None:
+        """Kill and remove a container; one that is absent stays so."""
+        self._ask("DELETE", f"/containers/{urllib.parse.quote(identifier)}?force=true")
 
     def import_tar(self, files: Files, *, repository: str, tag: str, changes: list[str]) -> str:
         """Make an image of these files while they are read, and return its id."""

@@ -12,12 +12,13 @@ from starlette.responses import Response
 from fledx.control_plane.api.endpoint import Call
 from fledx.control_plane.api.params import LABELS, PAGING, choice, flag, reference, word
 from fledx.control_plane.api.replies import model_reply, nothing, packed, page_reply, reply
-from fledx.control_plane.api.streams import EVENTS, Stream, sent
-from fledx.control_plane.deployments import DeploymentFilter, Deployments
+from fledx.control_plane.api.streams import EVENTS, NEWEST_ONLY, Stream, sent
+from fledx.control_plane.deployments import Deployments
 from fledx.errors import InvalidSpec
 from fledx.models.check import shown
 from fledx.models.codec import decode, encode
 from fledx.models.deployment import STATUSES, Deployment, DeploymentSpec
+from fledx.models.filters import DeploymentFilter
 
 DEPLOYMENT_FILTERS = (
     *PAGING,
@@ -92,6 +93,7 @@ class DeploymentEndpoints:
             lambda deployment: sent(packed(deployment)),
             EVENTS,
             last=sent({}, kind="gone"),
+            pace=NEWEST_ONLY,
             stopping=self._stopping,
             request_id=call.request_id,
         )

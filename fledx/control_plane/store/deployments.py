@@ -10,19 +10,10 @@ from typing import Any
 
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.deployment import DeploymentSpec
+from fledx.models.filters import DeploymentFilter
 from fledx.models.template import Template
 
 TEMPLATE_FIELDS = tuple(field.name for field in fields(Template))
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeploymentFilter:
-    """What a list of deployments is narrowed to; None and empty mean all. `node` is an id."""
-
-    status: str | None = None
-    name: str | None = None
-    labels: Mapping[str, str] | None = None
-    node: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

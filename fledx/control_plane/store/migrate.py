@@ -103,3 +103,9 @@ def what_is_pending(path: Path) -> list[Migration]:
     inspect(path)
     with translated(path), contextlib.closing(connect(path, read_only=True)) as connection:
         return pending(connection, known())
+
+
+def bring_up(path: Path, now: datetime) -> list[Migration]:
+    """Make or migrate the database; what was applied."""
+    with translated(path), contextlib.closing(connect(path)) as connection:
+        return migrate(connection, known(), now)

@@ -5,22 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fledx.models.codec import encode
+from fledx.models.filters import NodeFilter
 from fledx.models.moment import stamp
 from fledx.models.node import Capacity, Node, NodeFacts
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeFilter:
-    """What a list of nodes is narrowed to; None and empty mean all."""
-
-    status: str | None = None
-    availability: str | None = None
-    name: str | None = None
-    labels: Mapping[str, str] | None = None
 
 
 def node_of(row: sqlite3.Row) -> Node:

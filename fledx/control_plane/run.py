@@ -1,0 +1,274 @@
+"""The door of the control plane: makes every object once, starts everything, and ends it in order."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from contextlib import closing
+
+import anyio
+from anyio.abc import TaskGroup
+from hypercorn.asyncio import serve as serve_http
+from hypercorn.config import Config
+from starlette.applications import Starlette
+
+from fledx import __version__, _boot, systemd_notify
+from fledx.control_plane.agents import Agents
+from fledx.control_plane.api.app import app as make_app
+from fledx.control_plane.bell import Bell
+from fledx.control_plane.changes import Changes
+from fledx.control_plane.deployments import Deployments
+from fledx.control_plane.dispatch import Dispatch
+from fledx.control_plane.events import Events
+from fledx.control_plane.home import Home, lock, raise_file_limit, settle
+from fledx.control_plane.logs import Logs
+from fledx.control_plane.loops.reachability import Reachability
+from fledx.control_plane.loops.retention import Retention
+from fledx.control_plane.loops.rollouts import Rollouts
+from fledx.control_plane.metrics import Metrics
+from fledx.control_plane.nodes import Nodes
+from fledx.control_plane.overview import Overview
+from fledx.control_plane.pki import utc_now
+from fledx.control_plane.reports import Reports
+from fledx.control_plane.store import migrate
+from fledx.control_plane.store.database import Database, inspect, path_of
+from fledx.control_plane.tokens import Tokens
+from fledx.errors import FledxError, InvalidSpec
+from fledx.settings.control_plane import ControlPlaneSettings
+from fledx.settings.places import control_plane_directory
+from fledx.tunnel.listen import Listener
+from fledx.tunnel.tls import server_context
+
+log = logging.getLogger(__name__)
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+BACKLOG = 4096
+STOP_SECONDS = 3.0
+CERTIFICATE_CHECK_SECONDS = 3600.0
+LAG_SECONDS = 1.0
+
+
+def main(settings: ControlPlaneSettings, *, environ: Mapping[str, str], dry_run: bool) -> int:
+    """Run until SIGTERM or SIGINT; with `dry_run` only list the migrations a start would apply. The exit code."""
+    if dry_run:
+        return list_migrations(settings, environ)
+    home = settle(settings, environ, utc_now())
+    descriptor = lock(home.directory)
+    try:
+        inspect(home.database)
+        for step in _migrated(home):
+            log.info("migration applied", extra={"version": step.version, "migration": step.name})
+        with closing(Database(home.database)) as store:
+            anyio.run(_run, settings, home, store)
+    finally:
+        os.close(descriptor)
+    return 0
+
+
+def list_migrations(settings: ControlPlaneSettings, environ: Mapping[str, str]) -> int:
+    """Print what a start would apply; changes and creates nothing."""
+    directory = control_plane_directory(environ) if settings.data_dir is None else settings.data_dir
+    database = path_of(settings.database_url) if settings.database_url else path_of(f"sqlite://{directory}/fledx.db")
+    steps = migrate.what_is_pending(database)
+    for step in steps:
+        print(f"{step.version:04d} {step.name}")
+    print(f"{len(steps)} of {len(migrate.known())} migrations would be applied to {database}; nothing was changed")
+    return 0
+
+
+def _migrated(home: Home) -> list[migrate.Migration]:
+    os.umask(0o077)
+    return migrate.bring_up(home.database, utc_now())
+
+
+async def _run(settings: ControlPlaneSettings, home: Home, store: Database) -> None:
+    raise_file_limit()
+    stopping = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_stop_on_signal, stopping)
+        await _serve(settings, home, store, stopping)
+        tasks.cancel_scope.cancel()
+
+
+async def _stop_on_signal(stopping: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("stopping", extra={"signal": signal.Signals(number).name})
+            systemd_notify.stopping()
+            stopping.set()
+
+
+async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, stopping: anyio.Event) -> None:
+    """Make every object, start every loop, and end them in order once `stopping` is set."""
+    bell, metrics = Bell(), Metrics()
+    ports = (settings.ports_range_start, settings.ports_range_end) if settings.ports_auto_assign else None
+    changes = Changes(store, bell, ports)
+    tokens = Tokens(
+        store,
+        pepper=home.pepper,
+        operators=home.operators,
+        registration=settings.registration_token,
+        endpoint=home.endpoint,
+    )
+    dispatch = Dispatch(store)
+    changes.tell_nodes(dispatch.changed)
+    nodes = Nodes(store, changes, tokens)
+    reports = Reports(store, changes)
+    reachability = Reachability(store, changes, dispatch, settings)
+    agents = Agents(
+        nodes, tokens, dispatch, reports, reachability, heartbeat_secs=settings.tunnel_heartbeat_interval_secs
+    )
+    async with anyio.create_task_group() as tasks:
+        app = make_app(
+            deployments=Deployments(store, changes, settings.ports_public_host),
+            nodes=nodes,
+            tokens=tokens,
+            logs=Logs(store, dispatch, bell, tasks),
+            events=Events(store, bell),
+            overview=Overview(store, dispatch, _boot.build_id()),
+            settings=settings,
+            metrics=metrics,
+            authority=home.authority.pem,
+            stopping=stopping,
+        )
+        for loop in (reports, reachability, Retention(changes, settings), Rollouts(store, changes, dispatch)):
+            tasks.start_soon(loop.run)
+        tasks.start_soon(_watch_loop, metrics)
+        await _listen(settings, home, agents, app, tasks, stopping)
+        await reachability.flush()
+        tasks.cancel_scope.cancel()
+
+
+async def _listen(
+    settings: ControlPlaneSettings,
+    home: Home,
+    agents: Agents,
+    app: Starlette,
+    tasks: TaskGroup,
+    stopping: anyio.Event,
+) -> None:
+    """Open the ports, say where they are, and serve until `stopping` is set."""
+    certificate, key, _ = home.certificate(utc_now())
+    tls = server_context(str(certificate), str(key))
+    api_socket = listening(settings.server_host, settings.server_port, "API", "--server-port")
+    listener = Listener(
+        authenticate=agents.authenticate,
+        on_link=agents.attend,
+        tls=tls if settings.tunnel_use_tls else None,
+        authority=home.authority.pem,
+    )
+    port = settings.tunnel_advertised_port if settings.tunnel_port is None else settings.tunnel_port
+    tunnel_port = listener.bind(settings.tunnel_host, port)
+    api_tls = settings.server_tls if settings.server_tls is not None else settings.server_host not in LOOPBACK
+    tasks.start_soon(listener.serve)
+    tasks.start_soon(_renew, home, tls)
+    _announce(settings, home, api_socket, tunnel_port, "https" if api_tls else "http")
+    async with (
+        anyio.create_task_group() as web
+    ):  # a task of its own: Hypercorn leaves the one it ends in half cancelled
+        web.start_soon(_serve_web, app, _Web(api_socket, tls if api_tls else None), stopping)
+
+
+async def _serve_web(app: Starlette, web: Config, stopping: anyio.Event) -> None:
+    await serve_http(app, web, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]
+
+
+class _Web(Config):
+    """Hypercorn's settings: our socket, our certificate, no access log (it doubles the cost of a request)."""
+
+    def __init__(self, opened: socket.socket, tls: ssl.SSLContext | None) -> None:
+        super().__init__()
+        self.bind = [f"fd://{opened.detach()}"]  # closed by the server
+        self._tls = tls
+        self.accesslog = None
+        self.errorlog = logging.getLogger("hypercorn.error")
+        self.graceful_timeout = STOP_SECONDS
+        self.shutdown_timeout = STOP_SECONDS
+        self.keep_alive_timeout = 75.0
+        self.h11_max_incomplete_size = 32 * 1024
+        self.include_server_header = False
+        self.alpn_protocols = ["http/1.1"]
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether to serve over TLS."""
+        return self._tls is not None
+
+    def create_ssl_context(self) -> ssl.SSLContext | None:
+        """The context that the renewal of the certificate changes in place."""
+        return self._tls
+
+
+def listening(host: str, port: int, what: str, flag: str) -> socket.socket:
+    """A listening socket; InvalidSpec that says who wants it and what to do when it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((host, port))
+        opened.listen(BACKLOG)
+        opened.setblocking(False)
+    except OSError as problem:
+        opened.close()
+        raise InvalidSpec(
+            flag,
+            f"the {what} cannot listen on {host}:{port}: {problem.strerror or problem}",
+            hint=f"stop what uses the port (`ss -ltnp sport = :{port}` shows it), or choose another with {flag}",
+        ) from None
+    return opened
+
+
+def _announce(settings: ControlPlaneSettings, home: Home, api: socket.socket, tunnel_port: int, scheme: str) -> None:
+    """Say where everything is, once: to the log, to systemd, and where the new operator's token lies."""
+    host = settings.server_host if settings.server_host not in ("0.0.0.0", "::") else home.endpoint.host
+    if ":" in host:
+        host = f"[{host}]"
+    url = f"{scheme}://{host}:{api.getsockname()[1]}"
+    facts = {
+        "version": __version__,
+        "api": url,
+        "tunnel_port": tunnel_port,
+        "advertised": f"{home.endpoint.host}:{home.endpoint.port}",
+        "data": str(home.directory),
+    }
+    log.info("control plane is ready", extra=facts)
+    for path in home.made:
+        log.info("a token was made for the first operator; the CLI on this machine finds it", extra={"file": str(path)})
+    if not settings.tunnel_use_tls:
+        log.warning("the tunnel is not encrypted: node tokens and logs travel in the clear")
+    if scheme == "http" and settings.server_host not in LOOPBACK:
+        log.warning("the API is not encrypted: operator tokens travel in the clear")
+    systemd_notify.ready(f"API {url}")
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+async def _renew(home: Home, tls: ssl.SSLContext) -> None:
+    """Renew the server's certificate when it is time; new connections get the new one, nothing restarts."""
+    while True:
+        await anyio.sleep(CERTIFICATE_CHECK_SECONDS)
+        try:
+            certificate, key, new = home.certificate(utc_now())
+        except (OSError, FledxError) as problem:
+            log.error("certificate not renewed", extra={"reason": str(problem)})
+            continue
+        if new:
+            tls.load_cert_chain(certificate, key)
+            log.info("certificate renewed")
+
+
+async def _watch_loop(metrics: Metrics) -> None:
+    """Tell systemd that the loop turns, and the metrics how late it is."""
+    limit = systemd_notify.watchdog_secs()
+    interval = min(LAG_SECONDS, limit / 3) if limit else LAG_SECONDS
+    while True:
+        before = time.monotonic()
+        await anyio.sleep(interval)
+        metrics.lagged(time.monotonic() - before - interval)
+        systemd_notify.alive()
