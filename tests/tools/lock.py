@@ -50,7 +50,7 @@ def write() -> None:
 
 
 def _floor() -> str:
-    python = pythons().get((3, 10))
+    python = next((path for version, path in pythons().items() if version.startswith("3.10.")), None)
     if not python:
         raise Stop("the lock is resolved by Python 3.10, the oldest that fledx runs on, and there is none here")
     if not has_module(python, "pip"):

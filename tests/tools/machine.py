@@ -61,26 +61,21 @@ def install_packages(packages: Sequence[str], why: str, *, allowed: bool) -> Non
     quiet(["apt-get", "install", "-y", *packages], env)
 
 
-def pythons() -> dict[tuple[int, int], str]:
-    """Every CPython 3.10 to 3.14 found here that starts, one for each minor version: on the PATH or in pyenv."""
+def pythons() -> dict[str, str]:
+    """Full version -> path of every CPython 3.10 to 3.14 found here that starts: on the PATH, in /usr or in pyenv."""
     folders = [*os.get_exec_path(), "/usr/bin", "/usr/local/bin"]
-    folders += [
-        str(path) for path in sorted(Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser().glob("versions/*/bin"))
-    ]
-    found = {}
-    for minor in range(10, 15):
-        for folder in folders:
-            python = f"{folder}/python3.{minor}"
-            if os.access(python, os.X_OK) and _is_cpython(python, minor):
-                found[3, minor] = python
-                break
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    folders += [str(path) for path in sorted(root.glob("versions/*/bin"))]
+    ask = "import platform, sys; print(platform.python_implementation(), platform.python_version(), sys.executable)"
+    found: dict[str, str] = {}
+    for python in (f"{folder}/python3.{minor}" for minor in range(10, 15) for folder in folders):
+        if os.access(python, os.X_OK):
+            said = subprocess.run(
+                [python, "-IS", "-c", ask], capture_output=True, text=True, check=False
+            ).stdout.split()
+            if said[:1] == ["CPython"]:  # a shim of pyenv may stand for nothing
+                found.setdefault(said[1], said[2])
     return found
-
-
-def _is_cpython(python: str, minor: int) -> bool:
-    """Whether it really is that CPython: a shim of pyenv may stand for nothing."""
-    check = f"import sys; sys.exit(sys.implementation.name != 'cpython' or sys.version_info[:2] != (3, {minor}))"
-    return not subprocess.run([python, "-IS", "-c", check], capture_output=True, check=False).returncode
 
 
 def has_module(python: str | Path, name: str) -> bool:
