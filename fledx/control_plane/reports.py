@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import anyio
 
+from fledx.control_plane.bell import Ear
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.store import instances, nodes, usage
 from fledx.control_plane.store.database import Database
@@ -31,26 +33,32 @@ class Reports:
     def __init__(self, store: Database, changes: Changes) -> None:
         self._store = store
         self._changes = changes
-        self._send, self._receive = anyio.create_memory_object_stream[tuple[str, Report]](MAX_QUEUED)
+        self._queue: deque[tuple[str, Report]] = deque()
+        self._arrival, self._room = Ear(), Ear()
 
     async def take(self, node_id: str, report: Report) -> None:
         """Queue a report; waits while the queue is full, which holds back the agent's link and nothing else."""
-        await self._send.send((node_id, report))
+        while len(self._queue) >= MAX_QUEUED:
+            await self._room.wait()
+        self._queue.append((node_id, report))
+        self._arrival.ring()
 
     async def run(self) -> None:
         """Store what was queued, in groups, for ever."""
-        async for first in self._receive:
+        while True:
+            await self._arrival.wait()
             await anyio.sleep(GROUP_SECONDS)
-            group = [first]
-            while len(group) < MAX_GROUP:
-                try:
-                    group.append(self._receive.receive_nowait())
-                except anyio.WouldBlock:
-                    break
-            try:
-                await self._changes.commit(lambda tx, group=group: _store(tx, group), durable=False)  # type: ignore[misc]
-            except FledxError as problem:
-                log.error("reports not stored", extra={"count": len(group), "reason": str(problem)})
+            while self._queue:
+                group = [self._queue.popleft() for _ in range(min(MAX_GROUP, len(self._queue)))]
+                self._room.ring()
+                await self.store(group)
+
+    async def store(self, group: list[tuple[str, Report]]) -> None:
+        """Store reports in one transaction; a failure is logged, and the agents' digests will bring it to light."""
+        try:
+            await self._changes.commit(lambda tx: _store(tx, group), durable=False)
+        except FledxError as problem:
+            log.error("reports not stored", extra={"count": len(group), "reason": str(problem)})
 
     def agrees(self, node_id: str, digest: str) -> bool:
         """Whether what is stored of a node is what the node has (`digest` of its instances)."""

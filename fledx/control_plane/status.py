@@ -44,17 +44,17 @@ def derive(
     seen = {number: each for number, each in current(instances, owners).items() if each.node_id not in away}
     if spec.desired_state == "stopped":
         return _stopping(seen)
-    ready = sum(
-        1
-        for owner in owners
-        if owner.revision == revision
-        and (each := seen.get(owner.replica_number)) is not None
-        and each.ready
-        and each.revision == owner.revision
-    )
+    done = {owner.replica_number for owner in owners if _done(seen.get(owner.replica_number), owner, revision)}
+    ready = len(done)
     if ready >= spec.replicas and not pending:
         return Derived(status="running", reason=None, ready=ready)
-    return Derived(status=_word(ready, pending, seen), reason=_reason(owners, pending, seen, away), ready=ready)
+    left = [owner for owner in owners if owner.replica_number not in done]
+    return Derived(status=_word(ready, pending, seen), reason=_reason(left, pending, seen, away), ready=ready)
+
+
+def _done(instance: Instance | None, owner: Assignment, revision: int) -> bool:
+    """Whether a replica runs what it is to run in the end, and is ready."""
+    return instance is not None and instance.ready and instance.revision == owner.revision == revision
 
 
 def _stopping(seen: Mapping[int, Instance]) -> Derived:
@@ -71,22 +71,22 @@ def _word(ready: int, pending: Sequence[Pending], seen: Mapping[int, Instance]) 
 
 
 def _reason(
-    owners: Sequence[Assignment],
+    left: Sequence[Assignment],
     pending: Sequence[Pending],
     seen: Mapping[int, Instance],
     away: Mapping[str, str],
 ) -> str | None:
+    """The most telling thing about what is `left` to do."""
     for word in ("failed", "pending", "unknown", "stopped", "running"):
         for number, each in sorted(seen.items()):
             if each.state == word and each.message and not each.ready:
                 return f"replica {number}: {each.message}"
     if pending:
         return f"{_replicas(len(pending))} without a place: {pending[0].reason}"
-    for owner in owners:
+    for owner in left:
         if owner.node_id in away:
             return f"replica {owner.replica_number}: {away[owner.node_id]}"
-    waiting = [owner for owner in owners if owner.replica_number not in seen or not seen[owner.replica_number].ready]
-    return f"waiting for {_replicas(len(waiting))}" if waiting else None
+    return f"waiting for {_replicas(len(left))}"
 
 
 def _replicas(count: int) -> str:

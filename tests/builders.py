@@ -1,0 +1,52 @@
+"""Valid models to begin a test with; a test says only what it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fledx.models.assignment import Assignment
+from fledx.models.deployment import DeploymentSpec
+from fledx.models.instance import Instance
+from fledx.models.node import Capacity, NodeFacts
+
+NOW = "2026-11-25T12:00:00.000Z"
+GIB = 1024**3
+
+
+def spec(**changes: Any) -> DeploymentSpec:
+    """A deployment of one replica."""
+    return DeploymentSpec(**{"name": "web", "image": "web:1", **changes})
+
+
+def facts(**changes: Any) -> NodeFacts:
+    """What a healthy node of 4 cores and 8 GiB tells of itself."""
+    fields: dict[str, Any] = {
+        "name": "edge-1",
+        "arch": "amd64",
+        "os": "linux",
+        "labels": {},
+        "capacity": Capacity(cpu_millis=4000, memory_bytes=8 * GIB),
+        "runtime": "Docker 28.2",
+    }
+    return NodeFacts(**{**fields, **changes})
+
+
+def assignment(**changes: Any) -> Assignment:
+    """Replica 0 on node `n1`, first owner, first revision."""
+    return Assignment(**{"replica_number": 0, "node_id": "n1", "node": "edge-1", **changes})
+
+
+def instance(**changes: Any) -> Instance:
+    """Replica 0 of deployment `d`, running and ready on node `n1` under its first owner and revision."""
+    fields: dict[str, Any] = {
+        "deployment_id": "d",
+        "replica_number": 0,
+        "node_id": "n1",
+        "container_id": "c1",
+        "state": "running",
+        "ready": True,
+        "fence": 1,
+        "revision": 1,
+        "last_updated": NOW,
+    }
+    return Instance(**{**fields, **changes})

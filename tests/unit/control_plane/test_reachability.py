@@ -1,0 +1,56 @@
+"""Silence is shown soon and acted on late, and our own absence is nobody's silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from fledx.control_plane.reachability import Action, MarkUnreachable, MoveWork, Silence, Watchfulness, decide
+
+
+def actions(status: str, seconds: float, *, owns: bool = True, move: bool = True) -> list[type[Action]]:
+    silence = Silence(node_id="n", status=status, seconds=seconds, owns=owns)
+    return [type(each) for each in decide([silence], heartbeat_secs=5, stale_secs=90, move=move)]
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "expected"),
+    [
+        ("ready", 0, []),
+        ("ready", 14.9, []),
+        ("ready", 15, [MarkUnreachable]),
+        ("error", 15, [MarkUnreachable]),
+        ("registering", 1000, []),
+        ("unreachable", 89.9, []),
+        ("unreachable", 90, [MoveWork]),
+    ],
+)
+def test_three_missed_heartbeats_are_shown_and_work_moves_only_when_stale(
+    status: str, seconds: float, expected: list[type[Action]]
+) -> None:
+    assert actions(status, seconds) == expected
+
+
+def test_a_node_is_shown_as_unreachable_before_its_work_moves() -> None:
+    assert actions("ready", 1000) == [MarkUnreachable]
+
+
+def test_nothing_moves_from_a_node_that_owns_nothing_or_when_moving_is_off() -> None:
+    assert actions("unreachable", 1000, owns=False) == []
+    assert actions("unreachable", 1000, move=False) == []
+
+
+def test_every_action_says_why() -> None:
+    silence = Silence(node_id="n", status="unreachable", seconds=95, owns=True)
+
+    (found,) = decide([silence], heartbeat_secs=5, stale_secs=90, move=True)
+
+    assert found.reason == "no sign of life for 95 s, over the limit of 90 s"
+
+
+def test_after_a_pause_of_our_own_everybody_has_the_full_time_again() -> None:
+    awake = Watchfulness(now=100.0, longest_nap=6.0)
+
+    assert awake.look(101.0) == 100.0
+    assert awake.look(106.5) == 100.0
+    assert awake.look(300.0) == 300.0
+    assert awake.look(301.0) == 300.0
