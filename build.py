@@ -16,6 +16,7 @@ if sys.version_info < (3, 10):  # noqa: UP036
 import argparse
 import hashlib
 import re
+import signal
 import struct
 import zipfile
 import zlib
@@ -270,6 +271,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started here shall be stopped
     try:
         sys.exit(main(sys.argv[1:]))
     except Stop as problem:

@@ -31,7 +31,7 @@ class Build(Protocol):
 
 def test(arguments: Sequence[str], build: Build, *, install: bool) -> int:
     """What a change must pass, with --quick what each commit must; the exit code of the first step that fails."""
-    words, env = _chosen(arguments)
+    words, env = chosen(arguments)
     python = environment(install=install)
     for what, command in STATIC.items():
         say(what)
@@ -94,7 +94,7 @@ def environment(*, install: bool) -> Path:
     return python
 
 
-def _chosen(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+def chosen(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The words for pytest, and its environment: tests read the seed and the length of their run there."""
     words, env = [], os.environ | {"MSGPACK_PUREPYTHON": "1"}  # the archive ships no other
     rest = iter(arguments)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.tools.machine import BUILD, ROOT, Stop, install_packages, quiet, say
+from tests.tools.machine import BUILD, Stop, install_packages, quiet, say
 
 LOG = BUILD / "dockerd.log"
 START_SECONDS = 60
@@ -27,9 +27,9 @@ HINTS = {
 
 
 @contextlib.contextmanager
-def running(*, install: bool) -> Iterator[None]:
-    """Docker answers inside the block; an engine that was started for it is stopped afterwards."""
-    started = None if answers() else _start(install=install)
+def running(*, install: bool, log: Path = LOG) -> Iterator[None]:
+    """Docker answers inside the block; an engine that was started for it, logging there, is stopped afterwards."""
+    started = None if answers() else _start(log, install=install)
     try:
         yield
     finally:
@@ -59,7 +59,7 @@ def answers() -> bool:
         return False
 
 
-def _start(*, install: bool) -> subprocess.Popen[bytes] | None:
+def _start(log: Path, *, install: bool) -> subprocess.Popen[bytes] | None:
     """Make an engine answer; the process if it is ours to stop."""
     if not _dockerd():
         install_packages(["docker.io"], "there is no Docker engine", allowed=install)
@@ -72,13 +72,16 @@ def _start(*, install: bool) -> subprocess.Popen[bytes] | None:
         return None
     if os.geteuid():
         raise Stop("the Docker engine does not run, and only root can start it: sudo dockerd")
-    say(f"starting the Docker engine: dockerd, log in {LOG.relative_to(ROOT)}")
-    BUILD.mkdir(exist_ok=True)
-    with LOG.open("wb") as log:
+    say(f"starting the Docker engine: dockerd, log in {log}")
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as said:
         engine = subprocess.Popen(
-            [str(_dockerd())], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            [str(_dockerd())], stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
         )
-    _wait(engine)
+    try:
+        _wait(engine)
+    except Stop as problem:
+        raise Stop(f"{problem}; the end of {log}:\n{_explain(log)}") from None
     return engine
 
 
@@ -89,19 +92,18 @@ def _dockerd() -> str | None:
 def _wait(engine: subprocess.Popen[bytes] | None) -> None:
     limit = time.monotonic() + START_SECONDS
     while not answers():
-        ended = engine is not None and engine.poll() is not None
-        if ended or time.monotonic() > limit:
-            if engine is not None and not ended:
+        if engine is not None and engine.poll() is not None:
+            raise Stop(f"the Docker engine ended at once with {engine.returncode}")
+        if time.monotonic() > limit:
+            if engine is not None:
                 _stop(engine)
-            raise Stop(_explain() if engine is not None else "the Docker engine does not answer: journalctl -u docker")
+            raise Stop(f"the Docker engine does not answer after {START_SECONDS} s")
         time.sleep(0.1)
 
 
-def _explain() -> str:
-    lines = LOG.read_text(errors="replace").splitlines()
-    told = "\n".join(lines[-8:])
-    hints = [f"\nHint: {hint}" for word, hint in HINTS.items() if word in told.lower()]
-    return f"the Docker engine did not start; the end of {LOG.relative_to(ROOT)}:\n{told}{''.join(hints)}"
+def _explain(log: Path) -> str:
+    told = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+    return told + "".join(f"\nHint: {hint}" for word, hint in HINTS.items() if word in told.lower())
 
 
 def _stop(engine: subprocess.Popen[bytes]) -> None:

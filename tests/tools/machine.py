@@ -28,9 +28,16 @@ def say(text: str) -> None:
 
 
 def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> int:
-    """Run in the project's folder with the terminal's output; the exit code, 128 + N for signal N."""
-    code = subprocess.run([str(part) for part in command], cwd=ROOT, env=env, check=False).returncode
-    return code if code >= 0 else 128 - code
+    """Run in the project's folder, let it clean up after Ctrl-C, and return its exit code, 128 + N for signal N."""
+    child = subprocess.Popen([str(part) for part in command], cwd=ROOT, env=env)
+    while child.returncode is None:
+        try:
+            child.wait()
+        except KeyboardInterrupt:
+            pass  # the terminal has told the child as well
+        except SystemExit:
+            child.terminate()
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
 def quiet(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> str:
