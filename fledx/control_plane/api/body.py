@@ -16,24 +16,25 @@ from starlette.types import Receive
 from fledx.errors import InvalidSpec
 from fledx.models.check import shown
 
-BODY_SECONDS = 30.0
 MAX_DEPTH = 32  # a whole deployment is seven deep
 MAX_INTEGER = 2**63 - 1
 HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-async def read_object(receive: Receive, headers: Mapping[str, str], *, most: int, optional: bool) -> dict[str, Any]:
+async def read_object(
+    receive: Receive, headers: Mapping[str, str], *, most: int, seconds: float, optional: bool
+) -> dict[str, Any]:
     """
-    The JSON object of a request; `most` is its size in bytes.
+    The JSON object of a request, of at most `most` bytes, that must be here within `seconds`.
 
     An `optional` body may be absent, which is an empty object. Raises HTTPException 408, 413 and 415, InvalidSpec with
     what is wrong, and ClientDisconnect.
     """
     _refuse_early(headers, most)
-    with anyio.move_on_after(BODY_SECONDS) as limit:
+    with anyio.move_on_after(seconds) as limit:
         content = await _read(receive, most)
     if limit.cancelled_caught:
-        raise HTTPException(408, f"the body did not arrive within {BODY_SECONDS:g} seconds")
+        raise HTTPException(408, f"the body did not arrive within {seconds:g} seconds", {"connection": "close"})
     if not content and optional:
         return {}
     _refuse_type(headers)

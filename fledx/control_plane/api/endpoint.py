@@ -19,8 +19,8 @@ from fledx.control_plane.api.params import Param, parse
 from fledx.control_plane.api.streams import Stream
 from fledx.models.token import Operator
 
+BODY_SECONDS = 30.0
 REQUEST_SECONDS = 60.0
-SEND_SECONDS = 60.0
 MAX_STREAMS = 1000  # 38 KiB each
 MAX_REGISTRATIONS = 32
 REGISTRATION_BYTES = 16 * 1024
@@ -114,8 +114,17 @@ class Slots:
 class Limits:
     """How much may be in progress; strangers hold slots of their own, so that they cannot take the operators'."""
 
-    def __init__(self, *, body_bytes: int, requests: int) -> None:
-        self.body_bytes = body_bytes
+    def __init__(
+        self,
+        *,
+        body_bytes: int,
+        requests: int,
+        body_seconds: float = BODY_SECONDS,
+        request_seconds: float = REQUEST_SECONDS,
+    ) -> None:
+        self._body_bytes = body_bytes
+        self.body_seconds = body_seconds
+        self.request_seconds = request_seconds
         self.requests = Slots(requests, "requests")
         self.streams = Slots(MAX_STREAMS, "streams")
         self.registrations = Slots(MAX_REGISTRATIONS, "registrations")
@@ -129,7 +138,7 @@ class Limits:
 
     def size(self, access: Access) -> int:
         """The largest body, in bytes."""
-        return min(self.body_bytes, REGISTRATION_BYTES) if access == "registration" else self.body_bytes
+        return min(self._body_bytes, REGISTRATION_BYTES) if access == "registration" else self._body_bytes
 
 
 class Resource:
@@ -153,7 +162,7 @@ class Resource:
         with self._limits.slots(endpoint.access).one():
             answer = await self._answer(endpoint, by, source, scope, receive)
             if isinstance(answer, Response):
-                with anyio.move_on_after(SEND_SECONDS):  # a reader this slow is cut off
+                with anyio.move_on_after(self._limits.request_seconds):  # a reader this slow is cut off
                     await answer(scope, receive, send)
                 return
         with self._limits.streams.one():
@@ -170,7 +179,9 @@ class Resource:
         query = parse(endpoint.query, scope["query_string"])
         if endpoint.body is not None:
             most = self._limits.size(endpoint.access)
-            body = await read_object(receive, headers, most=most, optional=endpoint.body_optional)
+            body = await read_object(
+                receive, headers, most=most, seconds=self._limits.body_seconds, optional=endpoint.body_optional
+            )
         answer = endpoint.handler(
             Call(
                 by=by,
@@ -182,13 +193,13 @@ class Resource:
                 body=body,
             )
         )
-        return await _in_time(answer) if isawaitable(answer) else answer
+        return await self._in_time(answer) if isawaitable(answer) else answer
 
-
-async def _in_time(answer: Awaitable[Answer]) -> Answer:
-    with anyio.move_on_after(REQUEST_SECONDS):
-        return await answer
-    raise HTTPException(503, f"not done within {REQUEST_SECONDS:g} seconds; look whether it took effect")
+    async def _in_time(self, answer: Awaitable[Answer]) -> Answer:
+        seconds = self._limits.request_seconds
+        with anyio.move_on_after(seconds):
+            return await answer
+        raise HTTPException(503, f"not done within {seconds:g} seconds; look whether it took effect")
 
 
 def source_of(scope: Scope) -> str:

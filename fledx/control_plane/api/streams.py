@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from starlette.types import Receive, Scope, Send
 
 from fledx.control_plane.api.errors import body_of
@@ -18,12 +18,30 @@ from fledx.errors import FledxError
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-IDLE_SECONDS = 15.0
-HEAD_SECONDS = 0.25  # an error that shows within it still becomes a status of its own
-SEND_SECONDS = 60.0
-STOP_SECONDS = 1.0
-WAITING = 64  # items between the producer and the reader
 CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """
+    The seconds of a stream.
+
+    An error within `head` still becomes a status of its own; after `idle` without an item there is a sign of life; a
+    reader that takes nothing for `send` is cut off, and one that does not take the end within `stop`, too. `rest` is no
+    time but how many times what writing an item took passes before the next is asked for: where only the newest counts,
+    a big item that changes all the time cannot hold the loop.
+    """
+
+    head: float = 0.25
+    idle: float = 15.0
+    send: float = 60.0
+    stop: float = 1.0
+    rest: float = 0.0
+    linger: float = 0.01
+
+
+STEADY = Pace()
+NEWEST_ONLY = Pace(rest=10.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +73,59 @@ def line(value: Any) -> bytes:
     return dumped(value) + b"\n"
 
 
+class Outbox:
+    """What waits for the reader: filled item by item, taken all at once, bounded in bytes."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._some, self._full, self._room = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def put(self, part: bytes) -> None:
+        """Add a part; returns when there is room for another."""
+        self._parts.append(part)
+        self._size += len(part)
+        self._some.set()
+        if self._size >= CHUNK_BYTES:
+            self._full.set()
+            await self._room.wait()
+
+    def end(self) -> None:
+        """Nothing will follow."""
+        self._ended = True
+        self._some.set()
+        self._full.set()
+
+    async def take(self, *, wait: float, linger: float) -> bytes | None:
+        """
+        All there is, empty when there is nothing for `wait` seconds, None at the end.
+
+        What comes within `linger` seconds after the first part comes along, unless it is much.
+        """
+        with anyio.move_on_after(wait):
+            await self._some.wait()
+        if self._parts and linger > 0:
+            with anyio.move_on_after(linger):
+                await self._full.wait()
+        if not self._parts and self._ended:
+            return None
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        self._room.set()
+        if not self._ended:
+            self._some, self._full, self._room = anyio.Event(), anyio.Event(), anyio.Event()
+        return taken
+
+
 class Stream(Generic[T]):
     """
     An answer made of what a generator yields, as an ASGI application.
 
     An error that comes before anything was written is raised, later it is written as the last item. `last` is written
     when the generator ends by itself. The stream ends when the reader is gone, at once when `stopping` is set, and when
-    the reader takes nothing for a minute; the generator is closed in each case.
+    the reader takes nothing for too long; the generator is unwound in each case.
     """
 
     def __init__(
@@ -73,7 +137,7 @@ class Stream(Generic[T]):
         stopping: anyio.Event,
         request_id: str,
         last: bytes = b"",
-        idle_seconds: float = IDLE_SECONDS,
+        pace: Pace = STEADY,
     ) -> None:
         self._items = items
         self._write = write
@@ -81,7 +145,7 @@ class Stream(Generic[T]):
         self._stopping = stopping
         self._request_id = request_id
         self._last = last
-        self._idle_seconds = idle_seconds
+        self._pace = pace
         self._failed: Exception | None = None
         self._started = False
 
@@ -90,70 +154,67 @@ class Stream(Generic[T]):
             await self._start(send)
             await send({"type": "http.response.body", "body": b""})
             return
-        outbox, inbox = anyio.create_memory_object_stream[bytes](WAITING)
+        outbox, filling = Outbox(), anyio.CancelScope()
         async with anyio.create_task_group() as group:
-            filling = anyio.CancelScope()
             group.start_soon(self._fill, outbox, filling)
             group.start_soon(_until_gone, receive, group.cancel_scope)
             group.start_soon(self._until_stopping, filling, group.cancel_scope)
-            with inbox, anyio.move_on_after(None) as too_slow:
-                await self._drain(inbox, send, too_slow)
+            with contextlib.suppress(OSError):  # how some servers tell that the reader is gone
+                await self._drain(outbox, send)
             group.cancel_scope.cancel()
         if self._failed is not None and not self._started:
             raise self._failed
 
-    async def _fill(self, outbox: MemoryObjectSendStream[bytes], filling: anyio.CancelScope) -> None:
-        cancelled = anyio.get_cancelled_exc_class()
-        with outbox, filling:
+    async def _fill(self, outbox: Outbox, filling: anyio.CancelScope) -> None:
+        with filling:
             try:
                 async for item in self._items:
-                    await outbox.send(self._write(item))
+                    began = time.perf_counter()
+                    part = self._write(item)
+                    spent = time.perf_counter() - began
+                    await outbox.put(part)
+                    if self._pace.rest:
+                        await anyio.sleep(spent * self._pace.rest)
             except Exception as fault:
                 self._failed = fault
             finally:
-                # A generator left at a yield is cancelled there. Closing it instead would raise GeneratorExit, on which
-                # a task group around that yield fails.
-                with contextlib.suppress(cancelled, StopAsyncIteration):
-                    await self._items.athrow(cancelled())
+                outbox.end()
+                await self._unwind()
+
+    async def _unwind(self) -> None:
+        """
+        Cancel a generator that was left at a yield.
+
+        Closing it instead would raise GeneratorExit there, on which a task group around that yield fails.
+        """
+        cancelled = anyio.get_cancelled_exc_class()
+        with contextlib.suppress(cancelled, StopAsyncIteration):
+            await self._items.athrow(cancelled())
 
     async def _until_stopping(self, filling: anyio.CancelScope, everything: anyio.CancelScope) -> None:
         await self._stopping.wait()
         filling.cancel()
-        await anyio.sleep(STOP_SECONDS)
+        await anyio.sleep(self._pace.stop)
         everything.cancel()
 
-    async def _drain(self, inbox: MemoryObjectReceiveStream[bytes], send: Send, too_slow: anyio.CancelScope) -> None:
-        wait = HEAD_SECONDS
-        while (chunk := await self._next(inbox, wait)) is not None:
-            too_slow.deadline = anyio.current_time() + SEND_SECONDS
-            if not self._started:
-                await self._start(send)
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            too_slow.deadline, wait = float("inf"), self._idle_seconds
-        if self._failed is not None and not self._started:
-            return
-        too_slow.deadline = anyio.current_time() + SEND_SECONDS
+    async def _drain(self, outbox: Outbox, send: Send) -> None:
+        wait, sent_at = self._pace.head, float("-inf")
+        while True:
+            linger = sent_at + self._pace.linger - anyio.current_time()
+            chunk = await outbox.take(wait=wait, linger=linger)
+            if chunk is None and self._failed is not None and not self._started:
+                return
+            with anyio.move_on_after(self._pace.send) as limit:
+                await self._pass_on(chunk, send)
+            if chunk is None or limit.cancelled_caught:
+                return
+            wait, sent_at = self._pace.idle, anyio.current_time()
+
+    async def _pass_on(self, chunk: bytes | None, send: Send) -> None:
         if not self._started:
             await self._start(send)
-        await send({"type": "http.response.body", "body": self._end()})
-
-    async def _next(self, inbox: MemoryObjectReceiveStream[bytes], wait: float) -> bytes | None:
-        """All that is ready as one chunk, a sign of life after `wait` seconds without any, None at the end."""
-        parts: list[bytes] = []
-        try:
-            with anyio.move_on_after(wait) as waited:
-                parts.append(await inbox.receive())
-            if waited.cancelled_caught:
-                return self._framing.idle
-            size = len(parts[0])
-            while size < CHUNK_BYTES:
-                parts.append(inbox.receive_nowait())
-                size += len(parts[-1])
-        except anyio.WouldBlock:
-            pass
-        except anyio.EndOfStream:
-            return None if not parts else b"".join(parts)
-        return b"".join(parts)
+        body = self._end() if chunk is None else chunk or self._framing.idle
+        await send({"type": "http.response.body", "body": body, "more_body": chunk is not None})
 
     def _end(self) -> bytes:
         if self._failed is None:

@@ -122,7 +122,8 @@ class Caller:
                 with anyio.fail_after(5):
                     await headed.wait()
                 yield reading
-            reading.leave.set()
+                reading.leave.set()
+                await anyio.wait_all_tasks_blocked()
             with anyio.move_on_after(5) as limit:
                 await reading.ended.wait()
             group.cancel_scope.cancel()
