@@ -6,7 +6,9 @@ One Docker engine in a network namespace with an address of its own.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from fledx.sample.image import NAME, ensure_image
-from tests.bed.commands import CommandFailed, run
+from tests.bed.commands import run
 from tests.bed.faults import Faults
 from tests.bed.waiting import eventually
 
@@ -83,6 +85,7 @@ class Engine:
         words = [
             *self._beside(),
             "dockerd",
+            f"--config-file={self._home}/daemon.json",
             f"--data-root={self._home}/data",
             f"--exec-root={self._home}/exec",
             f"--pidfile={self._home}/pid",
@@ -96,11 +99,10 @@ class Engine:
             )
 
     def wait(self) -> None:
-        """Until it answers."""
-        try:
-            eventually(lambda: self.docker("version", "--format", "{{.Server.Version}}"), within=30)
-        except CommandFailed as problem:
-            raise RuntimeError(f"{self.name} did not start: {(self._home / 'log').read_text()[-1500:]}") from problem
+        """Until it answers; an error with the end of its log if it ends instead."""
+        eventually(self._answers_or_ended, within=30)
+        if self._daemon is not None and self._daemon.poll() is not None:
+            raise RuntimeError(f"{self.name} did not start: {(self._home / 'log').read_text()[-1500:]}")
 
     def stop(self) -> None:
         """End the engine in good order; its containers end with it."""
@@ -134,9 +136,7 @@ class Engine:
         """An engine that answers, on a sound network, with no container, volume or network of a test; images stay."""
         self.revive()
         self.net.heal()
-        containers = self.docker("ps", "-aq").split()
-        if containers:
-            self.docker("rm", "-fv", *containers)
+        self._remove_containers()
         self.docker("volume", "prune", "-f")
         self.docker("network", "prune", "-f")
 
@@ -159,6 +159,7 @@ class Engine:
     def create(self) -> None:
         """Make the namespace and its link to the bed's bridge."""
         self._home.mkdir(parents=True)
+        (self._home / "daemon.json").write_text(json.dumps(self._settings()))
         space = self._namespace
         run("ip", "netns", "add", space)
         run("ip", "link", "add", space, "type", "veth", "peer", "name", "eth0", "netns", space)
@@ -172,18 +173,33 @@ class Engine:
         """Remove the engine, its containers, namespace and data, in whatever state they are."""
         with suppress(RuntimeError, OSError):
             self.revive()
-            containers = self.docker("ps", "-aq").split()
-            if containers:
-                self.docker("rm", "-fv", *containers)
+            self._remove_containers()
             self.stop()
-        for pid in _processes_of(self._home):
+        for pid in (*_processes_of(self._home), *_containers_of(self._home)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         run("ip", "link", "del", self._namespace, check=False)
         run("ip", "netns", "del", self._namespace, check=False)
         for mount in _mounts_below(self._home):
             run("umount", "-l", mount, check=False)
-        shutil.rmtree(self._home, ignore_errors=True)
+        if self._home.exists():
+            shutil.rmtree(self._home)
+
+    def _remove_containers(self) -> None:
+        containers = self.docker("ps", "-aq").split()
+        if containers:
+            self.docker("rm", "-fv", *containers)
+
+    def _answers_or_ended(self) -> bool:
+        if self._daemon is not None and self._daemon.poll() is not None:
+            return True
+        return bool(self.docker("version", "--format", "{{.Server.Version}}", check=False))
+
+    def _settings(self) -> dict[str, str]:
+        """Nothing of this machine's; before version 23 an engine's identity lies in /etc unless told otherwise."""
+        version = re.search(r"version (\d+)", run("dockerd", "--version"))
+        old = version is not None and int(version[1]) < 23
+        return {"deprecated-key-path": f"{self._home}/key.json"} if old else {}
 
     def _beside(self) -> list[str]:
         # Not `ip netns exec`: that one mounts a fresh /sys and so hides the cgroups.
@@ -212,6 +228,15 @@ def _processes_of(home: Path) -> Iterator[int]:
         with suppress(OSError):
             if needle in (folder / "cmdline").read_bytes() and int(folder.name) != os.getpid():
                 yield int(folder.name)
+
+
+def _containers_of(home: Path) -> Iterator[int]:
+    """First processes of the containers that an engine which cannot be started any more has left running."""
+    for path in home.glob("exec/containerd/daemon/io.containerd.runtime.v2.task/moby/*/init.pid"):
+        pid = int(path.read_text())
+        with suppress(OSError):
+            if path.parent.name in Path(f"/proc/{pid}/cgroup").read_text():
+                yield pid
 
 
 def _mounts_below(home: Path) -> list[str]:

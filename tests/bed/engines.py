@@ -69,7 +69,8 @@ class Engines:
         for table, chain, *rule in self._rules():
             run("iptables", "-w", "-t", table, "-D", chain, *rule, check=False)
         run("ip", "link", "del", self.bridge, check=False)
-        shutil.rmtree(self.home, ignore_errors=True)
+        if self.home.exists():
+            shutil.rmtree(self.home)
         if self._slot is not None:
             self._slot.release()
             self._slot = None

@@ -39,11 +39,18 @@ def ensure(target: str, suite: str = BOOKWORM) -> str:
     tag = f"fledx-bed:{target}-{suite}-{_digest()}"
     if not _exists(tag):
         _build(tag, target=target, base=_base(suite))
+        outdated = set(_tags(f"fledx-bed:{target}-{suite}-*")) - {tag}
+        if outdated:
+            run("docker", "rmi", *outdated, check=False)
     return tag
 
 
 def _exists(tag: str) -> bool:
-    return bool(run("docker", "images", "-q", tag))
+    return bool(_tags(tag))
+
+
+def _tags(pattern: str) -> list[str]:
+    return run("docker", "images", "--filter", f"reference={pattern}", "--format", "{{.Repository}}:{{.Tag}}").split()
 
 
 def _digest() -> str:
