@@ -10,7 +10,7 @@ from fledx.errors import InvalidSpec
 from fledx.models.check import line, shown
 
 FORMS = "key=value, key!=value, key in (a,b), key notin (a,b), key or !key"
-SET = re.compile(r"(.*\S)\s+(not\s*in|in)\s*\(([^()]*)\)")
+SET = re.compile(r"([^\s=!,()]+)\s+(not\s*in|in)\s*\(([^()]*)\)")
 EQUAL = re.compile(r"([^=!]*?)\s*(!=|==?)\s*(.*)")
 
 

@@ -50,11 +50,12 @@ def summary(refusals: Iterable[tuple[str, Refusal]]) -> str:
         if refusal.left is not None and (group.left is None or refusal.left > group.left):
             group.left = refusal.left
     ranked = sorted(groups.values(), key=lambda group: (-group.count, group.refusal[:2]))
-    for names in (True, False):
-        text = "; ".join([*(_told(group, names=names) for group in ranked[:MOST_GROUPS]), *_rest(ranked[MOST_GROUPS:])])
-        if len(text) <= MOST_CHARACTERS:
-            break
-    return shortened(text, MOST_CHARACTERS) or NO_NODES
+    text = _joined(ranked, MOST_GROUPS, names=True)
+    most = MOST_GROUPS
+    while len(text) > MOST_CHARACTERS:
+        text = _joined(ranked, most, names=False)
+        most -= 1
+    return text or NO_NODES
 
 
 def sentence(refusal: Refusal) -> str:
@@ -63,6 +64,10 @@ def sentence(refusal: Refusal) -> str:
         return refusal.text
     left = f"{refusal.left}m" if refusal.step == CPU else mebibytes(refusal.left)
     return f"{refusal.text}, {left} left"
+
+
+def _joined(ranked: list[_Group], most: int, *, names: bool) -> str:
+    return "; ".join([*(_told(group, names=names) for group in ranked[:most]), *_rest(ranked[most:])])
 
 
 def _told(group: _Group, *, names: bool) -> str:
@@ -78,7 +83,8 @@ def _told(group: _Group, *, names: bool) -> str:
 
 def _rest(groups: list[_Group]) -> list[str]:
     count = sum(group.count for group in groups)
-    return [f"{count} node{'' if count == 1 else 's'}: {len(groups)} other reasons"] if groups else []
+    reasons = f"{len(groups)} other reason{'' if len(groups) == 1 else 's'}"
+    return [f"{count} node{'' if count == 1 else 's'}: {reasons}"] if groups else []
 
 
 def shortened(text: str, most: int) -> str:

@@ -75,15 +75,24 @@ class Ports:
                 at[place] = tuple(holders)
             elif not at:
                 del self._taken[port.protocol, port.host]
-            if port.host < self._floor.get((place, port.protocol), 0):
+            first = self.bounds[0] if self.bounds else 0
+            if first <= port.host < self._floor.get((place, port.protocol), first):
                 self._floor[place, port.protocol] = port.host
 
-    def holder(self, place: int, protocol: str, host: int, address: str) -> str | None:
-        """Who has this port there on an address that collides; None if it is free."""
-        for other, holder in self._taken.get((protocol, host), NOBODY).get(place, ()):
-            if overlap(address, other):
-                return holder
-        return None
+    def holder(self, place: int, want: Want, owner: str) -> str | None:
+        """Who has a fixed port there, on an address that collides: of several the owner, or the first; None if free."""
+        held = self._taken.get((want.protocol, want.host or 0), NOBODY).get(place, ())
+        holders = [holder for address, holder in held if overlap(want.address, address)]
+        return owner if owner in holders else min(holders, default=None)
+
+    def taken(self) -> set[tuple[str, int, int, str, str]]:
+        """All that is taken: protocol, number, place, address, holder."""
+        return {
+            (protocol, host, place, address, holder)
+            for (protocol, host), at in self._taken.items()
+            for place, held in at.items()
+            for address, holder in held
+        }
 
     def in_use(self, place: int, protocol: str, host: int) -> bool:
         """Whether any address of the place uses the number."""
@@ -146,11 +155,10 @@ def pick(
 
 
 def _holder(ports: Ports, place: int, want: Want, drafted: Iterable[Port], owner: str) -> str | None:
-    assert want.host is not None
     for port in drafted:
         if port.host == want.host and port.protocol == want.protocol and overlap(port.address, want.address):
             return owner
-    return ports.holder(place, want.protocol, want.host, want.address)
+    return ports.holder(place, want, owner)
 
 
 def _automatic(ports: Ports, place: int, want: Want, used: Set[tuple[str, int]], had: Sequence[int]) -> int | None:

@@ -39,8 +39,9 @@ def rebalance(
     At most so many moves, each better than the one place it leaves; the board is only read.
 
     Replicas on the fullest nodes are asked first (bin-packing: the emptiest). Deployments that ``specs`` does not hold
-    and replicas in ``bound``, pairs of deployment and number, stay. The moves can be made in this order, one by one; to
-    ask again afterwards finds what is left, and in the end nothing.
+    and replicas in ``bound``, pairs of deployment and number, stay. The moves can be made in this order, one by one. To
+    ask again afterwards finds what is left, and in the end nothing, unless one flees from the other: a deployment that
+    spreads from one that packs, or from one that must be near it or likes to be.
     """
     trial = board.copy()
     moves: list[Move] = []

@@ -102,6 +102,8 @@ class Spec:
     alone: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        if (self.spread.label if self.spread else None) != self.shape.domain:
+            raise ValueError("the shape's domain is not the label that replicas spread over")
         given = [want for want in self.wants if want.host is not None]
         put = object.__setattr__
         put(self, "counted_cpu", max(self.cpu, LEAST_CPU))
