@@ -86,20 +86,26 @@ class Link:
         """When anything last arrived, in monotonic seconds."""
         return self._wire.session.last_heard
 
-    async def open(self, kind: str, meta: Mapping[str, Any]) -> Stream:
+    async def open(self, kind: str, meta: Mapping[str, Any], *, wait: bool = True) -> Stream:
         """
-        Open a stream and wait until the peer takes it; its `answer` is then known.
+        Open a stream and wait until the peer takes it; its `answer` is then known. Without `wait` a round trip is saved
+        and a refusal is raised by the first call that needs the peer.
 
         Raises the error the peer refuses it with, Unavailable when the link is over, LimitExceeded when 1,024 are open.
         """
         flow = self._wire.session.open(kind, meta, self._wire.now())
         stream = Stream(self, flow, kind, meta)
+        self._wire.pump()
+        return await self._accepted_by_peer(stream) if wait else stream
+
+    async def _accepted_by_peer(self, stream: Stream) -> Stream:
+        flow = stream.flow
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         stream.on_failure = lambda: _settle(answered)
         self._opening[flow.id] = stream, answered
-        self._wire.pump()
         try:
-            await answered
+            if stream.failure is None:
+                await answered
         except BaseException:
             stream.reset("the other side no longer waits for it", code="cancelled")
             raise

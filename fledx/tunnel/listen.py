@@ -170,7 +170,7 @@ class Listener:
     async def _meet(self, stranger: Stranger, hello: Hello) -> None:
         answer = await self._judge(hello, stranger.address)
         self._strangers.pop(stranger, None)
-        if stranger.wire.closed:
+        if stranger.wire.closed or stranger.session.closed:
             return
         stranger.session.answer(answer)
         if isinstance(answer, Refused):

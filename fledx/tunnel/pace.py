@@ -53,6 +53,11 @@ class Pace:
             self.unsent = unsent
         return changed
 
+    def easy(self) -> None:
+        """Many turns went out and the kernel would take more: it is not the socket that holds us up."""
+        self._since = None
+        self.quota = min(2 * self.quota, MAX_QUOTA)
+
     def idle(self) -> None:
         """All was sent and more could be: the time until the next bytes is not the link's."""
         self._since = None

@@ -162,7 +162,8 @@ class Stream:
     async def _drained(self) -> None:
         self._sender = asyncio.get_running_loop().create_future()
         try:
-            await self._sender
+            if self._failure is None:
+                await self._sender
         finally:
             self._sender = None
             unsent, self._cargo = self._cargo, None

@@ -197,9 +197,11 @@ class Wire:
     def pump(self) -> None:
         """Make frames and send them until there are none, the kernel is full, or others should have a turn."""
         session, room = self.session, self._buffers.send
+        if self.closed or self._ending:
+            return
         if session.closed:
             self._hurry()
-        if self._backlog is not None or self.closed or self._ending or not self._codec.established:
+        if self._backlog is not None or not self._codec.established:
             return
         for _ in range(TURNS):
             used = session.fill(room, self._pace.quota, self._loop.time())
@@ -215,6 +217,7 @@ class Wire:
             self._write(room[:used])
             if self._backlog is not None or self.closed:
                 return
+        self._pace.easy()
         self.soon()
 
     def _hold(self, frames: memoryview) -> None:

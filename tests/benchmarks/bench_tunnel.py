@@ -1,0 +1,147 @@
+"""
+The tunnel beside `ssh -R` between the same two points, in the same rounds.
+
+    python tests/benchmarks/bench_tunnel.py [--rounds 7] [--megabytes 300] [--seconds 2]
+
+Two processes are the ends of the tunnel, TLS on, two of ssh are those of ssh; one more is the target of both. Ratios
+are medians of those of each round; absolute figures wander with the machine. Prints a table, writes
+build/bench/tunnel.json, and ends with 1 if a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import ssl
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import trustme  # noqa: E402
+
+from tests.benchmarks import sshd, traffic  # noqa: E402
+
+OUTPUT = ROOT / "build" / "bench" / "tunnel.json"
+ENDS = Path(__file__).with_name("tunnel_ends.py")
+GOALS = {"up MB/s": 1.2, "down MB/s": 1.2, "http 16 req/s": 1.8}
+"""Multiples of ssh that must be reached; the others are printed only."""
+
+Measure = Callable[[int], dict[str, float]]
+
+
+def measures(megabytes: int, seconds: float) -> list[Measure]:
+    """What is measured at a port; up is from the dialling side to the listening one."""
+    count = megabytes * 1_000_000
+
+    def http(connections: int) -> Measure:
+        def measure(port: int) -> dict[str, float]:
+            got = traffic.requests(port, connections, seconds)
+            name = f"http {connections}"
+            return {
+                f"{name} req/s": got.per_second,
+                f"{name} p50 ms": got.median * 1000,
+                f"{name} p99 ms": got.p99 * 1000,
+            }
+
+        return measure
+
+    return [
+        lambda port: {"up MB/s": traffic.download(port, count)},
+        lambda port: {"down MB/s": traffic.upload(port, count)},
+        http(1),
+        http(16),
+    ]
+
+
+@contextmanager
+def process(*words: str) -> Iterator[list[str]]:
+    """A Python process of ours; yields the words of the first line it prints and stops it at the end."""
+    child = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        yield child.stdout.readline().split()
+    finally:
+        child.terminate()
+        child.wait(10)
+
+
+def certificates(folder: Path) -> None:
+    """A CA and a certificate for 127.0.0.1."""
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    certificate = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA)
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    for pem in certificate.cert_chain_pems:
+        pem.write_to_path(str(folder / "cert.pem"), append=True)
+
+
+@contextmanager
+def contenders() -> Iterator[dict[str, int]]:
+    """A front port for each way to the target."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        certificates(folder)
+        (target,) = stack.enter_context(process(str(Path(traffic.__file__))))
+        tunnel, front = stack.enter_context(process(str(ENDS), "listener", str(folder)))
+        stack.enter_context(process(str(ENDS), "dialler", str(folder), tunnel, target))
+        yield {"fledx": int(front), "ssh": stack.enter_context(sshd.reverse_forward(folder, int(target)))}
+
+
+def run(rounds: int, what: list[Measure]) -> dict[str, dict[str, list[float]]]:
+    """Every figure of every round, by name and contender; who goes first changes from round to round."""
+    figures: dict[str, dict[str, list[float]]] = {}
+    with contenders() as ports:
+        for number in range(rounds):
+            for measure in what:
+                for name in sorted(ports, reverse=bool(number % 2)):
+                    for figure, value in measure(ports[name]).items():
+                        figures.setdefault(figure, {}).setdefault(name, []).append(value)
+    return figures
+
+
+def summary(figures: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+    """Medians, and the median ratio of the rounds."""
+    return {
+        figure: {
+            "fledx": statistics.median(values["fledx"]),
+            "ssh": statistics.median(values["ssh"]),
+            "ratio": statistics.median(
+                ours / theirs for ours, theirs in zip(values["fledx"], values["ssh"], strict=True)
+            ),
+        }
+        for figure, values in figures.items()
+    }
+
+
+def main() -> int:
+    """Measure, print, write; 1 when a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--megabytes", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    figures = run(options.rounds, measures(options.megabytes, options.seconds))
+    rows = summary(figures)
+    print(f"{'':16} {'fledx':>10} {'ssh -R':>10} {'ratio':>7}   goal")
+    for figure, row in rows.items():
+        goal = f">= {GOALS[figure]}" if figure in GOALS else ""
+        print(f"{figure:16} {row['fledx']:10.2f} {row['ssh']:10.2f} {row['ratio']:7.2f}   {goal}")
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"python": platform.python_version(), "openssl": ssl.OPENSSL_VERSION, "rounds": options.rounds}
+    OUTPUT.write_text(json.dumps({"facts": facts, "goals": GOALS, "summary": rows, "rounds": figures}, indent=2))
+    missed = [figure for figure, goal in GOALS.items() if rows[figure]["ratio"] < goal]
+    if missed:
+        print("below the goal:", ", ".join(missed))
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

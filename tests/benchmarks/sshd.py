@@ -1,0 +1,76 @@
+"""An own SSH server on loopback, and `ssh -R` through it: what the tunnel is measured against."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def reverse_forward(folder: Path, target: int) -> Iterator[int]:
+    """A port that `ssh -R` carries to the port `target`; stops both its processes at the end."""
+    server = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if server is None:
+        raise SystemExit("the benchmark needs an OpenSSH server to compare with: apt-get install openssh-server")
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+    shutil.copy(folder / "user.pub", folder / "authorized")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    port, front = _free_port(), _free_port()
+    settings = {
+        "Port": port,
+        "ListenAddress": "127.0.0.1",
+        "HostKey": folder / "host",
+        "AuthorizedKeysFile": folder / "authorized",
+        "PidFile": "none",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "PermitRootLogin": "prohibit-password",
+    }
+    (folder / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
+    log = (folder / "ssh.log").open("w")
+    daemon = subprocess.Popen([server, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
+    client = None
+    try:
+        _wait_for(port)
+        options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ExitOnForwardFailure=yes"]
+        client = subprocess.Popen(
+            [
+                *("ssh", "-N", "-F", "none", "-i", str(folder / "user"), "-p", str(port)),
+                *(word for option in options for word in ("-o", option)),
+                *("-R", f"127.0.0.1:{front}:127.0.0.1:{target}", f"{getpass.getuser()}@127.0.0.1"),
+            ],
+            stderr=log,
+        )
+        _wait_for(front)
+        yield front
+    finally:
+        for process in (client, daemon):
+            if process is not None:
+                process.terminate()
+                process.wait(10)
+        log.close()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    """Until something listens there; an ssh that cannot says why in its log."""
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise TimeoutError(f"nothing listens on {port}")
