@@ -71,8 +71,8 @@ ENTERED_BY: dict[str, tuple[str, ...]] = {
 PURE = (
     "models/",
     "compose/",
-    "tunnel/frames.py",
-    "tunnel/session.py",
+    *(f"tunnel/{inner}.py" for inner in ("frames", "session", "credit", "events", "flow", "flows", "order", "reader")),
+    *(f"tunnel/{inner}.py" for inner in ("held", "pace")),
     "control_plane/scheduler/",
     "control_plane/status.py",
     "control_plane/compatibility.py",
@@ -91,7 +91,7 @@ WORLD = {"anyio", "asyncio", "docker", "hypercorn", "logging", "os", "paramiko",
 }
 
 LIVES_IN: dict[str, tuple[str, ...]] = {
-    "anyio": ("control_plane/", "agent/", "tunnel/link.py", "tunnel/dial.py", "demo.py", "demo/"),
+    "anyio": ("control_plane/", "agent/", *(f"tunnel/{edge}.py" for edge in ("link", "dial", "connect", "listen")), "demo.py", "demo/"),
     "argcomplete": ("cli/completion.py",),
     "attr": (),
     "attrs": ("models/codec.py", "control_plane/api/openapi.py"),
