@@ -37,7 +37,7 @@ class Marks:
 
     @classmethod
     def of(cls, labels: Mapping[str, str], node_id: str) -> Marks | None:
-        """Read them back; None when they are not whole or not this node's, for then the container is somebody else's."""
+        """Read them back; None when they are not whole or not this node's: the container is somebody else's."""
         if labels.get("fledx.node_id") != node_id:
             return None
         try:

@@ -59,14 +59,14 @@ class Resume(Action):
 @dataclass(frozen=True, kw_only=True)
 class Replace(Action):
     """
-    Make the new container, stop the old ones, start the new one.
+    Make the new container, stop the old one, start the new one.
 
     In this order, so that an image or a mount that is missing costs no downtime; when the new one does not start, the
-    first of the old ones is started again. ``prepared`` is a new container that was made before and never started.
+    old one is started again. ``prepared`` is a new container that was made before and never started.
     """
 
     replica: ReplicaDesired
-    old: tuple[Copy, ...]
+    old: Copy
     prepared: Copy | None = None
 
 
@@ -90,3 +90,8 @@ class Examine(Action):
     """Read the last lines of a container that crashed."""
 
     copy: Copy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait(Action):
+    """Nothing can be done yet: something of ours is in the way and will be gone soon."""

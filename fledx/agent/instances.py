@@ -1,0 +1,164 @@
+"""What the control plane is told of one replica, from what is desired, seen and known; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fledx.agent.backoff import Pace
+from fledx.agent.reconcile.actions import Copy
+from fledx.agent.reconcile.history import History, finished, in_order
+from fledx.agent.spec import Key
+from fledx.models.desired import ReplicaDesired
+from fledx.models.health import HealthStatus
+from fledx.models.instance import MAX_MESSAGE, Instance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """
+    All there is to know of one replica.
+
+    ``doing`` is what its lane does right now, ``waiting`` what it waits for, ``trouble`` why the engine does not answer.
+    ``host`` is the address under which published ports are reached, ``health`` the last probes by container id.
+    """
+
+    key: Key
+    node_id: str
+    replica: ReplicaDesired | None
+    copies: Sequence[Copy]
+    history: History | None
+    pace: Pace
+    host: str
+    doing: str = ""
+    waiting: str = ""
+    trouble: str | None = None
+    health: Mapping[str, HealthStatus]
+
+
+def instance_of(known: Known) -> Instance | None:
+    """The instance without its ``last_updated``; None for one that is neither desired nor there."""
+    copies = _ordered(known)
+    if known.replica is None and not copies:
+        return None
+    first = copies[0] if copies else None
+    running = first is not None and first.running
+    state, message = _state(known, first)
+    container = first.container if first else None
+    health = known.health.get(container.id) if container and running else None
+    return Instance(
+        deployment_id=known.key[0],
+        replica_number=known.key[1],
+        node_id=known.node_id,
+        container_id=container.id if container else None,
+        state=state,
+        ready=state == "running" and _ready(known.replica, first, health),
+        message=message[:MAX_MESSAGE] if message else None,
+        exit_code=_exit_code(known, first),
+        restart_count=_restarts(known, first),
+        generation=known.replica.generation if known.replica else first.marks.generation if first else 0,
+        revision=first.marks.revision if first else 0,
+        template=first.marks.template if first else None,
+        fence=first.marks.fence if first else 0,
+        started_at=container.started_at if container and running else None,
+        last_updated="",
+        endpoints=_endpoints(first, known.host) if first and running else (),
+        health=health,
+    )
+
+
+def stamped(instance: Instance, before: Instance | None, stamp: str) -> Instance:
+    """With the time of its last change: a new stamp only if something else differs from `before`."""
+    if before is not None and replace(instance, last_updated=before.last_updated) == before:
+        return before
+    return replace(instance, last_updated=stamp)
+
+
+def _ordered(known: Known) -> list[Copy]:
+    if known.replica is not None:
+        return in_order(known.copies, known.replica)
+    return sorted(known.copies, key=lambda copy: (not copy.running, copy.container.created_at))
+
+
+def _state(known: Known, first: Copy | None) -> tuple[str, str]:
+    """The word and the sentence."""
+    replica, running = known.replica, first is not None and first.running
+    if known.trouble is not None:
+        return "unknown", known.trouble
+    if replica is None:
+        return ("running" if running else "stopped"), known.doing or "not assigned to this node any more"
+    if running:
+        return "running", known.doing or known.waiting or _while_running(known)
+    if replica.desired_state == "stopped":
+        return "stopped", known.doing
+    if known.doing or known.waiting:
+        return "pending", known.doing or known.waiting
+    return _down(known, replica, first)
+
+
+def _while_running(known: Known) -> str:
+    history = known.history
+    if history is None:
+        return ""
+    if history.problem is not None:
+        return f"revision {known.replica.revision if known.replica else 0} does not start: {_again(known, history)}"
+    return f"restarted after: {_with_lines(history)}" if history.failures and history.ending else ""
+
+
+def _down(known: Known, replica: ReplicaDesired, first: Copy | None) -> tuple[str, str]:
+    """For a replica that should run and does not."""
+    history = known.history
+    if first is not None and first.container.state == "paused":
+        return "pending", "its container is paused"
+    if history is None:
+        return "pending", ""
+    if first is not None and first.container.state == "exited" and first.fits(replica) and history.repair is None:
+        code = first.container.exit_code
+        if finished(replica, code):
+            return ("stopped" if code == 0 else "failed"), _with_lines(history) or f"exited with code {code}"
+    if history.problem or history.failures:
+        return "failed", _again(known, history)
+    return "pending", history.repair or history.ending or ""
+
+
+def _again(known: Known, history: History) -> str:
+    """What went wrong, and when it is tried again."""
+    what = history.problem or (history.repair if history.outside else None) or _with_lines(history)
+    often = f"failed {history.failures} times in a row, " if history.failures > 1 else ""
+    when = f"tried again after {history.wait:.0f} s" if history.wait >= 1 else "tried again at once"
+    head, newline, lines = what.partition("\n")
+    return f"{head}; {often}{when}{newline}{lines}"
+
+
+def _with_lines(history: History) -> str:
+    if history.ending is None:
+        return ""
+    return f"{history.ending}\n{history.lines}" if history.lines else history.ending
+
+
+def _ready(replica: ReplicaDesired | None, first: Copy | None, health: HealthStatus | None) -> bool:
+    """Without a readiness probe, or as an old copy that was never probed, whatever runs is ready."""
+    if health is not None:
+        return health.ready
+    probed = replica is not None and replica.health is not None and replica.health.readiness is not None
+    return not (probed and replica is not None and first is not None and first.fits(replica))
+
+
+def _exit_code(known: Known, first: Copy | None) -> int | None:
+    if first is not None and first.container.exit_code is not None:
+        return first.container.exit_code
+    return known.history.exit_code if known.history else None
+
+
+def _restarts(known: Known, first: Copy | None) -> int:
+    if first is not None and (known.replica is None or not first.fits(known.replica)):
+        return first.marks.restarts
+    return max(0, known.history.runs - 1) if known.history else 0
+
+
+def _endpoints(first: Copy, host: str) -> tuple[str, ...]:
+    found = []
+    for port in first.container.ports:
+        address = port.host_ip or host
+        found.append(f"[{address}]:{port.host_port}" if ":" in address else f"{address}:{port.host_port}")
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,226 @@
+"""Look, decide, act, for as long as the agent lives; each replica has a lane in which its actions run one by one."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import anyio
+from anyio.abc import TaskGroup
+
+from fledx.agent.backoff import Pace
+from fledx.agent.clock import Clock, Wake
+from fledx.agent.reconcile.actions import Action, Copy, Wait
+from fledx.agent.reconcile.execute import Executor
+from fledx.agent.reconcile.history import History, Moment, looked_back
+from fledx.agent.reconcile.lanes import Lanes, Tell
+from fledx.agent.reconcile.plan import View, plan
+from fledx.agent.runtime.base import Container, Runtime, RuntimeEvent
+from fledx.agent.spec import Key, Marks
+from fledx.errors import FledxError
+from fledx.models.desired import NodeDesiredState, ReplicaDesired
+
+logger = logging.getLogger(__name__)
+
+TROUBLED_SECS = 2.0
+"""Between two questions to an engine that did not answer."""
+EVENTS_SECS = 1.0
+HALT_MEMORY = 60.0
+"""Seconds for which an end that somebody asked for explains that a container ended; longer than any usual stop."""
+
+
+class Reconciler:
+    """
+    Keeps the containers of this node as they are desired.
+
+    ``trouble`` is why the engine cannot be asked at the moment, ``engine`` its name and version once it has answered.
+    The copies it shows are those of the last look, corrected by what its lanes have done since.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        runtime: Runtime,
+        executor: Executor,
+        desired: Callable[[], NodeDesiredState | None],
+        clock: Clock,
+        pace: Pace,
+        interval: float,
+        tell: Tell,
+        changed: Callable[[], None],
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        self.trouble: str | None = "Docker has not been asked yet"
+        self.engine: str | None = None
+        self.looked = False
+        self.pace = pace
+        self._node_id = node_id
+        self._runtime = runtime
+        self._desired = desired
+        self._clock = clock
+        self._interval = interval
+        self._tell = tell
+        self._changed = changed
+        self._spread = spread
+        self._wake = Wake()
+        self._away = False
+        self._halted: dict[str, float] = {}
+        self._copies: dict[Key, tuple[Copy, ...]] = {}
+        self._waiting: dict[Key, str] = {}
+        self._lanes = Lanes(executor, clock, pace, spread=spread, tell=tell, changed=changed, settled=self._settled)
+
+    @property
+    def copies(self) -> Mapping[Key, Sequence[Copy]]:
+        """The containers of each replica."""
+        return self._copies
+
+    @property
+    def histories(self) -> Mapping[Key, History]:
+        """What each replica has been through."""
+        return self._lanes.histories
+
+    def doing(self, key: Key) -> str:
+        """What is being done for a replica right now, in words; empty if nothing."""
+        return self._lanes.doing(key)
+
+    def waiting(self, key: Key) -> str:
+        """What a replica waits for before anything can be done; empty if nothing."""
+        return self._waiting.get(key, "")
+
+    def wanted(self) -> dict[Key, ReplicaDesired]:
+        """All replicas of this node by key."""
+        state = self._desired()
+        return {replica.key: replica for replica in state.replicas} if state else {}
+
+    def wake(self) -> None:
+        """Look again soon: something has changed."""
+        self._wake.ring()
+
+    def unhealthy(self, key: Key, container_id: str, reason: str) -> None:
+        """A liveness probe has failed too often."""
+        self._lanes.mark_sick(key, container_id, reason)
+        self._wake.ring()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled; containers keep running then."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch)
+            while True:
+                try:
+                    await self._round(tasks)
+                except Exception:
+                    logger.exception("a round of the reconciler failed")
+                await self._clock.wait(self._wake, self._patience())
+
+    async def _watch(self) -> None:
+        """Docker's events ring the bell; when they stop, the engine was away and what ended meanwhile is no crash."""
+        while True:
+            try:
+                async with self._runtime.events(self._node_id) as events:
+                    self._wake.ring()
+                    try:
+                        async for event in events:
+                            self._noticed(event)
+                    finally:
+                        self._away = True
+            except FledxError:
+                logger.debug("no events from Docker")
+            self._wake.ring()
+            await self._clock.sleep(EVENTS_SECS)
+
+    def _noticed(self, event: RuntimeEvent) -> None:
+        if event.kind == "halt" and not self._lanes.ended_by_us(event.container_id):
+            self._halted[event.container_id] = self._clock.monotonic()
+        self._wake.ring()
+
+    async def _round(self, tasks: TaskGroup) -> None:
+        busy = self._lanes.busy()
+        try:
+            if self.trouble is not None:
+                self.engine = await self._runtime.describe()
+            containers = await self._runtime.look(self._node_id)
+        except FledxError as problem:
+            self._lost(problem)
+            return
+        self._found(containers, settled=busy - self._lanes.busy())
+        wanted = self.wanted()
+        self._lanes.interrupt_outdated(wanted)
+        idle = [key for key in wanted if key not in busy]
+        self._look_back(wanted, idle)
+        self._act(tasks, wanted, busy)
+        self._changed()
+
+    def _lost(self, problem: FledxError) -> None:
+        if self.trouble is None:
+            self._tell("runtime", None, problem.text)
+            logger.warning("Docker does not answer", extra={"reason": problem.text})
+        self._away = True
+        self.trouble = problem.text
+        self._changed()
+
+    def _found(self, containers: Iterable[Container], *, settled: set[Key]) -> None:
+        """Take over what was seen, except for replicas whose lane ended during the look: it knows better."""
+        if self.trouble is not None and self.looked:
+            self._tell("runtime", None, f"{self.engine} answers again")
+        self.trouble, self.looked = None, True
+        groups: defaultdict[Key, list[Copy]] = defaultdict(list)
+        for container in containers:
+            marks = Marks.of(container.labels, self._node_id)
+            if marks is not None and container.state != "removing":
+                groups[marks.key].append(Copy(container=container, marks=marks))
+        kept = {key: self._copies[key] for key in settled if key in self._copies}
+        seen = {key: tuple(copies) for key, copies in groups.items() if key not in settled}
+        self._copies = seen | kept
+
+    def _look_back(self, wanted: Mapping[Key, ReplicaDesired], idle: Iterable[Key]) -> None:
+        now = self._clock.monotonic()
+        self._halted = {name: at for name, at in self._halted.items() if now - at < HALT_MEMORY}
+        halted, away, self._away = frozenset(self._halted), self._away, False
+        for key in idle:
+            replica, copies = wanted[key], self._copies.get(key, ())
+            if replica.desired_state == "stopped":
+                self._lanes.histories[key] = History(template=replica.template, fence=replica.fence)
+                continue
+            moment = Moment(now=now, spread=self._spread(), halted=halted, away=away)
+            history, notes = looked_back(self.histories.get(key), replica, copies, moment, self.pace)
+            self._lanes.histories[key] = history
+            for note in notes:
+                self._tell(note.kind, key, note.reason)
+        for key in self.histories.keys() - wanted.keys():
+            self._lanes.forget(key)
+
+    def _act(self, tasks: TaskGroup, wanted: Mapping[Key, ReplicaDesired], busy: set[Key]) -> None:
+        desired = wanted if self._desired() is not None else None
+        now = self._clock.monotonic()
+        view = View(desired=desired, copies=self._copies, histories=self.histories, now=now, pace=self.pace)
+        due: defaultdict[Key, list[Action]] = defaultdict(list)
+        for action in plan(view):
+            due[action.key].append(action)
+        self._waiting = {
+            key: action.reason for key, actions in due.items() for action in actions if isinstance(action, Wait)
+        }
+        for key, actions in due.items():
+            todo = [action for action in actions if not isinstance(action, Wait)]
+            if todo and key not in busy and not self._lanes.resting(key, now):
+                self._lanes.launch(tasks, key, wanted.get(key), todo)
+
+    def _settled(self, key: Key, gone: Iterable[str], came: Container | None) -> None:
+        """A lane has done something: show it at once, the next look confirms it."""
+        left = [copy for copy in self._copies.get(key, ()) if copy.container.id not in gone]
+        if came is not None:
+            left = [copy for copy in left if copy.container.id != came.id]
+            marks = Marks.of(came.labels, self._node_id)
+            left += [Copy(container=came, marks=marks)] if marks else []
+        self._copies = {**self._copies, key: tuple(left)}
+        self._wake.ring()
+        self._changed()
+
+    def _patience(self) -> float:
+        """Seconds until something is due without anything happening."""
+        if self.trouble is not None:
+            return min(self._interval, TROUBLED_SECS)
+        now, moments = self._clock.monotonic(), self._lanes.due()
+        return max(0.0, min([self._interval, *(moment - now for moment in moments if moment > now)]))

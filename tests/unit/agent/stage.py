@@ -1,0 +1,167 @@
+"""One agent's reconciler on a fake engine with a clock that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from fledx.agent.backoff import Pace
+from fledx.agent.instances import Known, instance_of
+from fledx.agent.reconcile.execute import Executor
+from fledx.agent.reconcile.images import Images
+from fledx.agent.reconcile.loop import Reconciler
+from fledx.agent.secrets import NodeSecrets
+from fledx.agent.spec import Key, container_spec, marks_for
+from fledx.models.codec import encode
+from fledx.models.desired import NodeDesiredState, ReplicaDesired
+from fledx.models.health import HealthStatus
+from fledx.models.instance import Instance
+from fledx.models.port import PortMapping
+from fledx.models.template import template_hash
+from tests.fakes.clock import FakeClock
+from tests.fakes.runtime import FakeRuntime
+
+NODE = "0a1b2c3d-0000-4000-8000-000000000001"
+PACE = Pace(first=1.0, longest=30.0, limit=5, slow=300.0, stable=30.0)
+IDLE_TURNS = 60
+
+
+def replica(number: int = 0, **changes: Any) -> ReplicaDesired:
+    """Replica of deployment `web`; its template hash follows from what it is made of."""
+    fields: dict[str, Any] = {
+        "deployment_id": "d-web",
+        "deployment": "web",
+        "replica_number": number,
+        "generation": 1,
+        "revision": 1,
+        "template": "",
+        "fence": 1,
+        "image": "app:1",
+        **changes,
+    }
+    made = ReplicaDesired(**fields)
+    return ReplicaDesired(**{**fields, "template": template_hash(encode(made))})
+
+
+def port(host: int, container: int = 80) -> PortMapping:
+    """A published port."""
+    return PortMapping(container_port=container, host_port=host)
+
+
+class Stage:
+    """A node, and the words of its stories."""
+
+    def __init__(self, *, environ: Mapping[str, str] | None = None) -> None:
+        self.clock = FakeClock()
+        self.runtime = FakeRuntime()
+        self.state: NodeDesiredState | None = None
+        self.happened: list[tuple[str, Key | None, str]] = []
+        self.health: dict[str, HealthStatus] = {}
+        self._build(environ or {})
+
+    def _build(self, environ: Mapping[str, str]) -> None:
+        executor = Executor(
+            node_id=NODE,
+            node="edge-1",
+            runtime=self.runtime,
+            images=Images(self.runtime),
+            secrets=NodeSecrets(environ, prefix="FLEDX_SECRET_", directory="/nonexistent"),
+            prefixes=("/nonexistent",),
+            clock=self.clock,
+        )
+        self.loop = Reconciler(
+            node_id=NODE,
+            runtime=self.runtime,
+            executor=executor,
+            desired=lambda: self.state,
+            clock=self.clock,
+            pace=PACE,
+            interval=10.0,
+            tell=lambda kind, key, reason: self.happened.append((kind, key, reason)),
+            changed=lambda: None,
+            spread=lambda: 0.0,
+        )
+
+    async def want(self, *replicas: ReplicaDesired) -> None:
+        """The control plane says what is to run."""
+        revision = self.state.revision + 1 if self.state else 1
+        self.state = NodeDesiredState(node_id=NODE, revision=revision, replicas=replicas)
+        self.loop.wake()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let everything happen that can without time passing."""
+        quiet, before = 0, len(self.runtime.done)
+        while quiet < IDLE_TURNS:
+            await anyio.lowlevel.checkpoint()
+            quiet = quiet + 1 if len(self.runtime.done) == before else 0
+            before = len(self.runtime.done)
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass in small steps."""
+        end = self.clock.now + seconds
+        while self.clock.now < end - 1e-9:
+            self.clock.advance(min(0.25, end - self.clock.now))
+            for _ in range(12):
+                await anyio.lowlevel.checkpoint()
+        await self.settle()
+
+    def instance(self, number: int = 0, deployment: str = "d-web") -> Instance:
+        """What would be reported of one replica."""
+        key = (deployment, number)
+        found = instance_of(
+            Known(
+                key=key,
+                node_id=NODE,
+                replica=self.loop.wanted().get(key),
+                copies=self.loop.copies.get(key, ()),
+                history=self.loop.histories.get(key),
+                pace=PACE,
+                host="192.0.2.1",
+                doing=self.loop.doing(key),
+                waiting=self.loop.waiting(key),
+                trouble=self.loop.trouble,
+                health=self.health,
+            )
+        )
+        assert found is not None
+        return found
+
+    def kinds(self, number: int = 0) -> list[str]:
+        """The words under which things were told of one replica."""
+        return [kind for kind, key, _ in self.happened if key == ("d-web", number)]
+
+    def reasons(self, kind: str) -> list[str]:
+        """Why."""
+        return [reason for each, _, reason in self.happened if each == kind]
+
+    async def made(self, wanted: ReplicaDesired, *, state: str = "running", restarts: int = 0) -> str:
+        """A container that an earlier agent of this node has left in this state; returns its id."""
+        spec = container_spec(wanted, marks_for(wanted, NODE, restarts), node="edge-1", secrets={}, mounts=())
+        taken = {each.name for each in self.runtime.all()}
+        name = next(name for i in range(9) if (name := f"{spec.name}{'-old' * i}") not in taken)
+        container_id = await self.runtime.create(replace(spec, name=name))
+        if state != "created":
+            await self.runtime.start(container_id)
+        if state == "exited":
+            self.runtime.exit(container_id, 0)
+        elif state not in ("created", "running"):
+            self.runtime.change(container_id, state=state)
+        self.runtime.done.clear()
+        return container_id
+
+
+@asynccontextmanager
+async def running(stage: Stage | None = None) -> AsyncIterator[Stage]:
+    """The stage while its reconciler runs."""
+    stage = stage or Stage()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stage.loop.run)
+        await stage.settle()
+        yield stage
+        tasks.cancel_scope.cancel()
