@@ -14,7 +14,7 @@ from fledx.client.http1 import Request, quoted, target
 from fledx.client.refusals import refusal
 from fledx.client.streams import JsonLines, ServerEvent, ServerEvents, Stream
 from fledx.client.transport import Response, Transport
-from fledx.errors import Unavailable
+from fledx.errors import Denied, Unavailable
 
 Json = dict[str, Any]
 ROOT = "/api/v1"
@@ -59,13 +59,16 @@ class ControlPlane:
     """
     One control plane, under the name by which it is told of (`peer`, its URL).
 
-    A `ref` is an id, a name or an id's beginning. Refusals are raised as the errors of the tree; silence and broken
-    connections as Unavailable.
+    A `ref` is an id, a name or an id's beginning. `token_hint` is said when the token was not known. Refusals are
+    raised as the errors of the tree; silence and broken connections as Unavailable.
     """
 
-    def __init__(self, transport: Transport, credentials: Credentials, *, peer: str) -> None:
+    def __init__(
+        self, transport: Transport, credentials: Credentials, *, peer: str, token_hint: str | None = None
+    ) -> None:
         self._transport = transport
         self._credentials = credentials
+        self._token_hint = token_hint
         self.peer = peer
 
     def close(self) -> None:
@@ -216,12 +219,15 @@ class ControlPlane:
             body=request.body,
         )
         response = self._transport.send(request)
-        if response.status >= 300:
-            try:
-                raise refusal(response, self.peer)
-            finally:
-                response.close()
-        return response
+        if response.status < 300:
+            return response
+        try:
+            fault = refusal(response, self.peer)
+        finally:
+            response.close()
+        if isinstance(fault, Denied) and not fault.known:
+            fault.hint = self._token_hint or fault.hint
+        raise fault
 
     def _json(self, response: Response) -> Json:
         try:

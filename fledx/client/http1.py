@@ -94,13 +94,21 @@ def quoted(text: str) -> str:
 
 
 def target(path: str, query: Iterable[tuple[str, object]] = ()) -> str:
-    """A path with its query; pairs whose value is None are left out, true and false are spelt in lower case."""
-    words = [f"{quoted(key)}={quoted(_word(value))}" for key, value in query if value is not None]
+    """
+    A path with its query.
+
+    A pair whose value is None is left out, one whose value is a list is repeated; true and false are in lower case.
+    """
+    words = [f"{quoted(key)}={quoted(word)}" for key, value in query for word in _words(value)]
     return f"{path}?{'&'.join(words)}" if words else path
 
 
-def _word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _words(value: object) -> list[str]:
+    if value is None:
+        return []
+    if isinstance(value, list | tuple):
+        return [word for item in value for word in _words(item)]
+    return [str(value).lower() if isinstance(value, bool) else str(value)]
 
 
 def request_bytes(request: Request, address: Address) -> bytes:

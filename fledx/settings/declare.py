@@ -95,7 +95,7 @@ def text_of(value: Any) -> str:
         return ",".join(str(item) for item in value)
     if isinstance(value, Mapping):
         return ",".join(f"{key}={item}" for key, item in value.items())
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def quoted(text: str) -> str:

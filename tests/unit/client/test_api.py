@@ -76,7 +76,7 @@ def test_a_page_that_was_asked_for_is_one_request() -> None:
 
 
 def test_a_create_is_asked_again_under_its_key_when_the_connection_breaks() -> None:
-    answers = [Unavailable("broke"), json_answer({"name": "web"}, 201)]
+    answers: list[Answer | Unavailable] = [Unavailable("broke"), json_answer({"name": "web"}, 201)]
 
     def answer(request: Request) -> Answer:
         found = answers.pop(0)

@@ -1,0 +1,51 @@
+"""`fledx agent`: run a node's agent."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from fledx.cli.options import Parser
+from fledx.cli.terminal import Terminal
+from fledx.cli.verbs import Verb
+from fledx.errors import InvalidSpec
+
+
+def flags(parser: Parser) -> None:
+    from fledx.cli.roles import add_settings
+    from fledx.settings.agent import AgentSettings
+
+    parser.add_argument(
+        "--join",
+        metavar="STRING",
+        help="join with this string of `fledx nodes join-command` unless joined already; - is stdin, @FILE a file",
+    )
+    parser.add_argument("--json-logs", action="store_true", help="log one JSON object a line")
+    add_settings(parser, AgentSettings)
+
+
+def run(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli.logs import set_up
+    from fledx.cli.roles import settings_of
+    from fledx.settings.agent import AgentSettings
+
+    settings = settings_of(args, terminal, AgentSettings)
+    join = _join_string(args.join, terminal)
+    set_up(terminal.environ, json_lines=args.json_logs)
+    from fledx.agent.run import main
+
+    return main(settings, join=join, environ=terminal.environ)
+
+
+def _join_string(word: str | None, terminal: Terminal) -> str | None:
+    if word == "-":
+        return terminal.inp.readline().strip()
+    if word is None or not word.startswith("@"):
+        return word
+    try:
+        with open(word[1:], encoding="ascii", errors="replace") as opened:
+            return opened.read().strip()
+    except OSError as problem:
+        raise InvalidSpec("join", f"{word[1:]} cannot be read: {problem.strerror}") from None
+
+
+VERB = Verb(run, "run a node's agent", flags, connects=False)

@@ -1,0 +1,230 @@
+"""`fledx deployments`: ask for containers, see them run, change and stop them."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from fledx.cli import types
+from fledx.cli.options import Parser, add_ref, complete, ref, refs, some
+from fledx.cli.terminal import Terminal
+from fledx.cli.verbs import Verb
+
+STATUSES = ("pending", "deploying", "running", "stopped", "failed")
+LAST_EVENTS = 8
+
+
+def add_filters(parser: Parser) -> None:
+    """What narrows a list of deployments."""
+    parser.add_argument("--status", choices=STATUSES, help="only those in this state")
+    parser.add_argument("--label", metavar="KEY=VALUE", action="append", help="only those with this label; repeatable")
+    complete("node", parser.add_argument("--node", metavar="NODE", help="only those with a replica on this node"))
+
+
+def add_paging(parser: Parser) -> None:
+    """A part of a list instead of the whole."""
+    parser.add_argument("--limit", metavar="N", type=types.count, help="at most so many [all]")
+    parser.add_argument("--offset", metavar="N", type=types.whole, default=0, help="leave out so many first [0]")
+
+
+def list_flags(parser: Parser) -> None:
+    add_filters(parser)
+    parser.add_argument("--name", metavar="NAME", help="only the one of this name")
+    add_paging(parser)
+
+
+def list_them(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli.listing import show_deployments
+
+    return show_deployments(args, terminal, name=args.name)
+
+
+def status_flags(parser: Parser) -> None:
+    add_ref(parser, "deployment", many=True)
+    add_filters(parser)
+    add_paging(parser)
+
+
+def status(args: Namespace, terminal: Terminal) -> int:
+    if refs(args):
+        return show(args, terminal)
+    from fledx.cli.listing import show_deployments
+
+    return show_deployments(args, terminal, summary=True)
+
+
+def show_flags(parser: Parser) -> None:
+    add_ref(parser, "deployment", many=True)
+
+
+def show(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import naming, output
+    from fledx.cli.target import connect
+    from fledx.cli.views.deployments import deployment_screen
+
+    wanted = some(refs(args), "deployment")
+    api = connect(args, terminal)
+    for name in wanted:
+        found = naming.deployment(api, name)
+        asks = not output.is_document(args) and args.output != "name" and not args.quiet
+        events = api.events({"deployment": found["deployment_id"], "limit": LAST_EVENTS}) if asks else []
+
+        def screen(found: dict[str, Any] = found, events: list[dict[str, Any]] = events) -> str:
+            return deployment_screen(
+                found, terminal.now(), events=events, columns=terminal.width, colour=terminal.colour
+            )
+
+        output.show(args, terminal, found, screen)
+    return 0
+
+
+def create_flags(parser: Parser) -> None:
+    from fledx.cli.changing import add_waiting
+    from fledx.cli.spec_flags import add_spec
+
+    add_name(parser)
+    add_spec(parser)
+    parser.add_argument("--dry-run", action="store_true", help="say what would come of it, and do nothing")
+    add_waiting(parser)
+
+
+def add_name(parser: Parser) -> None:
+    parser.add_argument("refs", metavar="NAME", nargs="?", help="its name [the image's]")
+    parser.add_argument("--name", metavar="NAME", action="append", help="the same")
+    parser.set_defaults(id=None)
+
+
+def create(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import changing
+
+    return changing.create(args, terminal)
+
+
+def update_flags(parser: Parser) -> None:
+    from fledx.cli.changing import add_waiting
+    from fledx.cli.spec_flags import add_clear, add_spec
+
+    place = parser.add_argument("refs", metavar="DEPLOYMENT", nargs="?", help="name, id or its beginning")
+    by_id = parser.add_argument("--id", metavar="ID", action="append", help="the same")
+    complete("deployment", place, by_id)
+    parser.add_argument("--name", dest="rename", metavar="NAME", help="another name for it")
+    add_spec(parser)
+    add_clear(parser)
+    parser.add_argument("--if-generation", metavar="N", type=types.count, help="only if it is still at this generation")
+    add_waiting(parser)
+
+
+def update(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import changing
+
+    return changing.update(args, terminal)
+
+
+def stop_flags(parser: Parser) -> None:
+    start_flags(parser)
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def stop(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import changing
+
+    return changing.stop(args, terminal)
+
+
+def start_flags(parser: Parser) -> None:
+    from fledx.cli.changing import add_waiting
+
+    add_ref(parser, "deployment", many=True)
+    add_waiting(parser)
+
+
+def start(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import changing
+
+    return changing.start(args, terminal)
+
+
+def scale_flags(parser: Parser) -> None:
+    start_flags(parser)
+    parser.add_argument("--replicas", metavar="N", type=types.count, help="how many, for names without a number")
+
+
+def scale(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import changing
+
+    return changing.scale(args, terminal)
+
+
+def delete_flags(parser: Parser) -> None:
+    add_ref(parser, "deployment", many=True)
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def delete(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import naming
+    from fledx.cli.target import connect
+    from fledx.cli.views.text import counted, harmless
+
+    wanted = some(refs(args), "deployment")
+    api = connect(args, terminal)
+    found = [naming.deployment(api, name) for name in wanted]
+    told = ", ".join(f"{harmless(each['name'])} ({counted(each['replicas'], 'replica')})" for each in found)
+    if not terminal.ask(f"Delete {told}?", yes=args.yes):
+        terminal.say("nothing was deleted")
+        return 1
+    for each in found:
+        api.delete_deployment(each["deployment_id"])
+        terminal.say(f"{harmless(each['name'])} deleted")
+    return 0
+
+
+def watch_flags(parser: Parser) -> None:
+    add_ref(parser, "deployment")
+    parser.add_argument("--follow-logs", action="store_true", help="print its output too, until Ctrl-C")
+    parser.add_argument("--max-runtime", metavar="TIME", type=types.some_seconds, help="end after this time [never]")
+    for flag in ("--poll-interval", "--max-interval", "--follow-logs-interval"):
+        parser.add_argument(
+            flag, metavar="TIME", type=types.some_seconds, help="accepted; changes arrive by themselves"
+        )
+
+
+def watch(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import settling
+
+    return settling.watch(args, terminal, ref(args, "deployment"))
+
+
+def logs_flags(parser: Parser) -> None:
+    add_ref(parser, "deployment", many=True)
+    parser.add_argument("--resource-id", metavar="ID", action="append", help="the same as --id")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with what comes")
+    parser.add_argument(
+        "--since", metavar="TIME", type=types.moment, help="from here on: a time, or how long ago (10m)"
+    )
+    parser.add_argument("--until", metavar="TIME", type=types.moment, help="up to here")
+    parser.add_argument("--tail", metavar="N", type=types.whole, help="the last N lines of each replica [all of them]")
+    parser.add_argument("-t", "--timestamps", action="store_true", help="when each line was written")
+    parser.add_argument("--replica", metavar="N", type=types.whole, help="of this replica alone")
+    parser.add_argument("--no-prefix", action="store_true", help="the lines alone, without name/replica")
+
+
+def logs(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import following
+
+    return following.logs(args, terminal)
+
+
+VERBS = {
+    "create": Verb(create, "ask for a new deployment and see it run", create_flags, rest=True),
+    "list": Verb(list_them, "all deployments, a line each", list_flags),
+    "status": Verb(status, "how many are in which state, and all of them", status_flags),
+    "show": Verb(show, "what was asked, where it runs, what happened last, why not", show_flags),
+    "update": Verb(update, "change fields; a list or map that is given replaces the old one", update_flags, rest=True),
+    "scale": Verb(scale, "other numbers of replicas: NAME=3", scale_flags),
+    "stop": Verb(stop, "stop its containers and keep the deployment", stop_flags),
+    "start": Verb(start, "let a stopped one run again", start_flags),
+    "delete": Verb(delete, "remove it and its containers", delete_flags),
+    "logs": Verb(logs, "what its containers wrote; without a name, of every deployment", logs_flags),
+    "watch": Verb(watch, "see it change until it is settled; exit code 1 if it failed", watch_flags),
+}
+ALIASES = {"ls": "list", "ps": "list", "rm": "delete", "get": "show", "describe": "show"}

@@ -1,0 +1,57 @@
+"""Lists of nodes and deployments, as the list, status and top-level status commands print them."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from fledx.cli.output import show_list
+from fledx.cli.target import connect
+from fledx.cli.terminal import Terminal
+from fledx.cli.views.deployments import deployment_table
+from fledx.cli.views.nodes import node_table
+from fledx.cli.views.status import summary_line
+
+Query = dict[str, Any]
+
+
+def deployment_query(args: Namespace) -> Query:
+    """The filters of `add_filters` in the API's words."""
+    return {"status": args.status, "label": args.label, "node": args.node}
+
+
+def show_deployments(args: Namespace, terminal: Terminal, *, name: str | None = None, summary: bool = False) -> int:
+    """A table of deployments, with counts over all of them where a summary is wanted."""
+    api = connect(args, terminal)
+    page = api.deployments({**deployment_query(args), "name": name}, limit=args.limit, offset=args.offset)
+    counts = api.status()["summary"] if summary else {}
+
+    def screen() -> str:
+        shown = deployment_table(
+            page.items, terminal.now(), wide=args.output == "wide", columns=terminal.width, colour=terminal.colour
+        )
+        return f"{summary_line(counts, nodes=False)}\n\n{shown}" if summary else shown
+
+    show_list(args, terminal, _whole(page.encoded(), counts, "deployments"), page.items, screen)
+    return 0
+
+
+def show_nodes(args: Namespace, terminal: Terminal, *, name: str | None = None, summary: bool = False) -> int:
+    """A table of nodes, with counts over all of them where a summary is wanted."""
+    api = connect(args, terminal)
+    query = {"status": args.status, "availability": args.availability, "label": args.label, "name": name}
+    page = api.nodes(query, limit=args.limit, offset=args.offset)
+    counts = api.status()["summary"] if summary else {}
+
+    def screen() -> str:
+        shown = node_table(
+            page.items, terminal.now(), wide=args.output == "wide", columns=terminal.width, colour=terminal.colour
+        )
+        return f"{summary_line(counts, deployments=False)}\n\n{shown}" if summary else shown
+
+    show_list(args, terminal, _whole(page.encoded(), counts, "nodes"), page.items, screen)
+    return 0
+
+
+def _whole(page: Query, counts: Query, noun: str) -> Query:
+    return {"summary": counts[noun], **page} if counts else page

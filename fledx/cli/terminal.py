@@ -1,0 +1,100 @@
+"""What a command has around it: two streams, an environment, a clock, and the way to a control plane."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+
+class Terminal:
+    """
+    Data goes to `out`, words go to `err`.
+
+    `connect` makes a transport from an address (`cli/target.py`); `clock` gives monotonic and `now` unix seconds,
+    `sleep` passes them. Tests put their own in place of each.
+    """
+
+    def __init__(
+        self,
+        *,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        inp: TextIO | None = None,
+        environ: Mapping[str, str] | None = None,
+        connect: Callable[..., Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.out = sys.stdout if out is None else out
+        self.err = sys.stderr if err is None else err
+        self.inp = sys.stdin if inp is None else inp
+        self.environ = os.environ if environ is None else environ
+        self.connect = connect
+        self.clock = clock
+        self.now = now
+        self.sleep = sleep
+        self.plain = False
+        self.quiet = False
+
+    def data(self, text: str) -> None:
+        """What was asked for, to stdout, whole lines."""
+        if text:
+            self.out.write(text if text.endswith("\n") else text + "\n")
+            self.out.flush()
+
+    def say(self, text: str) -> None:
+        """Words about the work, to stderr; `--quiet` keeps them away."""
+        if not self.quiet:
+            self.err.write(text + "\n")
+            self.err.flush()
+
+    def complain(self, text: str) -> None:
+        """An error, to stderr, in every case."""
+        self.err.write(f"fledx: {text}\n")
+        self.err.flush()
+
+    @property
+    def colour(self) -> bool:
+        """Whether stdout takes colour: a terminal, and nobody said no."""
+        return self._takes_colour(self.out)
+
+    @property
+    def live(self) -> bool:
+        """Whether stderr can be redrawn."""
+        return not self.quiet and _is_tty(self.err) and self.environ.get("TERM") != "dumb"
+
+    @property
+    def width(self) -> int | None:
+        """Columns of stdout; None where it is no terminal."""
+        return columns(self.out)
+
+    def _takes_colour(self, stream: TextIO) -> bool:
+        refused = self.plain or self.environ.get("NO_COLOR") or self.environ.get("TERM") == "dumb"
+        return _is_tty(stream) and not refused
+
+    def ask(self, question: str, *, yes: bool) -> bool:
+        """A yes from the person at the terminal; where there is none (a script), the answer is yes."""
+        if yes or not (_is_tty(self.inp) and _is_tty(self.err)):
+            return True
+        self.err.write(f"{question} [y/N] ")
+        self.err.flush()
+        return self.inp.readline().strip().lower() in ("y", "yes")
+
+
+def columns(stream: TextIO) -> int | None:
+    """The width of a terminal; None for anything else."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
+
+
+def _is_tty(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False

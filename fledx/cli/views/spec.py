@@ -1,0 +1,129 @@
+"""What was asked for, in the words of the command line."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from fledx.cli.views.text import cores, harmless, labels, size, span
+
+Json = Mapping[str, Any]
+
+
+def lines(item: Json) -> list[tuple[str, str | None]]:
+    """Field and text of everything that differs from a plain deployment."""
+    return [
+        ("image", harmless(item["image"])),
+        ("command", harmless(shlex.join(item["command"])) if item.get("command") else None),
+        ("wanted", "stopped" if item.get("desired_state") == "stopped" else None),
+        ("ports", ", ".join(port(each) for each in item.get("ports") or ()) or None),
+        ("env", " ".join(f"{harmless(key)}={harmless(text)}" for key, text in (item.get("env") or {}).items()) or None),
+        ("secrets", ", ".join([*_secret_env(item), *_secret_files(item)]) or None),
+        ("volumes", ", ".join(volume(each) for each in item.get("volumes") or ()) or None),
+        *[(kind, probe(each)) for kind, each in (item.get("health") or {}).items() if each],
+        ("limits", _limits(item.get("limits") or {}) or None),
+        ("restart", harmless(item["restart"]) if item.get("restart", "always") != "always" else None),
+        ("stop grace", _grace(item.get("stop_grace_seconds"))),
+        ("needs", constraints(item) or None),
+        ("prefers", placement(item) or None),
+        ("labels", labels(item["labels"]) if item.get("labels") else None),
+        ("update", _update(item.get("update") or {}) or None),
+    ]
+
+
+def port(mapping: Json) -> str:
+    """`80 (host port chosen)`, `8080 -> 80/udp, exposed`."""
+    inner = str(mapping["container_port"]) + (
+        "" if mapping.get("protocol", "tcp") == "tcp" else f"/{mapping['protocol']}"
+    )
+    address = f"{mapping['host_ip']}:" if mapping.get("host_ip") else ""
+    outer = f"{address}{mapping.get('host_port') or 'auto'}"
+    return harmless(f"{outer} -> {inner}{' exposed' if mapping.get('expose') else ''}")
+
+
+def volume(mount: Json) -> str:
+    """`HOST:CONTAINER[:ro]`."""
+    mode = ":ro" if mount.get("read_only") else ""
+    return harmless(f"{mount['host_path']}:{mount['container_path']}{mode}")
+
+
+def _secret_env(item: Json) -> list[str]:
+    return [harmless(f"{each['name']}={each['secret']}") + _optional(each) for each in item.get("secret_env") or ()]
+
+
+def _secret_files(item: Json) -> list[str]:
+    return [harmless(f"{each['path']}={each['secret']}") + _optional(each) for each in item.get("secret_files") or ()]
+
+
+def _optional(each: Json) -> str:
+    return " (optional)" if each.get("optional") else ""
+
+
+def probe(each: Json) -> str:
+    """`http :8080/health every 10s`."""
+    target = {
+        "http": f"http :{each.get('port')}{each.get('path', '')}",
+        "tcp": f"tcp :{each.get('port')}",
+        "exec": f"exec {shlex.join(each.get('command') or ())}",
+    }.get(each["type"], str(each["type"]))
+    words = [f"every {each['interval_seconds']:g}s" if each.get("interval_seconds") else ""]
+    words.append(f"within {each['timeout_seconds']:g}s" if each.get("timeout_seconds") else "")
+    words.append(f"after {each['start_period_seconds']:g}s" if each.get("start_period_seconds") else "")
+    words.append(f"{each['failure_threshold']} failures" if each.get("failure_threshold") else "")
+    return harmless(" ".join([target, *filter(None, words)]))
+
+
+def _limits(limits: Json) -> str:
+    words = [f"cpu {cores(limits['cpu_millis'])}" if limits.get("cpu_millis") else ""]
+    words.append(f"memory {size(limits['memory_bytes'])}" if limits.get("memory_bytes") else "")
+    words.append(f"{limits['pids']} processes" if limits.get("pids") else "")
+    return ", ".join(filter(None, words))
+
+
+def _grace(seconds: float | None) -> str | None:
+    return None if seconds is None or seconds == 10 else span(seconds)
+
+
+def constraints(item: Json) -> str:
+    """What a node must offer."""
+    needs = item.get("constraints") or {}
+    capacity = needs.get("capacity") or {}
+    words = [f"{field}={needs[field]}" for field in ("arch", "os") if needs.get(field)]
+    words += [labels(needs["labels"])] if needs.get("labels") else []
+    words += [f"cpu {cores(capacity['cpu_millis'])}"] if capacity.get("cpu_millis") else []
+    words += [f"memory {size(capacity['memory_bytes'])}"] if capacity.get("memory_bytes") else []
+    words += ["a public address"] if item.get("requires_public_ip") or needs.get("requires_public_ip") else []
+    return harmless(", ".join(words))
+
+
+def placement(item: Json) -> str:
+    """Where it would rather run."""
+    wishes = item.get("placement") or {}
+    words = [f"near {near}"] if (near := _affinity(wishes.get("affinity"))) else []
+    words += [f"far from {far}"] if (far := _affinity(wishes.get("anti_affinity"))) else []
+    words += ["spread"] if wishes.get("spread") else []
+    return harmless(", ".join(words))
+
+
+def _affinity(affinity: Json | None) -> str:
+    if not affinity:
+        return ""
+    words = [", ".join(affinity.get("node_ids") or ())]
+    words += [labels(affinity["labels"])] if affinity.get("labels") else []
+    return " ".join(filter(None, words))
+
+
+def _update(policy: Json) -> str:
+    defaults = {
+        "max_unavailable": 1,
+        "min_healthy_seconds": 3,
+        "progress_deadline_seconds": 300,
+        "on_failure": "rollback",
+    }
+    words = [
+        f"{field.replace('_', ' ').removesuffix(' seconds')} {policy[field]}"
+        for field, default in defaults.items()
+        if policy.get(field, default) != default
+    ]
+    return harmless(", ".join(words))

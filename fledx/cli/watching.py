@@ -1,0 +1,150 @@
+"""Commands that stay: a deployment until it is settled, the status and the events as they change."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fledx.cli.output import document, is_document
+from fledx.cli.screen import Screen
+from fledx.cli.target import connect
+from fledx.cli.terminal import Terminal
+from fledx.cli.views.documents import as_json_line
+from fledx.cli.views.events import event_line, event_table
+from fledx.cli.views.status import status_screen
+from fledx.cli.views.text import harmless
+from fledx.client.api import ControlPlane, Page
+from fledx.client.streams import ServerEvent, Stream
+from fledx.errors import Unavailable
+
+Json = Mapping[str, Any]
+AGAIN = 1.0
+SAFETY_LOOK = 15.0
+TICK = 1.0
+
+
+def events(args: Namespace, terminal: Terminal) -> int:
+    """Past events, and with `--follow` those to come."""
+    api = connect(args, terminal)
+    query = {"deployment": args.deployment, "node": args.node, "kind": args.kind}
+    if args.follow:
+        start = args.after if args.after is None else str(args.after)
+        for event in following(api, terminal, {**query, "limit": args.limit}, start):
+            terminal.data(as_json_line(event.data) if is_document(args) else event_line(event.data))
+        return 0
+    items = api.events({**query, "limit": args.limit, "after": args.after})
+    if is_document(args):
+        terminal.data(document({"items": items}, args.output))
+    elif items:
+        terminal.data(event_table(items, terminal.now(), columns=terminal.width, wide=args.output == "wide"))
+    else:
+        terminal.say("nothing has happened yet")
+    return 0
+
+
+def following(api: ControlPlane, terminal: Terminal, query: Json, after: str | None) -> Iterator[ServerEvent]:
+    """Events as they come, each once, over broken streams and restarts of the control plane."""
+    known = False
+    while True:
+        try:
+            stream = api.follow_events(query, after=after)
+            known = True
+            for event in _to_the_end(stream):
+                after = event.id or after
+                yield event
+            problem = "the stream ended"
+        except Unavailable as fault:
+            if not known:
+                raise
+            problem = fault.text
+        terminal.say(f"{harmless(problem)}; trying again")
+        terminal.sleep(AGAIN)
+
+
+def _to_the_end(stream: Stream[ServerEvent]) -> Iterator[ServerEvent]:
+    try:
+        yield from stream
+    finally:
+        stream.close()
+
+
+def status(args: Namespace, terminal: Terminal) -> int:
+    """Everything at one look; with `--watch` again at each change."""
+    api = connect(args, terminal)
+    if not args.watch:
+        whole = Look(api, args)
+        terminal.data(
+            document(whole.encoded(), args.output)
+            if is_document(args)
+            else whole.screen(terminal, columns=terminal.width, colour=terminal.colour)
+        )
+        return 0
+    if terminal.width is None:
+        return _status_lines(api, args, terminal)
+    return _status_screen(api, args, terminal)
+
+
+class Look:
+    """Counts, nodes and deployments as they were at one moment."""
+
+    def __init__(self, api: ControlPlane, args: Namespace) -> None:
+        self._wide = args.output == "wide"
+        self._summary = api.status()["summary"]
+        self._nodes: Page | None = None
+        self._deployments: Page | None = None
+        if not args.deploys_only:
+            self._nodes = api.nodes({"status": args.node_status}, limit=args.node_limit, offset=args.node_offset)
+        if not args.nodes_only:
+            query = {"status": args.deploy_status}
+            self._deployments = api.deployments(query, limit=args.deploy_limit, offset=args.deploy_offset)
+
+    def encoded(self) -> dict[str, Any]:
+        """For programs, in fledx-core's shape."""
+        parts = {"nodes": self._nodes, "deployments": self._deployments}
+        return {"summary": self._summary, **{name: page.encoded() for name, page in parts.items() if page is not None}}
+
+    def screen(self, terminal: Terminal, *, columns: int | None, colour: bool) -> str:
+        """For people."""
+        return status_screen(
+            self._summary,
+            None if self._nodes is None else self._nodes.items,
+            None if self._deployments is None else self._deployments.items,
+            terminal.now(),
+            wide=self._wide,
+            columns=columns,
+            colour=colour,
+        )
+
+
+def _status_lines(api: ControlPlane, args: Namespace, terminal: Terminal) -> int:
+    """No terminal: how it is now, then a line for each thing that happens."""
+    newest = api.events({"limit": 1})
+    terminal.data(Look(api, args).screen(terminal, columns=None, colour=False))
+    for event in following(api, terminal, {}, str(newest[-1]["id"]) if newest else None):
+        about_node = str(event.data.get("kind", "")).startswith("node.")
+        if not (args.nodes_only and not about_node) and not (args.deploys_only and about_node):
+            terminal.data(event_line(event.data))
+    return 0
+
+
+def _status_screen(api: ControlPlane, args: Namespace, terminal: Terminal) -> int:
+    """A terminal: the whole drawn anew whenever something happened, and each second for the ages."""
+    look, problem, seen = Look(api, args), "", terminal.clock()
+    every = args.watch_interval or SAFETY_LOOK
+    stream: Stream[ServerEvent] | None = None
+    with Screen(terminal) as screen:
+        while True:
+            text = look.screen(terminal, columns=screen.columns, colour=terminal.colour)
+            screen.draw(f"{text}\n\n{problem}".rstrip())
+            try:
+                begun = stream is None
+                stream = stream or api.follow_events({})
+                happened = begun or bool(stream.take(TICK))
+                if happened or terminal.clock() - seen >= every:
+                    look, seen, problem = Look(api, args), terminal.clock(), ""
+                if stream.ended:
+                    raise Unavailable("the stream of events ended")
+            except Unavailable as fault:
+                stream, problem = None, f"{harmless(fault.text)}; trying again"
+                terminal.sleep(TICK)
