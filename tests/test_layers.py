@@ -91,7 +91,13 @@ WORLD = {"anyio", "asyncio", "docker", "hypercorn", "logging", "os", "paramiko",
 }
 
 LIVES_IN: dict[str, tuple[str, ...]] = {
-    "anyio": ("control_plane/", "agent/", *(f"tunnel/{edge}.py" for edge in ("link", "dial", "connect", "listen")), "demo.py", "demo/"),
+    "anyio": (
+        "control_plane/",
+        "agent/",
+        *(f"tunnel/{edge}.py" for edge in ("link", "dial", "connect", "listen")),
+        "demo.py",
+        "demo/",
+    ),
     "argcomplete": ("cli/completion.py",),
     "attr": (),
     "attrs": ("models/codec.py", "control_plane/api/openapi.py"),
