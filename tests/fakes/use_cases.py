@@ -8,16 +8,16 @@ from typing import Any
 
 import anyio
 
-from fledx.control_plane.deployments import DeploymentFilter
 from fledx.control_plane.events import EventFilter
 from fledx.control_plane.logs import LogRequest
-from fledx.control_plane.nodes import NodeFilter, Registered
+from fledx.control_plane.nodes import Registered
 from fledx.control_plane.tokens import Endpoint, JoinToken
 from fledx.errors import Conflict, Denied, FledxError, NotFound
 from fledx.models.assignment import Assignment
 from fledx.models.codec import decode, encode
 from fledx.models.deployment import Deployment, DeploymentSpec, patched
 from fledx.models.event import Event, LogLine
+from fledx.models.filters import DeploymentFilter, NodeFilter
 from fledx.models.instance import Instance
 from fledx.models.node import Node, NodeFacts
 from fledx.models.token import Operator

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 
+import anyio
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,7 +21,35 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-
 NO_TRACE = "0" * 32
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 * 1024
+DRAIN_BYTES = 16 * 1024 * 1024
+DRAIN_SECONDS = 5.0
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+class Upload:
+    """
+    A request's body on its way in.
+
+    A client that still sends when the connection closes never sees the answer (TCP resets it), so what nobody read of a
+    refused body is let run dry, within limits, before the answer ends.
+    """
+
+    def __init__(self, receive: Receive, headers: Mapping[str, str]) -> None:
+        self._receive = receive
+        self.whole = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+
+    async def receive(self) -> Message:
+        """The next message, as ASGI has it."""
+        message = await self._receive()
+        self.whole = self.whole or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read on to the end, or to the limits."""
+        left = DRAIN_BYTES
+        with anyio.move_on_after(DRAIN_SECONDS):
+            while left > 0 and not self.whole:
+                left -= len((await self.receive()).get("body", b""))
 
 
 class Edge:
@@ -42,6 +71,7 @@ class Edge:
         headers = joined(scope["headers"])
         scope["fledx.headers"] = headers
         request_id = scope["fledx.request_id"] = request_id_of(headers)
+        upload = Upload(receive, headers)
 
         async def named(message: Message) -> None:
             nonlocal started
@@ -49,13 +79,17 @@ class Edge:
                 started = True
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
                 self._count(scope, message["status"], time.perf_counter() - began)
+            elif not upload.whole and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await upload.drain()
+                message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         try:
             if _too_much(scope["headers"]):
                 await refusal(431, "the request's headers are too many or too large", request_id)(scope, receive, named)
             else:
-                await self._app(scope, receive, named)
+                await self._app(scope, upload.receive, named)
         except ClientDisconnect:
             return
         except Exception:

@@ -8,6 +8,7 @@ import re
 import pytest
 from starlette.types import Message
 
+from fledx.control_plane.api.edge import DRAIN_BYTES
 from tests.unit.api.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -122,3 +123,39 @@ async def test_starting_and_stopping_are_answered(site: Site) -> None:
     await site.app({"type": "lifespan", "state": {}}, receive, send)
 
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_what_is_left_of_a_refused_body_is_let_run_dry_so_that_the_client_hears_the_answer(site: Site) -> None:
+    headers = {"transfer-encoding": "chunked", "content-type": "application/json"}
+    left = [b"x" * 65536 for _ in range(40)]
+    order: list[str] = []
+    scope = site.call._scope("POST", "/api/v1/deployments", headers, None)
+
+    async def receive() -> Message:
+        order.append("in")
+        return {"type": "http.request", "body": left.pop(), "more_body": bool(left)}
+
+    async def send(message: Message) -> None:
+        order.append("end" if not message.get("more_body") and "body" in message else "out")
+
+    await site.app(scope, receive, send)
+
+    assert left == []
+    assert order == ["out", "out", *["in"] * 40, "end"]
+
+
+async def test_a_body_without_an_end_is_not_read_for_ever(site: Site) -> None:
+    read = 0
+
+    async def receive() -> Message:
+        nonlocal read
+        read += 1
+        return {"type": "http.request", "body": b"x" * 2**20, "more_body": True}
+
+    async def send(message: Message) -> None:
+        pass
+
+    scope = site.call._scope("POST", "/nope", {"transfer-encoding": "chunked"}, None)
+    await site.app(scope, receive, send)
+
+    assert read == DRAIN_BYTES // 2**20
