@@ -19,8 +19,8 @@ class Known:
     """
     All there is to know of one replica.
 
-    ``doing`` is what its lane does right now, ``waiting`` what it waits for, ``trouble`` why the engine does not answer.
-    ``host`` is the address under which published ports are reached, ``health`` the last probes by container id.
+    ``doing`` is what its lane does right now, ``waiting`` what it waits for, ``trouble`` why the engine does not
+    answer. ``host`` is the address under which published ports are reached, ``health`` the last probes by container id.
     """
 
     key: Key

@@ -33,9 +33,9 @@ class FakeRuntime:
     """
     Behaves as `Runtime` says, at once and without threads.
 
-    ``images`` are those the engine has, ``registry`` those it can pull (an error instead of None refuses). ``exits`` maps
-    an image to the code with which its containers end as soon as they run, ``refuses`` to the error their start raises.
-    While ``down`` is set every call raises Unavailable. ``done`` is what was asked of it.
+    ``images`` are those the engine has, ``registry`` those it can pull (an error instead of None refuses). ``exits``
+    maps an image to the code with which its containers end as soon as they run, ``refuses`` to the error their start
+    raises. While ``down`` is set every call raises Unavailable. ``done`` is what was asked of it.
     """
 
     def __init__(self) -> None:
@@ -235,10 +235,10 @@ class FakeRuntime:
     ) -> AsyncIterator[AsyncIterator[LogEntry]]:
         await self._asked()
         self._must(container_id)
-        yield self._entries(container_id, follow, since, until, tail)
+        yield self._entries(container_id, follow=follow, since=since, until=until, tail=tail)
 
     async def _entries(
-        self, container_id: str, follow: bool, since: str | None, until: str | None, tail: int | None
+        self, container_id: str, *, follow: bool, since: str | None, until: str | None, tail: int | None
     ) -> AsyncIterator[LogEntry]:
         entries = self.written.setdefault(container_id, [])
         chosen = [each for each in entries if (since or "") <= each.time <= (until or "~")]

@@ -176,10 +176,9 @@ class Executor:
                     await self._images.ensure(replica.image, attempt.tell)
                 pulled = True
             except NameTaken as conflict:
-                name = next(names, None)
-                if name is None:
+                spec = replace(spec, name=next(names, ""))
+                if not spec.name:
                     raise Conflict(f"no free container name was found: {conflict.text}") from None
-                spec = replace(spec, name=name)
 
     def _mounts(self, replica: ReplicaDesired) -> tuple[Mount, ...]:
         """Checked anew each time a container is made or started: a link may lead elsewhere by now."""
