@@ -89,14 +89,14 @@ class FakeDeployments:
         self, ref: str, changes: Mapping[str, Any], *, by: Operator, generation: int | None = None
     ) -> Deployment:
         self._note("patch", changes, generation)
-        merged = patched(encode(_spec(self.known[ref])), changes, SPEC_FIELDS)
+        merged = patched(encode(_spec(self.get(ref))), changes, SPEC_FIELDS)
         return await self.replace(ref, decode(DeploymentSpec, merged), by=by, generation=generation)
 
     async def replace(
         self, ref: str, spec: DeploymentSpec, *, by: Operator, generation: int | None = None
     ) -> Deployment:
         self._note("replace", spec, generation)
-        before = self.known[ref]
+        before = self.get(ref)
         if generation not in (None, before.generation):
             raise Conflict(f"{ref} is at generation {before.generation}, not {generation}")
         self.known[ref] = deployment(spec, generation=before.generation + 1)

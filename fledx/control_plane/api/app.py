@@ -44,6 +44,7 @@ from fledx.models.event import Event, LogLine
 from fledx.models.node import Node, NodeFacts
 from fledx.settings.control_plane import ControlPlaneSettings
 
+Application = Starlette
 V1 = "/api/v1"
 SSE = "text/event-stream"
 LINES = "application/x-ndjson"
@@ -105,7 +106,7 @@ def app(
     authority: str | None,
     stopping: anyio.Event,
     clock: Callable[[], float] = time.monotonic,
-) -> Starlette:
+) -> Application:
     """
     The API as an ASGI application.
 

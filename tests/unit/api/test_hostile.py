@@ -50,8 +50,8 @@ WORDS = st.sampled_from(
 )
 ROUTES = """
     / * /nope /health /metrics /openapi.json /docs /api/v1/deployments /api/v1/deployments/web
-    /api/v1/deployments/web/logs /api/v1/deployments/web/watch /api/v1/nodes /api/v1/nodes/register /api/v1/nodes/join-tokens /api/v1/logs
-    /api/v1/events /api/v1/status /api/v1/authority
+    /api/v1/deployments/web/logs /api/v1/deployments/web/watch /api/v1/nodes /api/v1/nodes/register
+    /api/v1/nodes/join-tokens /api/v1/logs /api/v1/events /api/v1/status /api/v1/authority
 """
 PATHS = st.sampled_from(ROUTES.split()) | WORDS.map(lambda word: f"/api/v1/deployments/{quote(word)}")
 NAMES = st.sampled_from(
