@@ -83,6 +83,10 @@ class ControlPlane:
         """`{pem, fingerprint}` of the authority that signs this control plane's certificates."""
         return self._object("GET", f"{ROOT}/authority", headers={})
 
+    def artifact(self) -> bytes:
+        """The `fledx.pyz` that the control plane runs, for hosts that have none yet."""
+        return self._sent_as("GET", "/artifact/fledx.pyz", headers={}, extra={"accept": "*/*"}).read()
+
     def status(self) -> Json:
         """`{summary: {nodes, deployments}, control_plane}`, counted over everything."""
         return self._object("GET", f"{ROOT}/status")

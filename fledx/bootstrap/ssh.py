@@ -1,0 +1,324 @@
+"""A host over SSH: one connection for the whole run. The only file that imports paramiko."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import paramiko
+from paramiko.ssh_exception import AuthenticationException, PasswordRequiredException, SSHException
+
+from fledx.bootstrap.host import Done, Order, packed
+from fledx.bootstrap.known_hosts import HostKey, judged, known_hosts, listed_name, remember
+from fledx.bootstrap.root import Root, find_root
+from fledx.bootstrap.ssh_config import Route, SshOptions, Target, config_text, for_jump, route
+from fledx.errors import Denied, InvalidSpec, Unavailable
+
+KEEPALIVE_SECS = 15
+PIECE = 32 * 1024
+MAX_JUMPS = 8
+AUTH_SECS = 30.0
+DEAD_AFTER_MS = 30_000
+
+# paramiko logs whole tracebacks of what it raises anyway.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What may be asked of the operator, and what is told: `secret` reads a line without echo, None forbids asking."""
+
+    tell: Callable[[str], None]
+    sudo_password: Callable[[], str] | None = None
+    secret: Callable[[str], str] | None = None
+
+
+class SshHost:
+    """A host that was logged in to; `name` is what the operator called it."""
+
+    def __init__(self, name: str, clients: list[paramiko.SSHClient], root: Root) -> None:
+        self.name = name
+        self._clients = clients
+        self._root = root
+
+    def run(self, order: Order) -> Done:
+        command, feed = packed(order)
+        return execute(self._clients[-1], self._root.prefix + command, self._root.password + feed, order.limit)
+
+    def close(self) -> None:
+        for client in reversed(self._clients):
+            client.close()
+
+
+def open_ssh(target: Target, options: SshOptions, questions: Questions) -> SshHost:
+    """Log in to the host, through those before it where ssh_config says so, and find the way to root."""
+    home = os.path.expanduser("~")
+    config = _config(home)
+    clients: list[paramiko.SSHClient] = []
+    try:
+        _connect(target, options, questions, config, home, clients, ())
+        client = clients[-1]
+        root = find_root(
+            str(target), lambda command, feed, limit: execute(client, command, feed, limit), questions.sudo_password
+        )
+    except BaseException:
+        for opened in reversed(clients):
+            opened.close()
+        raise
+    return SshHost(target.host, clients, root)
+
+
+def _config(home: str) -> paramiko.SSHConfig:
+    try:
+        return paramiko.SSHConfig.from_text(config_text(home))
+    except (SSHException, ValueError) as problem:
+        raise InvalidSpec("~/.ssh/config", f"cannot be read: {problem}") from None
+
+
+def _connect(
+    target: Target,
+    options: SshOptions,
+    questions: Questions,
+    config: paramiko.SSHConfig,
+    home: str,
+    clients: list[paramiko.SSHClient],
+    passed: tuple[str, ...],
+) -> None:
+    """Append a client for each hop to `clients`, the one of `target` last; `passed` are the hops that led here."""
+    if target.host in passed or len(passed) > MAX_JUMPS:
+        raise InvalidSpec("ProxyJump", f"goes in a circle at {target.host}")
+    hop = route(target, _looked_up(config, target), options, home=home, login=getpass.getuser())
+    before: paramiko.SSHClient | None = None
+    for jump in hop.jumps:
+        between = Target.parse(jump.strip().removeprefix("ssh://"))
+        # Of the hosts on the way only the first is reached as its own entry says; the others through the one before.
+        if before is None:
+            _connect(between, for_jump(options), questions, config, home, clients, (*passed, target.host))
+        else:
+            _log_in(between, for_jump(options), questions, config, home, clients, through=before)
+        before = clients[-1]
+    _log_in(target, options, questions, config, home, clients, through=before)
+
+
+def _looked_up(config: paramiko.SSHConfig, target: Target) -> dict[str, object]:
+    try:
+        return dict(config.lookup(target.host))
+    except (ImportError, SSHException) as problem:
+        raise InvalidSpec(
+            "~/.ssh/config",
+            f"`Match exec` cannot be used here: {problem}",
+            hint="give --ssh-user, --ssh-port and --ssh-identity-file, and a Host entry without it",
+        ) from None
+
+
+def _log_in(
+    target: Target,
+    options: SshOptions,
+    questions: Questions,
+    config: paramiko.SSHConfig,
+    home: str,
+    clients: list[paramiko.SSHClient],
+    *,
+    through: paramiko.SSHClient | None,
+) -> None:
+    hop = route(target, _looked_up(config, target), options, home=home, login=getpass.getuser())
+    sock = _socket(hop, options, through)
+    client = paramiko.SSHClient()
+    try:
+        _authenticate(client, target, hop, options, questions, sock)
+    except BaseException:
+        client.close()
+        sock.close()
+        raise
+    transport = client.get_transport()
+    if transport is not None:
+        transport.set_keepalive(KEEPALIVE_SECS)
+    clients.append(client)
+
+
+def _socket(hop: Route, options: SshOptions, through: paramiko.SSHClient | None) -> Any:
+    """A connected byte stream to the host's SSH port: direct, through another host, or a command's."""
+    try:
+        if through is not None:
+            transport = through.get_transport()
+            if transport is None:
+                raise Unavailable("the host on the way is gone")
+            return transport.open_channel(
+                "direct-tcpip", (hop.address, hop.port), ("127.0.0.1", 0), timeout=options.connect_timeout
+            )
+        if hop.command is not None:
+            return paramiko.ProxyCommand(hop.command)
+        direct = socket.create_connection((hop.address, hop.port), timeout=options.connect_timeout)
+        direct.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_MS)
+        return direct
+    except socket.gaierror as problem:
+        raise Unavailable(
+            f"the name {hop.address} is not known here: {problem.strerror}", hint="check --ssh-host and ~/.ssh/config"
+        ) from None
+    except (OSError, SSHException) as problem:
+        raise Unavailable(
+            f"no SSH at {hop.address}:{hop.port}: {_words(problem)}",
+            hint="is the host up, and the port right (--ssh-port)?",
+        ) from None
+
+
+class _Keys(paramiko.MissingHostKeyPolicy):
+    """Judges the host's key by OpenSSH's files; paramiko itself is given none, so that it always asks here."""
+
+    def __init__(self, hop: Route, options: SshOptions, questions: Questions) -> None:
+        self._hop = hop
+        self._policy = options.host_keys
+        self._tell = questions.tell
+        self.known = known_hosts(hop.known_hosts, listed_name(hop.key_name, hop.port))
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        shown = HostKey(kind=key.get_name(), text=key.get_base64())
+        line = judged(shown, self.known, self._policy)
+        if line is None:
+            return
+        self._tell(line)
+        if self._policy == "accept-new":
+            remember(shown, self.known, hashed=self._hop.hash_known_hosts)
+
+    def transport(self, sock: Any, **settings: Any) -> paramiko.Transport:
+        """One that asks the host for a key of a kind that is known, if any is."""
+        made = paramiko.Transport(sock, **settings)
+        kinds = {key.kind for key in self.known.keys}
+        if "ssh-rsa" in kinds:
+            kinds |= {"rsa-sha2-512", "rsa-sha2-256"}
+        security = made.get_security_options()
+        offered = list(security.key_types)
+        security.key_types = tuple(sorted(offered, key=lambda kind: (kind not in kinds, offered.index(kind))))
+        return made
+
+
+def _authenticate(
+    client: paramiko.SSHClient, target: Target, hop: Route, options: SshOptions, questions: Questions, sock: Any
+) -> None:
+    keys = _Keys(hop, options, questions)
+    client.set_missing_host_key_policy(keys)
+    files = [path for path in hop.identity_files if os.path.exists(path)]
+    if options.identity_file and not files:
+        raise InvalidSpec("--ssh-identity-file", f"{options.identity_file} does not exist")
+    try:
+        try:
+            client.connect(
+                hop.key_name,
+                hop.port,
+                hop.user,
+                sock=sock,
+                key_filename=files,  # type: ignore[arg-type]  # paramiko takes a list too
+                allow_agent=not hop.identities_only,
+                look_for_keys=not hop.identities_only and not files,
+                timeout=options.connect_timeout,
+                banner_timeout=options.connect_timeout,
+                auth_timeout=AUTH_SECS,
+                transport_factory=keys.transport,
+            )
+        except AuthenticationException:
+            transport = client.get_transport()
+            if not options.interactive or questions.secret is None or transport is None:
+                raise
+            _ask(transport, files, hop, questions.secret)
+    except PasswordRequiredException:
+        raise Denied(
+            f"the key for {target} is locked by a passphrase",
+            hint="add it to your agent (ssh-add), or have it asked for with --ssh-interactive",
+        ) from None
+    except AuthenticationException as problem:
+        raise Denied(
+            f"{hop.address} does not let {hop.user} in: {_words(problem)}",
+            hint="try it by hand with ssh; --ssh-user, --ssh-identity-file and --ssh-interactive choose how",
+        ) from None
+    except (SSHException, OSError, EOFError) as problem:
+        raise Unavailable(
+            f"no SSH session with {hop.address}:{hop.port}: {_words(problem)}", hint="is that port really SSH's?"
+        ) from None
+
+
+def _ask(transport: paramiko.Transport, files: list[str], hop: Route, secret: Callable[[str], str]) -> None:
+    """Try again on the open connection, with a passphrase for the locked key or else with the user's password."""
+    for path in files:
+        if _is_locked(path):
+            transport.auth_publickey(hop.user, _unlocked(path, secret(f"passphrase of {path}: ")))
+            return
+    transport.auth_password(hop.user, secret(f"password of {hop.user}@{hop.address}: "))
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        paramiko.PKey.from_path(path)
+    except TypeError:  # what the library behind paramiko says of a missing passphrase
+        return True
+    except (SSHException, ValueError, OSError):
+        return False
+    return False
+
+
+def _unlocked(path: str, passphrase: str) -> paramiko.PKey:
+    try:
+        return paramiko.PKey.from_path(path, passphrase.encode())  # type: ignore[arg-type]  # bytes are what works
+    except (SSHException, ValueError, TypeError):
+        raise AuthenticationException(f"that is not the passphrase of {path}") from None
+
+
+def execute(client: paramiko.SSHClient, command: str, feed: bytes, limit: float) -> Done:
+    """Run a command line as the user who logged in; a lost connection is a `Done` without a code."""
+    transport = client.get_transport()
+    if transport is None or not transport.is_active():
+        return Done(code=None, err="the connection was lost")
+    try:
+        channel = transport.open_session(timeout=limit)
+    except (SSHException, OSError, EOFError) as problem:
+        return Done(code=None, err=_words(problem))
+    with channel:
+        try:
+            channel.settimeout(limit)
+            channel.exec_command(command)
+            _send(channel, feed)
+            out = _all_of(channel.recv)
+            err = _all_of(channel.recv_stderr)
+        except TimeoutError:
+            return Done(code=124, err=f"not done within {limit:.0f} s")
+        except (SSHException, OSError, EOFError) as problem:
+            return Done(code=None, err=_words(problem))
+        if not channel.status_event.wait(limit):
+            return Done(code=124, out=out, err=f"not done within {limit:.0f} s")
+        # -1 is paramiko's word for a channel that closed without telling how the command ended.
+        code = channel.recv_exit_status()
+        if code == -1:
+            return Done(code=None, out=out, err="the connection was lost")
+        return Done(code=code, out=out, err=err)
+
+
+def _send(channel: paramiko.Channel, feed: bytes) -> None:
+    """All of it and its end; a command that stopped reading has its say in its exit code."""
+    try:
+        view = memoryview(feed)
+        while view:
+            view = view[channel.send(bytes(view[:PIECE])) :]
+        channel.shutdown_write()
+    except TimeoutError:
+        raise
+    except OSError:
+        pass
+
+
+def _all_of(receive: Callable[[int], bytes]) -> str:
+    pieces = []
+    while piece := receive(PIECE):
+        pieces.append(piece)
+    return b"".join(pieces).decode(errors="replace")
+
+
+def _words(problem: BaseException) -> str:
+    """An exception in words; paramiko and the socket module raise some without any."""
+    if isinstance(problem, TimeoutError):
+        return "no answer in time"
+    text = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+    return " ".join(text.split())
