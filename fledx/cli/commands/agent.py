@@ -17,7 +17,8 @@ def flags(parser: Parser) -> None:
     parser.add_argument(
         "--join",
         metavar="STRING",
-        help="join with this string of `fledx nodes join-command` unless joined already; - is stdin, @FILE a file",
+        help="join with this string of `fledx nodes join-command` unless joined already; - is stdin, @FILE a file"
+        " [$FLEDX_AGENT_JOIN]",
     )
     parser.add_argument("--json-logs", action="store_true", help="log one JSON object a line")
     add_settings(parser, AgentSettings)
@@ -29,7 +30,7 @@ def run(args: Namespace, terminal: Terminal) -> int:
     from fledx.settings.agent import AgentSettings
 
     settings = settings_of(args, terminal, AgentSettings)
-    join = _join_string(args.join, terminal)
+    join = _join_string(args.join or terminal.environ.get("FLEDX_AGENT_JOIN"), terminal)
     set_up(terminal.environ, json_lines=args.json_logs)
     from fledx.agent.run import main
 

@@ -14,7 +14,7 @@ def flags(parser: Parser) -> None:
 
 
 def run(args: Namespace, terminal: Terminal) -> int:
-    from fledx.demo import main
+    from fledx.demo.run import main
 
     return main(check=args.check)
 
