@@ -140,7 +140,7 @@ def foreign(start: bytes | bytearray | memoryview) -> Unavailable:
         return Unavailable("the peer answers in HTTP: that is not a fledx tunnel port")
     if head.startswith(b"\x16\x03"):
         return Unavailable("the peer speaks TLS, and this side of the tunnel does not")
-    if head.startswith(bytes((ARRAY_OF_3, UINT8))):
+    if len(head) == HEADER_SIZE and (head[0], head[1], head[3], head[8]) == MARKS:
         return Unavailable("the peer speaks the tunnel without TLS, and this side does not")
     return malformed(f"nothing begins with {head.hex(' ')}")
 
@@ -191,7 +191,7 @@ def read_credit(payload: bytes | bytearray | memoryview) -> int:
 
 
 def read_map(kind: int, payload: bytes | bytearray | memoryview) -> dict[str, Any]:
-    """Decode a payload that must be a map with text keys, of plain msgpack types only."""
+    """Decode a payload that must be a map with text keys; extension types are refused."""
     name = RULES[kind].name
     try:
         fields = msgpack.unpackb(payload, ext_hook=_no_extension, strict_map_key=True)

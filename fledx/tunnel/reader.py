@@ -39,6 +39,7 @@ class FrameReader:
                     return
                 if not self._left:
                     yield self._kind, self._stream, data[offset:offset]
+                if not self._left or offset == size:
                     continue
             end = min(size, offset + self._left)
             piece = data[offset:end]

@@ -166,6 +166,8 @@ class Session:
         flow.credit -= size
         if size == limit:
             self._more(flow)
+        elif flow.end.take(room[:0]) == AT_END:
+            self.order.ready(flow)
         return HEADER_SIZE + size
 
     def _without_credit(self, flow: Flow, end: End, room: memoryview) -> int:
