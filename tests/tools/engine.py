@@ -72,6 +72,7 @@ def _start(log: Path, *, install: bool) -> subprocess.Popen[bytes] | None:
         return None
     if os.geteuid():
         raise Stop("the Docker engine does not run, and only root can start it: sudo dockerd")
+    _forget_the_dead()
     say(f"starting the Docker engine: dockerd, log in {log}")
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as said:
@@ -83,6 +84,15 @@ def _start(log: Path, *, install: bool) -> subprocess.Popen[bytes] | None:
     except Stop as problem:
         raise Stop(f"{problem}; the end of {log}:\n{_explain(log)}") from None
     return engine
+
+
+def _forget_the_dead(run: Path = Path("/var/run")) -> None:
+    """Remove what an engine that was killed left: its number may by now be another process's, which dockerd believes."""
+    for pidfile in (run / "docker.pid", run / "docker" / "containerd" / "containerd.pid"):
+        with contextlib.suppress(OSError):
+            comm = Path("/proc", pidfile.read_text().strip(), "comm")
+            if not comm.exists() or comm.read_text().strip() not in {"dockerd", "containerd"}:
+                pidfile.unlink()
 
 
 def _dockerd() -> str | None:
