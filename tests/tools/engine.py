@@ -72,7 +72,7 @@ def _start(log: Path, *, install: bool) -> subprocess.Popen[bytes] | None:
         return None
     if os.geteuid():
         raise Stop("the Docker engine does not run, and only root can start it: sudo dockerd")
-    _forget_the_dead()
+    forget_the_dead()
     say(f"starting the Docker engine: dockerd, log in {log}")
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as said:
@@ -86,8 +86,8 @@ def _start(log: Path, *, install: bool) -> subprocess.Popen[bytes] | None:
     return engine
 
 
-def _forget_the_dead(run: Path = Path("/var/run")) -> None:
-    """Remove what an engine that was killed left: its number may by now be another process's, which dockerd believes."""
+def forget_the_dead(run: Path = Path("/var/run")) -> None:
+    """Remove what a killed engine left: its number may by now be another process's, which dockerd would believe."""
     for pidfile in (run / "docker.pid", run / "docker" / "containerd" / "containerd.pid"):
         with contextlib.suppress(OSError):
             comm = Path("/proc", pidfile.read_text().strip(), "comm")

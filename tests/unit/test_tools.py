@@ -105,6 +105,13 @@ def test_an_engine_that_cannot_start_is_explained(log: Path, monkeypatch: pytest
         engine.running(install=False, log=log).__enter__()
 
 
+def test_a_number_that_is_another_process_s_by_now_is_forgotten(tmp_path: Path) -> None:
+    stale = tmp_path / "docker.pid"
+    stale.write_text(f"{os.getpid()}\n")
+    engine.forget_the_dead(tmp_path)
+    assert not stale.exists()
+
+
 def test_nothing_is_installed_where_that_is_not_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = tmp_path / "called"
     for name in ("apt-get", "systemctl"):
