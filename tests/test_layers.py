@@ -38,11 +38,8 @@ DOORS = ("fledx.control_plane.run", "fledx.agent.run", "fledx.bootstrap.run", "f
 """The rooms that do something, and the only modules of theirs that `cli` and `demo` may import."""
 
 DECIDING = (
-    "fledx.agent.backoff",
-    "fledx.agent.reconcile",
-    "fledx.agent.runtime.base",
-    "fledx.agent.spec",
-    "fledx.models",
+    *("fledx.agent.backoff", "fledx.agent.reconcile.actions", "fledx.agent.reconcile.history"),
+    *("fledx.agent.runtime.base", "fledx.agent.spec", "fledx.models"),
 )
 INSIDE_ONLY: dict[str, tuple[str, ...]] = {
     "agent/reconcile/actions.py": DECIDING,
@@ -53,7 +50,6 @@ INSIDE_ONLY: dict[str, tuple[str, ...]] = {
 """All of fledx that these may import."""
 
 ENTERED_BY: dict[str, tuple[str, ...]] = {
-    "fledx.agent.reconcile.execute": ("agent/run.py", "agent/reconcile/loop.py"),
     "fledx.agent.reconcile.loop": ("agent/run.py",),
     "fledx.agent.run": (),
     "fledx.agent.runtime.docker": ("agent/run.py", "agent/runtime/"),
@@ -121,11 +117,11 @@ LIVES_IN: dict[str, tuple[str, ...]] = {
 }
 """Each library is adapted here and nowhere else; one that is not listed may not be imported at all."""
 
-LIGHT = ("cli/*.py", "cli/commands/*.py")
+LIGHT = ("cli/main.py", "cli/completion.py", "cli/commands/")
 LIGHT_OURS = ("fledx.__version__", "fledx._boot", "fledx.cli", "fledx.settings", "fledx.errors")
 LIGHT_LIBRARIES = {"argcomplete", *sys.stdlib_module_names}
 HEAVY_STDLIB = ("asyncio", "email", "http", "importlib.metadata", "ssl", "urllib.request", "unittest")
-"""`cli` runs on every TAB: at the top its modules load the lighter standard library, settings and errors only."""
+"""Every TAB loads these and what they import at their top: the lighter standard library, settings and errors only."""
 
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "core", "manager", "service"}
 LINES = 500
@@ -231,12 +227,22 @@ def sql_is_spoken_in_the_store(where: str, tree: ast.Module) -> Iterator[str]:
 
 def the_command_line_is_light(where: str, tree: ast.Module) -> Iterator[str]:
     if matches(where, LIGHT):
-        for name in at_the_top(tree):
-            ours = below(name, ["fledx"])
-            if (ours and not below(name, LIGHT_OURS)) or (not ours and name.partition(".")[0] not in LIGHT_LIBRARIES):
-                yield f"imports {name} at the top, which every TAB would load"
-            elif below(name, HEAVY_STDLIB):
-                yield f"imports {name} at the top, which is slow to load"
+        yield from heavy(tree, seen=set())
+
+
+def heavy(tree: ast.Module, seen: set[Path]) -> Iterator[str]:
+    """What importing the module loads that is slow to load, through all of `cli` that it imports at the top."""
+    for name in at_the_top(tree):
+        ours = below(name, ["fledx"])
+        if (ours and not below(name, LIGHT_OURS)) or (not ours and name.partition(".")[0] not in LIGHT_LIBRARIES):
+            yield f"imports {name} at the top, which every TAB would load"
+        elif below(name, HEAVY_STDLIB):
+            yield f"imports {name} at the top, which is slow to load"
+        for module in (name, name.rpartition(".")[0]):
+            path = PROJECT / f"{module.replace('.', '/')}.py"
+            if below(module, ["fledx.cli"]) and path.exists() and path not in seen:
+                seen.add(path)
+                yield from (f"imports {module}, which {fault}" for fault in heavy(ast.parse(path.read_text()), seen))
 
 
 def imports_are_plain(where: str, tree: ast.Module) -> Iterator[str]:
