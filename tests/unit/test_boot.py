@@ -253,6 +253,31 @@ def test_set_up_that_fails_leaves_plain_imports(archive: Archive) -> None:
     assert done.stdout == "old None\n"
 
 
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("os.confstr = lambda name: int(name)", "it needs glibc, and this system has another C library"),
+        ("sys.abiflags = 't'", "it needs CPython with its global lock"),
+        ("sys.maxsize = 2**31 - 1", "this is a 32-bit Python"),
+        ("os.uname = lambda: type('', (), {'machine': 'riscv64'})", "_cffi_backend does not ship for riscv64 and cp3"),
+    ],
+    ids=["another C library", "free threads", "32 bits", "another machine"],
+)
+def test_a_host_without_native_modules_is_told_why_and_runs_the_rest(archive: Archive, host: str, reason: str) -> None:
+    code = f"""
+        import os, sys
+        {host}
+        import word
+        try:
+            import _cffi_backend
+        except ImportError as problem:
+            print(word.WORD, problem)
+    """
+    said = archive.says(code)
+    assert said.startswith("old _cffi_backend ")
+    assert reason in said
+
+
 def test_a_module_missing_from_this_python_is_explained(archive: Archive) -> None:
     done = archive.run("raise ModuleNotFoundError('gone', name='sqlite3')")
     assert done.returncode == 1
