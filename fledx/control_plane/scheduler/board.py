@@ -80,6 +80,11 @@ class Board:
         i = self.index.get(node_id)
         return () if i is None else tuple(placed for _, placed in sorted(self.places[i].held.items()))
 
+    def name(self, node_id: str) -> str:
+        """What a node is called; its id if it is gone."""
+        i = self.index.get(node_id)
+        return node_id if i is None else self.places[i].node.name
+
     def title(self, deployment: str) -> str:
         """What a deployment is called in reasons."""
         spec = self._specs.get(deployment)
