@@ -77,7 +77,7 @@ def install_control_plane(
         return plan(found, dataclasses.replace(wanted, now=time.time()))
 
     after = visit.carry_out(facts, decide)
-    url = url_of(asked.hostname, after.settings("cp").get("FLEDX_CP_SERVER_PORT", ""))
+    url = url_of(asked.hostname, _settings(after, wanted).get("FLEDX_CP_SERVER_PORT", ""))
     told: dict[str, Any] = {"url": url, "version": package.version, "build": package.build}
     if visit.mode.dry_run:
         return told
@@ -96,12 +96,18 @@ def _reach(visit: Visit, facts: HostFacts, wanted: Wanted, hostname: str) -> Tro
     python = facts.python
     if python is None or plan(facts, wanted).fatal:
         return None
-    values = {**facts.settings("cp"), **wanted.roles["cp"].over(facts.settings("cp"))}
+    values = _settings(facts, wanted)
     ports = [int(values[name]) for name in DEFAULT_PORTS if int(values[name]) not in facts.listening]
     began = time.monotonic()
     trouble = try_control_plane(visit.host, python.path, hostname, ports, strict=visit.mode.wait)
     visit.progress.took("try the network", began)
     return trouble
+
+
+def _settings(facts: HostFacts, wanted: Wanted) -> dict[str, str]:
+    """The env file as it is wanted."""
+    standing = facts.settings("cp")
+    return {**standing, **wanted.roles["cp"].over(standing)}
 
 
 def url_of(hostname: str, port: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fledx.bootstrap.act import Progress
 from fledx.bootstrap.agent import AgentWanted, install_agent
-from fledx.bootstrap.control_plane import ControlPlaneWanted, SaveAccess, install_control_plane
+from fledx.bootstrap.control_plane import Access, ControlPlaneWanted, SaveAccess, install_control_plane
 from fledx.bootstrap.host import Host
 from fledx.bootstrap.layout import Role
 from fledx.bootstrap.local import LocalHost
@@ -24,6 +24,8 @@ from fledx.bootstrap.upkeep import describe, uninstall, upgrade
 from fledx.bootstrap.visit import Mode, Places, Visit
 from fledx.client.api import ControlPlane
 from fledx.errors import FledxError, InvalidSpec
+
+__all__ = ["Access", "AgentWanted", "ControlPlaneWanted", "Hosts", "Mode", "News", "Outcome", "Places", "SshOptions"]
 
 LATEST = "latest"
 AT_ONCE = 16

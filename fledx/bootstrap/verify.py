@@ -10,6 +10,9 @@ from fledx.client.api import ControlPlane, Json
 from fledx.errors import NotFound, Unavailable
 
 LOOK_SECS = 0.2
+NOT_REACHED = "not_reached"
+"""The code of what was installed, but was not seen to work in time."""
+
 T = TypeVar("T")
 
 
@@ -46,7 +49,9 @@ def _until(look: Callable[[], tuple[T | None, str]], limit: float, what: str) ->
         except Unavailable as problem:
             why = problem.text
         if time.monotonic() > end:
-            raise Unavailable(
-                f"{what} after {limit:.0f} s: {why}", hint="see `fledx bootstrap status` and the journal there"
+            late = Unavailable(
+                f"{what} after {limit:.0f} s: {why}", hint="see `fledx bootstrap status` and its journal"
             )
+            late.code = NOT_REACHED
+            raise late
         time.sleep(LOOK_SECS)
