@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.listing import deployment_item
 from fledx.control_plane.placing import place, release, settle_waiting
 from fledx.control_plane.store import assignments, instances
 from fledx.control_plane.store import deployments as table
@@ -101,18 +102,16 @@ class Deployments:
 
         return self._store.read(look)
 
-    def page(self, wanted: DeploymentFilter, *, limit: int, offset: int) -> tuple[list[Deployment], int]:
-        """A page of deployments by name, without their instances, and how many there are in all."""
+    def page(self, wanted: DeploymentFilter, *, limit: int, offset: int) -> tuple[list[bytes], int]:
+        """A page of deployments by name, each as JSON without its instances, and how many there are in all."""
 
-        def look(sql: sqlite3.Connection) -> tuple[list[Deployment], int]:
+        def look(sql: sqlite3.Connection) -> tuple[list[bytes], int]:
             narrowed = wanted
             if wanted.node is not None:
                 narrowed = replace(wanted, node=resolve(sql, "node", wanted.node))
-            found, total = table.page(sql, narrowed, limit=limit, offset=offset)
-            owners = assignments.of_deployments(sql, [stored.id for stored in found])
-            return [
-                deployment_view(sql, stored, self._public_host, owners=owners.get(stored.id, [])) for stored in found
-            ], total
+            rows, total = table.page(sql, narrowed, limit=limit, offset=offset)
+            owners = assignments.rows_of_deployments(sql, [row["id"] for row in rows])
+            return [deployment_item(row, owners[row["id"]], self._public_host) for row in rows], total
 
         return self._store.read(look)
 

@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass
 
 from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.listing import node_item
 from fledx.control_plane.placing import refresh_place, settle_waiting
 from fledx.control_plane.store import instances, nodes
 from fledx.control_plane.store.database import Database
@@ -50,9 +51,10 @@ class Nodes:
         """What a node has reported of its replicas."""
         return self._store.read(lambda sql: instances.of_node(sql, node_id))
 
-    def page(self, wanted: NodeFilter, *, limit: int, offset: int) -> tuple[list[Node], int]:
-        """A page of nodes by name, and how many there are in all."""
-        return self._store.read(lambda sql: nodes.page(sql, wanted, limit=limit, offset=offset))
+    def page(self, wanted: NodeFilter, *, limit: int, offset: int) -> tuple[list[bytes], int]:
+        """A page of nodes by name, each as JSON, and how many there are in all."""
+        rows, total = self._store.read(lambda sql: nodes.page(sql, wanted, limit=limit, offset=offset))
+        return [node_item(row) for row in rows], total
 
     async def register(self, facts: NodeFacts, *, by: str) -> Registered:
         """

@@ -16,17 +16,10 @@ from fledx.models.port import PortMapping
 SPEC_FIELDS = tuple(field.name for field in fields(DeploymentSpec))
 
 
-def deployment_view(
-    sql: sqlite3.Connection,
-    stored: Stored,
-    public_host: str | None,
-    *,
-    owners: Sequence[Assignment] | None = None,
-) -> Deployment:
-    """The whole of it; with `owners` given it is for a list, and instances are left out."""
-    listed = owners is not None
-    owned = assignments.of_deployment(sql, stored.id) if owners is None else owners
-    found = [] if listed else [each for each, _ in instances.of_deployment(sql, stored.id)]
+def deployment_view(sql: sqlite3.Connection, stored: Stored, public_host: str | None) -> Deployment:
+    """The whole of it; `listing.py` writes the same for lists, without instances and what is pending."""
+    owned = assignments.of_deployment(sql, stored.id)
+    found = [each for each, _ in instances.of_deployment(sql, stored.id)]
     seen = current(found, owned)
     first = next((given for given in owned if given.replica_number == 0), owned[0] if owned else None)
     spec = {name: getattr(stored.spec, name) for name in SPEC_FIELDS}
@@ -43,7 +36,7 @@ def deployment_view(
         assignments=tuple(_with_endpoints(given, public_host) for given in owned),
         instances=tuple(found),
         instance=seen.get(first.replica_number) if first else None,
-        pending=() if listed else tuple(assignments.pending_of(sql, stored.id)),
+        pending=tuple(assignments.pending_of(sql, stored.id)),
         rollout=_rollout(stored, owned),
         last_reported=max((each.last_updated for each in found), default=None),
         created_at=stored.created_at,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterable
 
 from fledx.models.assignment import Assignment
@@ -46,13 +45,12 @@ def of_deployment(connection: sqlite3.Connection, deployment_id: str) -> list[As
     return [assignment_of(row) for row in connection.execute(sql, (deployment_id,))]
 
 
-def of_deployments(connection: sqlite3.Connection, ids: list[str]) -> dict[str, list[Assignment]]:
-    """The same for several deployments at once."""
+def rows_of_deployments(connection: sqlite3.Connection, ids: list[str]) -> dict[str, list[sqlite3.Row]]:
+    """Rows of `JOINED` by deployment, in the order of replicas."""
     marks = ",".join("?" * len(ids))
-    sql = f"{JOINED} WHERE deployment_id IN ({marks}) ORDER BY replica_number"
-    found: dict[str, list[Assignment]] = defaultdict(list)
-    for row in connection.execute(sql, ids):
-        found[row["deployment_id"]].append(assignment_of(row))
+    found: dict[str, list[sqlite3.Row]] = {deployment_id: [] for deployment_id in ids}
+    for row in connection.execute(f"{JOINED} WHERE deployment_id IN ({marks}) ORDER BY replica_number", ids):
+        found[row["deployment_id"]].append(row)
     return found
 
 

@@ -140,8 +140,8 @@ def ids(connection: sqlite3.Connection) -> list[str]:
 
 def page(
     connection: sqlite3.Connection, wanted: DeploymentFilter, *, limit: int, offset: int
-) -> tuple[list[Stored], int]:
-    """A page of deployments by name, and how many there are in all."""
+) -> tuple[list[sqlite3.Row], int]:
+    """Rows of a page by name, with `replicas` and `desired_state` of the spec, and how many there are in all."""
     where: list[str] = ["1"]
     values: list[Any] = []
     for column in ("status", "name"):
@@ -156,8 +156,9 @@ def page(
         values.append(wanted.node)
     condition = " AND ".join(where)
     total = connection.execute(f"SELECT count(*) FROM deployment WHERE {condition}", values).fetchone()[0]
-    sql = f"SELECT * FROM deployment WHERE {condition} ORDER BY name LIMIT ? OFFSET ?"
-    return [stored_of(row) for row in connection.execute(sql, (*values, limit, offset))], total
+    more = "json_extract(spec, '$.replicas') AS replicas, json_extract(spec, '$.desired_state') AS desired_state"
+    sql = f"SELECT *, {more} FROM deployment WHERE {condition} ORDER BY name LIMIT ? OFFSET ?"
+    return connection.execute(sql, (*values, limit, offset)).fetchall(), total
 
 
 def delete(connection: sqlite3.Connection, deployment_id: str) -> None:

@@ -77,8 +77,10 @@ def everyone(connection: sqlite3.Connection) -> list[Node]:
     return [node_of(row) for row in connection.execute("SELECT * FROM node ORDER BY name")]
 
 
-def page(connection: sqlite3.Connection, wanted: NodeFilter, *, limit: int, offset: int) -> tuple[list[Node], int]:
-    """A page of nodes by name, and how many there are in all."""
+def page(
+    connection: sqlite3.Connection, wanted: NodeFilter, *, limit: int, offset: int
+) -> tuple[list[sqlite3.Row], int]:
+    """Rows of a page by name, and how many there are in all."""
     where: list[str] = ["1"]
     values: list[Any] = []
     for column in ("status", "availability", "name"):
@@ -91,7 +93,7 @@ def page(connection: sqlite3.Connection, wanted: NodeFilter, *, limit: int, offs
     condition = " AND ".join(where)
     total = connection.execute(f"SELECT count(*) FROM node WHERE {condition}", values).fetchone()[0]
     sql = f"SELECT * FROM node WHERE {condition} ORDER BY name LIMIT ? OFFSET ?"
-    return [node_of(row) for row in connection.execute(sql, (*values, limit, offset))], total
+    return connection.execute(sql, (*values, limit, offset)).fetchall(), total
 
 
 def set_status(connection: sqlite3.Connection, node_id: str, status: str, reason: str | None, now: str) -> None:

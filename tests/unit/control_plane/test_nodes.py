@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -76,7 +77,7 @@ async def test_labels_and_status_narrow_the_list(stage: Stage) -> None:
 
     found, total = stage.nodes.page(NodeFilter(labels={"zone": "b"}, status="ready"), limit=10, offset=0)
 
-    assert ([node.name for node in found], total) == (["edge-2"], 1)
+    assert ([json.loads(node)["name"] for node in found], total) == (["edge-2"], 1)
 
 
 async def test_a_full_report_replaces_what_was_known_of_the_node(stage: Stage) -> None:
