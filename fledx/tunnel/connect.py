@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,9 +55,9 @@ async def connect(host: str, port: int, seconds: float) -> socket.socket:
             with anyio.fail_after(seconds if last else max(LEAST_TRY_SECS, seconds / len(addresses))):
                 await loop.sock_connect(sock, address)
             return sock
-        except (OSError, TimeoutError) as trouble:
+        except OSError as trouble:
             sock.close()
-            why = getattr(trouble, "strerror", None) or "no answer"
+            why = os.strerror(trouble.errno) if trouble.errno else "no answer"
         except BaseException:
             sock.close()
             raise

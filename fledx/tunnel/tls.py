@@ -35,7 +35,7 @@ def digest(pin: str) -> bytes:
         found = bytes.fromhex(text.replace(":", ""))
     except ValueError:
         try:
-            found = base64.urlsafe_b64decode(text.rstrip("=") + "=")
+            found = base64.b64decode(text.rstrip("=") + "=", altchars=b"-_", validate=True)
         except (ValueError, binascii.Error):
             found = b""
     if len(found) != 32:

@@ -1,0 +1,95 @@
+"""Bytes that wait, and the pace of sending."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fledx.tunnel.held import CRUMB, PIECE, Held
+from fledx.tunnel.pace import MAX_QUOTA, MAX_UNSENT, MIN_QUOTA, MIN_UNSENT, Pace
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3 * PIECE) | st.integers(0, 50), st.integers(1, 2 * PIECE) | st.integers(1, 10)),
+        max_size=20,
+    )
+)
+def test_bytes_come_out_as_they_went_in(steps: list[tuple[int, int]]) -> None:
+    held, expected, taken = Held(), b"", b""
+    for number, (size, limit) in enumerate(steps):
+        piece = bytes([number]) * size
+        if piece:
+            held.add(memoryview(piece))
+        expected += piece
+        if held:
+            taken += held.first(limit)
+        if held and limit % 2:
+            head = held.head()[:limit]
+            taken += head
+            held.drop(len(head))
+        assert held.size == len(expected) - len(taken)
+    room = memoryview(bytearray(held.size + 1))
+    taken += room[: held.into(room)]
+
+    assert taken == expected
+    assert not held
+
+
+def test_crumbs_are_gathered() -> None:
+    held = Held()
+    for _ in range(100_000):
+        held.add(memoryview(b"x"))
+
+    assert held.size == 100_000
+    assert len(held.first(PIECE)) > PIECE - 2 * CRUMB
+
+
+def test_a_slow_link_gets_small_turns_and_a_short_queue() -> None:
+    pace, now = Pace(), 0.0
+    for _ in range(50):
+        pace.full(now)
+        pace.sent(10_000)
+        now += 0.02
+
+    assert 0.9 < (pace.rate or 0) / 500_000 < 1.1
+    assert pace.quota == MIN_QUOTA
+    assert pace.unsent == MIN_UNSENT
+
+
+def test_a_fast_link_gets_large_turns_again() -> None:
+    pace, now = Pace(), 0.0
+    for _ in range(50):
+        pace.full(now)
+        pace.sent(5_000_000)
+        now += 0.01
+
+    assert pace.quota == MAX_QUOTA
+    assert pace.unsent == MAX_UNSENT
+
+
+def test_waiting_for_the_source_does_not_count_as_a_slow_link() -> None:
+    pace = Pace()
+    pace.full(0.0)
+    pace.sent(1_000_000)
+    pace.full(0.01)
+    rate = pace.rate
+
+    pace.idle()
+    pace.full(60.0)
+
+    assert pace.rate == rate
+
+
+def test_a_link_that_takes_everything_gets_larger_turns() -> None:
+    pace, now = Pace(), 0.0
+    for _ in range(10):
+        pace.full(now)
+        pace.sent(1_000)
+        now += 0.02
+    assert pace.quota == MIN_QUOTA
+
+    for _ in range(10):
+        pace.easy()
+
+    assert pace.quota == MAX_QUOTA
