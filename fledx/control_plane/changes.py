@@ -119,7 +119,7 @@ class Changes:
 def settle(tx: Transaction) -> None:
     """The consequences of a transaction, inside it."""
     nodes.next_revisions(tx.sql, tx.touched_nodes, tx.now)
-    away = away_nodes(tx.sql) if tx.touched else {}
+    away = nodes.away(tx.sql) if tx.touched else {}
     for deployment_id in sorted(tx.touched):
         stored = deployments.by_id(tx.sql, deployment_id)
         if stored is not None:
@@ -142,9 +142,3 @@ def rederive(tx: Transaction, stored: Stored, away: Mapping[str, str]) -> None:
     if found.status != stored.status:
         reason = found.reason or f"{found.ready} of {stored.spec.replicas} replicas ready"
         tx.event(f"deployment.{found.status}", stored.spec.name, reason, deployment_id=stored.id)
-
-
-def away_nodes(sql: sqlite3.Connection) -> dict[str, str]:
-    """Nodes whose reports count for nothing now, each with a sentence."""
-    rows = sql.execute("SELECT id, name, since FROM node WHERE status = 'unreachable'")
-    return {row["id"]: f"node {row['name']} has been unreachable since {row['since']}" for row in rows}

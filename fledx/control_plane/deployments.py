@@ -12,7 +12,8 @@ from typing import Any
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.listing import deployment_item
-from fledx.control_plane.placing import place, release, settle_waiting
+from fledx.control_plane.placing import place, release, revise_board, settle_waiting
+from fledx.control_plane.revising import new_revision
 from fledx.control_plane.store import assignments, instances
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store.database import Database
@@ -154,9 +155,7 @@ class Deployments:
             raise Conflict(f"there is a deployment {spec.name} already", hint="choose another name")
         revision = stored.revision
         if table.template_of(before) != table.template_of(after):
-            revision += 1
-            table.add_revision(tx.sql, stored.id, revision, spec, by.name, tx.stamp)
-            table.set_rollout(tx.sql, stored.id, None)
+            revision = new_revision(tx, stored, spec, by=by.name)
         table.update(tx.sql, stored.id, spec, generation=stored.generation + 1, revision=revision, now=tx.stamp)
         reason = f"{', '.join(changed)} changed by {by.name}"
         tx.event("deployment.updated", spec.name, reason, deployment_id=stored.id)
@@ -209,14 +208,6 @@ class Deployments:
                     yield now
                     last = now
                 await ear.wait()
-
-
-def revise_board(tx: Transaction, stored: Stored) -> None:
-    """The board books what a deployment requests now."""
-    from fledx.control_plane.scheduler.spec import spec_of
-
-    tx.board.revise(spec_of(stored.id, stored.spec))
-    tx.board_changed()
 
 
 def _same(before: sqlite3.Row, hashed: str) -> str:

@@ -20,7 +20,7 @@ def desired_state(sql: sqlite3.Connection, node_id: str) -> NodeDesiredState | N
         return None
     owned = assignments.of_node(sql, node_id)
     templates = deployments.templates(sql, {(deployment_id, given.revision) for deployment_id, given in owned})
-    rows = {row["id"]: row for row in _deployments(sql, {deployment_id for deployment_id, _ in owned})}
+    rows = deployments.headings(sql, {deployment_id for deployment_id, _ in owned})
     replicas = [
         replica_of(rows[deployment_id], templates[deployment_id, given.revision], given)
         for deployment_id, given in owned
@@ -28,14 +28,8 @@ def desired_state(sql: sqlite3.Connection, node_id: str) -> NodeDesiredState | N
     return NodeDesiredState(node_id=node_id, revision=node["desired_revision"], replicas=tuple(replicas))
 
 
-def _deployments(sql: sqlite3.Connection, ids: set[str]) -> list[sqlite3.Row]:
-    marks = ",".join("?" * len(ids))
-    query = "SELECT id, name, generation, json_extract(spec, '$.desired_state') AS wanted FROM deployment"
-    return sql.execute(f"{query} WHERE id IN ({marks})", sorted(ids)).fetchall()
-
-
 def replica_of(deployment: sqlite3.Row, template: dict[str, Any], given: Assignment) -> ReplicaDesired:
-    """A replica's template with its ports resolved, and who it is."""
+    """A replica's template with its ports resolved, and who it is; `deployment` is its `heading`."""
     body = {**template, "ports": encode(given.ports)}
     who = {
         "deployment_id": deployment["id"],
@@ -45,6 +39,6 @@ def replica_of(deployment: sqlite3.Row, template: dict[str, Any], given: Assignm
         "revision": given.revision,
         "template": template_hash(json.loads(json.dumps(body))),
         "fence": given.fence,
-        "desired_state": deployment["wanted"],
+        "desired_state": deployment["desired_state"],
     }
     return decode_lenient(ReplicaDesired, {**body, **who})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.listing import node_item
 from fledx.control_plane.placing import refresh_place, settle_waiting
-from fledx.control_plane.store import instances, nodes
+from fledx.control_plane.store import assignments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.refs import resolve
 from fledx.control_plane.tokens import Tokens
@@ -136,14 +136,8 @@ def change_status(tx: Transaction, node_id: str, status: str, reason: str | None
     if (row["status"], row["reason"]) != (status, reason):
         nodes.set_status(tx.sql, node_id, status, reason, tx.stamp)
         tx.event(f"node.{status}", row["name"], reason or f"was {row['status']}", node_id=node_id)
-        tx.touched |= owned_deployments(tx, node_id)
+        tx.touched |= assignments.deployments_on(tx.sql, node_id)
         tx.overview = True
     refresh_place(tx, node_id)
     if status == "ready":
         settle_waiting(tx)
-
-
-def owned_deployments(tx: Transaction, node_id: str) -> set[str]:
-    """Deployments that have a replica on this node."""
-    rows = tx.sql.execute("SELECT DISTINCT deployment_id FROM assignment WHERE node_id = ?", (node_id,))
-    return {row[0] for row in rows}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from typing import Any
 
@@ -37,7 +36,7 @@ class Overview:
 
     def health(self) -> dict[str, Any]:
         """What a monitor wants to know, without names of nodes, as it is answered to anyone."""
-        schema = self._store.read(_schema)
+        schema = self._store.read(migrate.version)
         return {
             "status": "ok",
             "version": __version__,
@@ -49,7 +48,3 @@ class Overview:
             "pending_migrations": 0,
             "tunnel_sessions_active": len(self._dispatch),
         }
-
-
-def _schema(sql: sqlite3.Connection) -> int:
-    return int(sql.execute("SELECT max(version) FROM migration").fetchone()[0])

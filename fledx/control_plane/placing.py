@@ -158,6 +158,12 @@ def refresh_place(tx: Placing, node_id: str) -> None:
         tx.board_changed()
 
 
+def revise_board(tx: Placing, stored: Stored) -> None:
+    """The board books what a deployment requests now."""
+    tx.board.revise(spec_of(stored.id, stored.spec))
+    tx.board_changed()
+
+
 def move(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
     """
     Give a replica to another node, under a new fence; where there is no other place it keeps the one it has.

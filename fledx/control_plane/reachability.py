@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MISSED_HEARTBEATS = 3
+LONGEST_NAP = 5.0
+"""Seconds between two looks of a loop, beyond its interval, after which it was asleep and not its peers silent."""
 
 
 @dataclass(frozen=True, kw_only=True)

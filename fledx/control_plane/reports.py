@@ -14,7 +14,7 @@ import anyio
 
 from fledx.control_plane.bell import Ear
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.store import instances, nodes, usage
+from fledx.control_plane.store import deployments, instances, nodes, usage
 from fledx.control_plane.store.database import Database
 from fledx.errors import FledxError
 from fledx.models.codec import decode_lenient, encode
@@ -82,7 +82,7 @@ def report_of(message: Mapping[str, Any]) -> Report:
 
 
 def _store(tx: Transaction, group: list[tuple[str, Report]]) -> None:
-    names = {row["id"]: row["name"] for row in tx.sql.execute("SELECT id, name FROM deployment")}
+    names = deployments.names(tx.sql)
     for node_id, report in group:
         if nodes.by_id(tx.sql, node_id) is not None:
             _store_one(tx, node_id, report, names)

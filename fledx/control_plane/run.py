@@ -136,7 +136,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
             authority=home.authority.pem,
             stopping=stopping,
         )
-        for loop in (reports, reachability, Retention(changes, settings), Rollouts(store, changes, dispatch)):
+        for loop in (reports, reachability, Retention(changes, settings), Rollouts(store, changes)):
             tasks.start_soon(loop.run)
         tasks.start_soon(_watch_loop, metrics)
         await _listen(settings, home, agents, app, tasks, stopping)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 
 import anyio
@@ -12,14 +11,13 @@ from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.nodes import change_status
 from fledx.control_plane.placing import move
-from fledx.control_plane.reachability import Action, MarkUnreachable, Silence, Watchfulness, decide
+from fledx.control_plane.reachability import LONGEST_NAP, Action, MarkUnreachable, Silence, Watchfulness, decide
 from fledx.control_plane.store import assignments, deployments, nodes
 from fledx.control_plane.store.database import Database
 from fledx.errors import FledxError
 from fledx.settings.control_plane import ControlPlaneSettings
 
 log = logging.getLogger(__name__)
-LONGEST_NAP = 5.0
 SEEN_FLUSH_SECONDS = 60.0
 
 
@@ -67,19 +65,15 @@ class Reachability:
             await self.flush()
 
     def _silences(self, now: float, awake_since: float) -> list[Silence]:
-        def look(sql: sqlite3.Connection) -> list[Silence]:
-            owning = {row[0] for row in sql.execute("SELECT DISTINCT node_id FROM assignment")}
-            return [
-                Silence(
-                    node_id=row["id"],
-                    status=row["status"],
-                    seconds=now - max(self._heard.get(row["id"], awake_since), awake_since),
-                    owns=row["id"] in owning,
-                )
-                for row in sql.execute("SELECT id, status FROM node")
-            ]
-
-        return self._store.read(look)
+        return [
+            Silence(
+                node_id=node_id,
+                status=status,
+                seconds=now - max(self._heard.get(node_id, awake_since), awake_since),
+                owns=owns,
+            )
+            for node_id, status, owns in self._store.read(nodes.statuses)
+        ]
 
     async def _act(self, action: Action) -> None:
         if isinstance(action, MarkUnreachable):

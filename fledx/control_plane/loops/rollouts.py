@@ -1,69 +1,144 @@
-"""Moves deployments to their current revision, step by step."""
+"""Moves deployments to their current revision, step by step, and back when that revision is no good."""
 
 from __future__ import annotations
 
 import logging
+import sqlite3
+import time
 
 import anyio
 
 from fledx.control_plane.changes import OVERVIEW, Changes, Transaction
-from fledx.control_plane.dispatch import Dispatch
+from fledx.control_plane.desired import replica_of
 from fledx.control_plane.placing import advance
+from fledx.control_plane.reachability import LONGEST_NAP, Watchfulness
+from fledx.control_plane.revising import go_back
+from fledx.control_plane.rollout import (
+    Advance,
+    Complete,
+    Decision,
+    Pause,
+    Replica,
+    RollBack,
+    RolloutState,
+    begin,
+    next_step,
+)
+from fledx.control_plane.rollout_state import kept, stored_as
 from fledx.control_plane.status import current
-from fledx.control_plane.store import assignments, deployments, instances
+from fledx.control_plane.store import assignments, deployments, instances, nodes
 from fledx.control_plane.store.database import Database
+from fledx.control_plane.store.deployments import Stored
 from fledx.errors import FledxError
+from fledx.models.assignment import Assignment
+from fledx.models.moment import unix
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 
 
 class Rollouts:
-    """Looks whenever something about a deployment has changed, and once a second while a rollout is on its way."""
+    """Looks whenever something has changed, and once a second; what it must remember is in the database."""
 
-    def __init__(self, store: Database, changes: Changes, dispatch: Dispatch) -> None:
+    def __init__(self, store: Database, changes: Changes) -> None:
         self._store = store
         self._changes = changes
+        self._awake = Watchfulness(time.monotonic(), LONGEST_NAP)
+        self._present_since = changes.clock()
 
     async def run(self) -> None:
         """Decide and act, for ever."""
         with self._changes.bell.listen(OVERVIEW) as ear:
             while True:
                 try:
-                    await self._look()
+                    await self.look()
                 except FledxError as problem:
                     log.error("rollouts not looked at", extra={"reason": str(problem)})
                 with anyio.move_on_after(LOOK_SECONDS):
                     await ear.wait()
 
-    async def _look(self) -> None:
-        behind = self._store.read(
-            lambda sql: [
-                row[0]
-                for row in sql.execute(
-                    "SELECT DISTINCT deployment.id FROM deployment JOIN assignment ON deployment_id = deployment.id"
-                    " WHERE assignment.revision < deployment.revision"
-                )
-            ]
-        )
-        for deployment_id in behind:
-            await self._changes.commit(lambda tx, one=deployment_id: self._step(tx, one))  # type: ignore[misc]
+    async def look(self) -> None:
+        """One step for each deployment whose rollout is on its way."""
+        now = time.monotonic()
+        if self._awake.look(now) == now:
+            self._present_since = self._changes.clock()
+        for deployment_id in self._store.read(deployments.on_their_way):
+            if self._store.read(lambda sql, one=deployment_id: self._news(sql, one)):  # type: ignore[misc]
+                await self._changes.commit(lambda tx, one=deployment_id: self._step(tx, one))  # type: ignore[misc]
+
+    def _news(self, sql: sqlite3.Connection, deployment_id: str) -> bool:
+        """Whether a step would change anything: most looks find that it is still time to wait, and write nothing."""
+        stored = deployments.by_id(sql, deployment_id)
+        if stored is None:
+            return False
+        state = kept(stored)
+        step = self._decided(sql, stored, state)
+        return state != step[0] or any(not_waiting(each) for each in step[1])
 
     def _step(self, tx: Transaction, deployment_id: str) -> None:
         stored = deployments.by_id(tx.sql, deployment_id)
         if stored is None:
             return
-        owned = assignments.of_deployment(tx.sql, deployment_id)
-        seen = current([each for each, _ in instances.of_deployment(tx.sql, deployment_id)], owned)
-        moving = [
-            given
+        state, decisions = self._decided(tx.sql, stored, kept(stored))
+        deployments.set_rollout(tx.sql, deployment_id, stored_as(state))
+        tx.touched.add(deployment_id)
+        owned = {given.replica_number: given for given in assignments.of_deployment(tx.sql, deployment_id)}
+        for decision in decisions:
+            _act(tx, stored, owned, decision)
+
+    def _decided(
+        self, sql: sqlite3.Connection, stored: Stored, state: RolloutState | None
+    ) -> tuple[RolloutState, tuple[Decision, ...]]:
+        now = self._changes.clock()
+        step = next_step(
+            state or begin(None, stored.revision, now),
+            stored.spec.update,
+            self._replicas(sql, stored),
+            now,
+            wanted=stored.spec.replicas,
+            running=stored.spec.desired_state == "running",
+            restart=stored.spec.restart,
+        )
+        return step.state, step.decisions
+
+    def _replicas(self, sql: sqlite3.Connection, stored: Stored) -> list[Replica]:
+        owned = assignments.of_deployment(sql, stored.id)
+        reported = instances.of_deployment(sql, stored.id)
+        seen = current([each for each, _ in reported], owned)
+        since = {(each.node_id, each.replica_number): ready for each, ready in reported}
+        present = nodes.present_since(sql, {given.node_id for given in owned})
+        templates = deployments.templates(sql, {(stored.id, given.revision) for given in owned})
+        row = deployments.heading(sql, stored.id)
+        return [
+            Replica(
+                number=given.replica_number,
+                node=given.node or given.node_id,
+                revision=given.revision,
+                fence=given.fence,
+                template=replica_of(row, templates[stored.id, given.revision], given).template,
+                present_since=self._since(present.get(given.node_id)),
+                seen=seen.get(given.replica_number),
+                ready_since=since.get((given.node_id, given.replica_number)),
+            )
             for given in owned
-            if given.revision == stored.revision
-            and not ((each := seen.get(given.replica_number)) and each.ready and each.revision == given.revision)
         ]
-        if moving:
-            return
-        for given in owned:
-            if given.revision < stored.revision:
-                advance(tx, stored, given, why="rolling update")
-                return
+
+    def _since(self, text: str | None) -> float | None:
+        return None if text is None else max(unix(text), self._present_since)
+
+
+def not_waiting(decision: Decision) -> bool:
+    """Whether a decision does something."""
+    return isinstance(decision, Advance | Complete | RollBack | Pause)
+
+
+def _act(tx: Transaction, stored: Stored, owned: dict[int, Assignment], decision: Decision) -> None:
+    if isinstance(decision, Advance):
+        if decision.replica_number in owned:
+            advance(tx, stored, owned[decision.replica_number], why=decision.reason)
+    elif isinstance(decision, RollBack):
+        go_back(tx, stored, decision.to_revision, why=decision.reason, by="fledx")
+    elif isinstance(decision, Pause):
+        tx.event("rollout.paused", stored.spec.name, decision.reason, deployment_id=stored.id)
+    elif isinstance(decision, Complete) and stored.revision > 1:
+        tx.event("rollout.complete", stored.spec.name, decision.reason, deployment_id=stored.id)

@@ -27,10 +27,20 @@ def assignment_of(row: sqlite3.Row) -> Assignment:
 
 
 def put(connection: sqlite3.Connection, deployment_id: str, given: Assignment) -> None:
-    """Give a replica to its owner, whoever had it before."""
+    """
+    Give a replica to its owner, whoever had it before.
+
+    With a new owner it sees that node's configs as they are now; with the same one nothing changes by itself.
+    """
     ports = json.dumps(encode(given.ports), separators=(",", ":"))
     values = (deployment_id, given.replica_number, given.node_id, given.fence, given.revision, ports)
-    connection.execute("INSERT OR REPLACE INTO assignment VALUES (?, ?, ?, ?, ?, ?)", values)
+    connection.execute(
+        "INSERT INTO assignment (deployment_id, replica_number, node_id, fence, revision, ports, content)"
+        " VALUES (?, ?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))"
+        " ON CONFLICT DO UPDATE SET node_id = excluded.node_id, fence = excluded.fence, revision = excluded.revision,"
+        " ports = excluded.ports, content = iif(node_id = excluded.node_id, content, excluded.content)",
+        values,
+    )
 
 
 def drop(connection: sqlite3.Connection, deployment_id: str, numbers: Iterable[int]) -> None:
@@ -58,6 +68,20 @@ def of_node(connection: sqlite3.Connection, node_id: str) -> list[tuple[str, Ass
     """What a node owns: deployment id and assignment."""
     sql = f"{JOINED} WHERE node_id = ? ORDER BY deployment_id, replica_number"
     return [(row["deployment_id"], assignment_of(row)) for row in connection.execute(sql, (node_id,))]
+
+
+def contents_of_node(connection: sqlite3.Connection, node_id: str) -> dict[tuple[str, int], int]:
+    """By deployment and replica: where the counter of configs and secrets stood when it came to this node."""
+    rows = connection.execute(
+        "SELECT deployment_id, replica_number, content FROM assignment WHERE node_id = ?", (node_id,)
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def deployments_on(connection: sqlite3.Connection, node_id: str) -> set[str]:
+    """Deployments that have a replica on this node."""
+    rows = connection.execute("SELECT DISTINCT deployment_id FROM assignment WHERE node_id = ?", (node_id,))
+    return {row[0] for row in rows}
 
 
 def everything(connection: sqlite3.Connection) -> list[tuple[str, Assignment]]:

@@ -71,9 +71,26 @@ def insert(connection: sqlite3.Connection, deployment_id: str, spec: DeploymentS
 def add_revision(
     connection: sqlite3.Connection, deployment_id: str, revision: int, spec: DeploymentSpec, by: str, now: str
 ) -> None:
-    """Keep the template of a revision."""
+    """Keep the template of a revision, and where configs and secrets stand now, which it sees as they are."""
     template = json.dumps(template_of(encode(spec)), separators=(",", ":"))
-    connection.execute("INSERT INTO revision VALUES (?, ?, ?, ?, ?)", (deployment_id, revision, template, now, by))
+    connection.execute(
+        "INSERT INTO revision (deployment_id, revision, template, created_at, created_by, content)"
+        " VALUES (?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))",
+        (deployment_id, revision, template, now, by),
+    )
+
+
+def newest_revision(connection: sqlite3.Connection, deployment_id: str) -> int:
+    """The highest number that a revision of this deployment has had."""
+    sql = "SELECT coalesce(max(revision), 0) FROM revision WHERE deployment_id = ?"
+    return int(connection.execute(sql, (deployment_id,)).fetchone()[0])
+
+
+def content_of(connection: sqlite3.Connection, deployment_id: str, revision: int) -> int:
+    """Where the counter of configs and secrets stood when a revision was made."""
+    sql = "SELECT content FROM revision WHERE deployment_id = ? AND revision = ?"
+    row = connection.execute(sql, (deployment_id, revision)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def templates(connection: sqlite3.Connection, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
@@ -85,6 +102,37 @@ def templates(connection: sqlite3.Connection, wanted: set[tuple[str, int]]) -> d
         if row is not None:
             found[deployment_id, revision] = json.loads(row[0])
     return found
+
+
+def on_their_way(connection: sqlite3.Connection) -> list[str]:
+    """Deployments whose rollout has not ended, or has never been looked at, or that have a replica left behind."""
+    rows = connection.execute(
+        "SELECT id FROM deployment WHERE rollout IS NULL OR json_extract(rollout, '$.state') = 'progressing'"
+        " UNION SELECT deployment.id FROM deployment JOIN assignment ON deployment_id = deployment.id"
+        " WHERE assignment.revision <> deployment.revision"
+    )
+    return [row[0] for row in rows]
+
+
+HEADING = "SELECT id, name, generation, json_extract(spec, '$.desired_state') AS desired_state FROM deployment"
+
+
+def heading(connection: sqlite3.Connection, deployment_id: str) -> sqlite3.Row:
+    """Id, name, generation and desired state of a deployment that exists."""
+    row: sqlite3.Row = connection.execute(f"{HEADING} WHERE id = ?", (deployment_id,)).fetchone()
+    return row
+
+
+def headings(connection: sqlite3.Connection, ids: set[str]) -> dict[str, sqlite3.Row]:
+    """The same for several, by id."""
+    marks = ",".join("?" * len(ids))
+    rows = connection.execute(f"{HEADING} WHERE id IN ({marks})", sorted(ids))
+    return {row["id"]: row for row in rows}
+
+
+def names(connection: sqlite3.Connection) -> dict[str, str]:
+    """What each deployment is called, by id."""
+    return {row[0]: row[1] for row in connection.execute("SELECT id, name FROM deployment")}
 
 
 def update(

@@ -50,6 +50,11 @@ def applied(connection: sqlite3.Connection) -> dict[int, str]:
     return {row["version"]: row["checksum"] for row in rows}
 
 
+def version(connection: sqlite3.Connection) -> int:
+    """The newest migration a database has had, 0 for none."""
+    return max(applied(connection), default=0)
+
+
 def pending(connection: sqlite3.Connection, steps: list[Migration]) -> list[Migration]:
     """What is still to be applied; InvalidSpec when the database is newer than, or differs from, this program."""
     had = applied(connection)

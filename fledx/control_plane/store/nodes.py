@@ -127,6 +127,25 @@ def next_revisions(connection: sqlite3.Connection, node_ids: set[str], now: floa
     connection.executemany("UPDATE node SET desired_revision = max(desired_revision + 1, ?) WHERE id = ?", rows)
 
 
+def present_since(connection: sqlite3.Connection, node_ids: set[str]) -> dict[str, str]:
+    """Since when each of these nodes has been in touch; those that are away are left out."""
+    marks = ",".join("?" * len(node_ids))
+    sql = f"SELECT id, since FROM node WHERE status IN ('ready', 'error') AND id IN ({marks})"
+    return {row[0]: row[1] for row in connection.execute(sql, sorted(node_ids))}
+
+
+def away(connection: sqlite3.Connection) -> dict[str, str]:
+    """Nodes whose reports count for nothing now, each with a sentence."""
+    rows = connection.execute("SELECT id, name, since FROM node WHERE status = 'unreachable'")
+    return {row["id"]: f"node {row['name']} has been unreachable since {row['since']}" for row in rows}
+
+
+def statuses(connection: sqlite3.Connection) -> list[tuple[str, str, bool]]:
+    """Of each node: its id, its status, and whether it owns any replica."""
+    rows = connection.execute("SELECT id, status, EXISTS (SELECT 1 FROM assignment WHERE node_id = node.id) FROM node")
+    return [(row[0], row[1], bool(row[2])) for row in rows]
+
+
 def counts(connection: sqlite3.Connection) -> dict[str, int]:
     """How many nodes there are of each status."""
     return {row[0]: row[1] for row in connection.execute("SELECT status, count(*) FROM node GROUP BY status")}

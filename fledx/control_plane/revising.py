@@ -1,0 +1,42 @@
+"""A deployment gets another template: a new revision, or one it had before."""
+
+from __future__ import annotations
+
+from fledx.control_plane.changes import Transaction
+from fledx.control_plane.placing import revise_board
+from fledx.control_plane.rollout import begin
+from fledx.control_plane.rollout_state import kept, stored_as
+from fledx.control_plane.store import assignments, deployments
+from fledx.control_plane.store.deployments import Stored
+from fledx.errors import NotFound
+from fledx.models.codec import decode_lenient, encode
+from fledx.models.deployment import DeploymentSpec
+
+
+def new_revision(tx: Transaction, stored: Stored, spec: DeploymentSpec, *, by: str) -> int:
+    """Keep the spec's template as the next revision and begin its rollout; its number."""
+    revision = deployments.newest_revision(tx.sql, stored.id) + 1
+    deployments.add_revision(tx.sql, stored.id, revision, spec, by, tx.stamp)
+    deployments.set_rollout(tx.sql, stored.id, stored_as(begin(kept(stored), revision, tx.now)))
+    return revision
+
+
+def go_back(tx: Transaction, stored: Stored, revision: int, *, why: str, by: str) -> None:
+    """
+    Make an earlier revision the deployment's own again; the replicas follow by the rollout.
+
+    The caller stores the state of that rollout. NotFound when there is no such revision.
+    """
+    found = deployments.templates(tx.sql, {(stored.id, revision)}).get((stored.id, revision))
+    if found is None:
+        raise NotFound(f"{stored.spec.name} has no revision {revision}")
+    kept_fields = {key: value for key, value in encode(stored.spec).items() if key not in deployments.TEMPLATE_FIELDS}
+    spec = decode_lenient(DeploymentSpec, {**kept_fields, **found})
+    deployments.update(tx.sql, stored.id, spec, generation=stored.generation + 1, revision=revision, now=tx.stamp)
+    reason = f"back to revision {revision} by {by}: {why}"
+    tx.event("deployment.rolled_back", spec.name, reason, deployment_id=stored.id)
+    tx.touched.add(stored.id)
+    tx.touched_nodes |= {given.node_id for given in assignments.of_deployment(tx.sql, stored.id)}
+    fresh = deployments.by_id(tx.sql, stored.id)
+    if fresh is not None:
+        revise_board(tx, fresh)
