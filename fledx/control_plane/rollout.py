@@ -30,7 +30,8 @@ class Replica:
     One replica that has an owner.
 
     ``revision`` and ``fence`` are its assignment's, ``template`` is the hash that its container has when it runs that
-    revision. ``present_since`` says since when its node has been in touch without a break; None while that is away.
+    revision. ``present_since`` says since when its node has been in touch without a break; None while that is away. A
+    control plane that was itself away, or whose clock has jumped, begins it anew: no deadline runs out in such a gap.
     ``seen`` is what its owner last reported, ``ready_since`` since when that has been ready without a break.
     """
 
@@ -78,7 +79,7 @@ class RolloutState:
     """
 
     revision: int
-    previous: int | None
+    previous: int | None = None
     phase: str = PROGRESSING
     rolling_back: bool = False
     started_at: float
@@ -285,10 +286,7 @@ class _Look:
             fault = self._crash(one) or self._late(one)
             if fault is not None:
                 return f"replica {one.number} on {one.node} {fault}"
-        limit = self.policy.progress_deadline_seconds + self.watch_seconds
-        if self.new and len(self.well) == len(self.here) and self.now - self.state.progressed_at > limit:
-            return f"no replica has stayed ready for {self.watch_seconds:g} s"
-        return None
+        return self._restless()
 
     def _crash(self, one: Replica) -> str | None:
         seen, known = one.seen, self._taken.get(one.number)
@@ -311,8 +309,17 @@ class _Look:
             return None
         return f"has not been ready for {limit:g} s{_message(one.seen)}"
 
+    def _restless(self) -> str | None:
+        """All are well whenever one looks, but none for long."""
+        if not self.here or len(self.well) < len(self.here) or self.arrived():
+            return None
+        since = max(self.state.progressed_at, *(one.present_since or 0 for one in self.here))
+        if self.now - since <= self.policy.progress_deadline_seconds + self.watch_seconds:
+            return None
+        return f"no replica has stayed ready for {self.watch_seconds:g} s"
+
     def _is_first(self) -> bool:
-        return self.state.revision == 1 and self.state.previous is None
+        return self.state.revision == 1 and self.state.previous is None and not self.state.rolling_back
 
     def advances(self) -> tuple[Advance, ...]:
         """
