@@ -73,7 +73,6 @@ class _StreamEnd:
 
     def failed(self, code: str, reason: str) -> None:
         """Then the other stream fails too; when the peer only reads no more, the other peer is told so (`End`)."""
-        self._stream.failed(code, reason)
         if code == LEFT:
             self.other._stream.eaten(self._held.clear())
             self.other._stream.leave()
@@ -81,6 +80,7 @@ class _StreamEnd:
         elif not self._done.done():
             self._done.set_exception(error_for(code, reason))
             self.other._stream.reset(reason, code=code)
+        self._stream.failed(code, reason)
 
     def _offer(self, piece: memoryview) -> None:
         """Send `piece` at once if its turn comes at once, and keep a copy of what is left."""

@@ -43,7 +43,18 @@ async def splice(stream: Stream, sock: socket.socket) -> None:
 class _SocketEnd:
     """A socket as the local end of a stream (`End`)."""
 
-    __slots__ = ("_held", "_loop", "_peer_ended", "_read_end", "_reading", "_sock", "_stream", "_wrote_end", "done")
+    __slots__ = (
+        "_held",
+        "_loop",
+        "_peer_ended",
+        "_read_end",
+        "_reading",
+        "_sock",
+        "_stream",
+        "_trouble",
+        "_wrote_end",
+        "done",
+    )
 
     def __init__(self, stream: Stream, sock: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
@@ -54,6 +65,7 @@ class _SocketEnd:
         self._read_end = False
         self._peer_ended = False
         self._wrote_end = False
+        self._trouble = ""
         self.done: asyncio.Future[None] = self._loop.create_future()
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -66,7 +78,7 @@ class _SocketEnd:
 
     def abort(self) -> None:
         """Let the socket's peer see a reset, and the stream's peer too; does nothing to a side that is finished."""
-        self._stream.reset("the connection at the other side was given up")
+        self._stream.reset(self._trouble or "the connection at the other side was given up", code=Unavailable.code)
         with contextlib.suppress(OSError):
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
 
@@ -119,11 +131,11 @@ class _SocketEnd:
 
     def failed(self, code: str, reason: str) -> None:
         """Stop; unless the peer only reads no more, in which case what it sent is still delivered (`End`)."""
-        self._stream.failed(code, reason)
         if code == LEFT:
             self._at_end()
         elif not self.done.done():
             self.done.set_exception(error_for(code, reason))
+        self._stream.failed(code, reason)
 
     def _readable(self) -> None:
         """Ask for a turn; while the stream waits for one, or for credit, the socket need not be watched."""
@@ -184,8 +196,7 @@ class _SocketEnd:
             self.done.set_result(None)
 
     def _broken(self, problem: OSError) -> None:
-        """The socket failed: this side is over, and the peer must know that it has only a part."""
+        """The socket failed: this side is over, and the peer must know that it has only a part (`abort`)."""
         if not self.done.done():
-            reason = f"the local connection broke: {problem.strerror or problem}"
-            self.done.set_exception(Unavailable(reason))
-            self._loop.call_soon(lambda: self._stream.reset(reason, code=Unavailable.code))
+            self._trouble = f"the local connection broke: {problem.strerror or problem}"
+            self.done.set_exception(Unavailable(self._trouble))
