@@ -37,17 +37,19 @@ def choose(parser: Parser, dest: str, choices: Mapping[str, str]) -> None:
 def complete(parser: Parser, terminal: Terminal) -> None:
     """Write what fits to the shell and end the process."""
     import argcomplete
-    from argcomplete.completers import FilesCompleter, SuppressCompleter
+    from argcomplete.completers import FilesCompleter
 
     for action in parser._actions:
+        if not action.option_strings and action.nargs in ("*", "?"):
+            action.nargs = "+"  # else the first flag would count as the end of the names
         noun = getattr(action, "live", None)
         if noun is not None:
             action.completer = _Names(noun, terminal)  # type: ignore[attr-defined]
         elif action.dest.endswith(("_path", "_file", "_dir")):
             action.completer = FilesCompleter()  # type: ignore[attr-defined]
         elif not hasattr(action, "completer") and action.choices is None:
-            action.completer = SuppressCompleter()  # type: ignore[attr-defined]
-    argcomplete.autocomplete(parser, always_complete_options="long")
+            action.completer = lambda **_: ()  # type: ignore[attr-defined]
+    argcomplete.autocomplete(parser, always_complete_options=False)
 
 
 class _Names:

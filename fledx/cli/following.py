@@ -74,7 +74,7 @@ class Printer:
         self._raw = args.output in ("json", "yaml")
         self._prefixed = not args.no_prefix
         self._stamped = args.timestamps
-        self._tty = terminal.width is not None
+        self._tty = terminal.interactive
         self._room = max((len(_prefix(each["name"], each.get("replicas", 1) - 1)) for each in known), default=0)
         self._colours: dict[str, str] = {}
         self._last: dict[tuple[Any, Any], str] = {}

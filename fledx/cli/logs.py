@@ -90,7 +90,7 @@ class PlainLines(logging.Formatter):
         head = f"{stamp(record)} {record.levelname:<7} {record.name}: {harmless(record.getMessage())}"
         lines = [f"{head} {told}".rstrip()]
         if record.exc_info:
-            lines += [f"  {line}" for line in self.formatException(record.exc_info).split("\n")]
+            lines += [f"  {harmless(line)}" for line in self.formatException(record.exc_info).split("\n")]
         return "\n".join(lines)
 
 

@@ -22,6 +22,7 @@ NOUNS = {
     "status": "everything at one look",
     "events": "what happened, and why",
     "profile": "the control planes you know",
+    "bootstrap": "make hosts a control plane and nodes, over SSH",
     "cp": "run the control plane",
     "agent": "run a node's agent",
     "demo": "a control plane, nodes and an app on this machine, to try",
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None, terminal: Terminal | None = None) ->
     except FledxError as fault:
         terminal.complain(told(fault))
         return USAGE if isinstance(fault, InvalidSpec) else FAILED
+    except ImportError:  # the archive's own entry says which part of Python is missing
+        raise
     except Exception as fault:
         if terminal.environ.get("FLEDX_DEBUG"):
             raise

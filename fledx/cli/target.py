@@ -49,7 +49,7 @@ def resolve(args: Namespace, environ: Mapping[str, str]) -> Target:
     said: dict[str, str] = {}
     for each in declared(OperatorSettings):
         value = getattr(given, each.field)
-        if value is not None:
+        if value not in (None, ""):
             values[each.field] = value
             said[each.field] = each.flag if flags[each.field] is not None else each.env
         elif fields.get(each.field):

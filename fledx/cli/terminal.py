@@ -63,6 +63,11 @@ class Terminal:
         return self._takes_colour(self.out)
 
     @property
+    def interactive(self) -> bool:
+        """Whether a person reads stdout."""
+        return _is_tty(self.out)
+
+    @property
     def live(self) -> bool:
         """Whether stderr can be redrawn."""
         return not self.quiet and _is_tty(self.err) and self.environ.get("TERM") != "dumb"

@@ -80,7 +80,7 @@ def status(args: Namespace, terminal: Terminal) -> int:
             else whole.screen(terminal, columns=terminal.width, colour=terminal.colour)
         )
         return 0
-    if terminal.width is None:
+    if not terminal.interactive:
         return _status_lines(api, args, terminal)
     return _status_screen(api, args, terminal)
 

@@ -91,17 +91,18 @@ class FakeTransport:
 class _Pieces:
     def __init__(self, pieces: Iterator[bytes | float | BaseException], clock: Clock) -> None:
         self._pieces = pieces
-        self._clock = clock
+        self.clock = clock
         self._quiet = 0.0
 
     def receive(self, wait: float | None) -> bytes | None:
+        left = float("inf") if wait is None else wait
         while True:
-            if self._quiet > 0:
-                passed = self._quiet if wait is None else min(wait, self._quiet)
-                self._clock.at += passed
-                self._quiet -= passed
-                if self._quiet > 0:
-                    return None
+            passed = min(left, self._quiet)
+            self.clock.at += passed
+            self._quiet -= passed
+            left -= passed
+            if left <= 0 and wait is not None:
+                return None
             piece = next(self._pieces, b"")
             if isinstance(piece, BaseException):
                 raise piece

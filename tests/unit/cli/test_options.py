@@ -1,0 +1,54 @@
+"""The flags of every command equal what the settings declare."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import pytest
+
+from fledx.cli.main import NOUNS, SHORT, Command
+from fledx.cli.options import CONNECTION, VALUED, Parser, add_connection, one, refs
+from fledx.errors import InvalidSpec
+from fledx.settings.declare import declared
+from fledx.settings.operator import OperatorSettings
+
+
+def test_the_flags_are_those_that_the_settings_declare() -> None:
+    assert [(each.flag, each.help) for each in declared(OperatorSettings)] == [
+        (flag, text) for flag, _, text in CONNECTION
+    ]
+
+
+def test_whoever_looks_for_the_command_steps_over_every_flag_with_a_value() -> None:
+    parser = Parser("fledx", "")
+    add_connection(parser)
+    valued = {
+        flag
+        for action in parser._actions
+        if action.nargs is None
+        for flag in action.option_strings
+        if action.option_strings
+    }
+    assert valued == set(VALUED)
+
+
+@pytest.mark.parametrize("noun", sorted({*NOUNS, *SHORT}))
+def test_every_command_has_help_and_a_parser(noun: str) -> None:
+    command = Command([noun])
+    for verb in [command.verb] if command.verb else command.verbs.values():
+        assert verb.help
+        assert not verb.help.endswith(".")
+    for name in command.verbs:
+        Command([noun, name]).parser().format_help()
+
+
+def test_a_thing_is_named_by_place_or_by_flag_each_once() -> None:
+    args = Namespace(refs=["a", "b"], id=["b"], name=["c"])
+
+    assert refs(args) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("found", "told"), [([], "which node"), (["a", "b"], "one node at a time, not a, b")])
+def test_one_thing_means_one(found: list[str], told: str) -> None:
+    with pytest.raises(InvalidSpec, match=told):
+        one(found, "node")

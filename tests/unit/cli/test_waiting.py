@@ -1,0 +1,327 @@
+"""Waiting for a change to arrive: when it has, when it cannot, when time is up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fledx.cli.waiting import Goal
+from fledx.errors import Unavailable
+from tests.fakes.transport import Answer, error_answer, events_answer, json_answer, lines_answer
+from tests.unit.cli.harness import EDGE2, WEB, Cli, assignment, deployment, instance, page
+
+WATCH = f"GET /api/v1/deployments/{WEB}/watch"
+LOGS = f"GET /api/v1/deployments/{WEB}/logs"
+CREATE = ("deployments", "create", "--name", "web", "--image", "nginx")
+NEW = deployment(status="pending", ready_replicas=0, assignments=[assignment(0)], instances=[])
+PULLING = deployment(status="deploying", ready_replicas=0, instances=[instance(0, "pending", message="pulling nginx")])
+PLACED_NOWHERE = deployment(
+    status="pending",
+    ready_replicas=0,
+    unplaced_replicas=1,
+    assignments=[],
+    instances=[],
+    pending=[{"replica_number": 0, "reason": "no node is ready"}],
+)
+
+
+def crashed(times: int, **fields: Any) -> dict[str, Any]:
+    dead = instance(0, "failed", restart_count=times, exit_code=127, message="exit code 127: not found")
+    return deployment(status="failed", ready_replicas=0, reason="replica 0", instances=[dead], **fields)
+
+
+def creating(*watched: Any, **more: Any) -> Cli:
+    return Cli({"POST /api/v1/deployments": json_answer(NEW, 201), WATCH: events_answer(*watched), **more})
+
+
+def test_a_create_ends_when_it_runs_and_tells_what_happened_on_the_way() -> None:
+    cli = creating(NEW, 3.0, PULLING, 40.0, PULLING, deployment())
+
+    assert 0 == cli.run(*CREATE)
+    assert [
+        "web created",
+        "web/0  edge-1  assigned  the node has not reported it yet",
+        "web/0  edge-1  pending  pulling nginx",
+        "web/0  edge-1  running",
+    ] == cli.said.splitlines()
+    assert cli.shown.startswith("web  running  1/1 ready\n")
+
+
+def test_a_detached_create_does_not_wait() -> None:
+    cli = creating()
+
+    assert 0 == cli.run(*CREATE, "--detach")
+    assert cli.shown.startswith("web  pending  0/1 ready\n")
+    assert [] == cli.asked("GET")
+
+
+def test_a_program_gets_the_deployment_as_it_runs_and_nothing_else_on_stdout() -> None:
+    cli = creating(NEW, deployment())
+
+    assert 0 == cli.run(*CREATE, "--json")
+    assert '"status": "running"' in cli.shown
+    assert cli.shown.startswith("{")
+
+
+def test_quiet_prints_the_name_alone() -> None:
+    cli = creating(NEW, deployment())
+
+    assert 0 == cli.run(*CREATE, "--quiet")
+    assert ("web\n", "") == (cli.shown, cli.said)
+
+
+def test_what_cannot_be_placed_ends_with_3_and_the_reasons() -> None:
+    cli = creating(PLACED_NOWHERE, 1000.0)
+
+    assert 3 == cli.run(*CREATE, "--wait-timeout", "2m")
+    assert [
+        "web created",
+        "web/0  pending  no node is ready",
+        "fledx: web is not running after 2m",
+        "  replica 0 pending: no node is ready",
+        "it is tried further; look again with `fledx deployments show web`",
+    ] == cli.said.splitlines()
+    assert 120.0 == cli.clock.at
+
+
+def test_a_container_that_ends_again_and_again_has_failed_with_its_last_lines() -> None:
+    lines = lines_answer({"deployment": "web", "replica_number": 0, "time": "t", "line": "sh: \x1b[31mnot found"})
+    cli = creating(crashed(0), 1.0, crashed(1), 2.0, crashed(2), **{LOGS: lines})
+
+    assert 1 == cli.run(*CREATE)
+    assert [
+        "fledx: web failed: replica 0: exit code 127: not found",
+        "last lines of web/0:",
+        "  sh: not found",
+    ] == cli.said.splitlines()[-3:]
+    assert [f"{LOGS}?replica=0&tail=10"] == cli.asked(LOGS)
+
+
+def test_a_failure_is_told_even_where_its_logs_cannot_be_had() -> None:
+    cli = creating(crashed(2), **{LOGS: Unavailable("gone")})
+
+    assert 1 == cli.run(*CREATE)
+    assert cli.said.endswith("fledx: web failed: replica 0: exit code 127: not found\n")
+
+
+def test_ctrl_c_only_ends_the_waiting() -> None:
+    cli = creating(NEW, KeyboardInterrupt())
+
+    assert 130 == cli.run(*CREATE)
+    assert cli.said.endswith("detached; web goes on: look again with `fledx deployments watch web`\n")
+    assert "" == cli.shown
+
+
+def test_a_control_plane_that_restarts_meanwhile_is_waited_for() -> None:
+    cli = creating()
+    cli.routes[WATCH] = [events_answer(NEW), Unavailable("no control plane"), events_answer(PULLING, deployment())]
+
+    assert 0 == cli.run(*CREATE)
+    assert 1 == cli.said.count("no control plane; trying again")
+
+
+def test_a_control_plane_that_stays_away_ends_with_3() -> None:
+    cli = creating()
+    cli.routes[WATCH] = Unavailable("no control plane")
+
+    assert 3 == cli.run(*CREATE, "--wait-timeout", "10s")
+    assert 1 == cli.said.count("no control plane; trying again")
+
+
+def test_a_deployment_deleted_meanwhile_is_a_failure() -> None:
+    cli = creating(NEW, ("gone", {}))
+
+    assert 1 == cli.run(*CREATE)
+    assert "fledx: web was deleted meanwhile" in cli.said
+
+
+def test_a_refused_create_waits_for_nothing() -> None:
+    cli = Cli({"POST /": error_answer(409, "the name web is taken")})
+
+    assert 1 == cli.run(*CREATE)
+    assert [] == cli.asked("GET")
+
+
+def test_progress_is_redrawn_in_place_on_a_terminal() -> None:
+    cli = creating(NEW, 3.0, PULLING, deployment())
+
+    assert 0 == cli.run(*CREATE, tty=True)
+    assert "web: 0/1 ready, 0s\n    0  edge-1  assigned  the node has not reported it yet\n" in cli.said
+    assert "\x1b[2F\x1b[Jweb: 1/1 ready, 3s\n    0  edge-1  running\n" in cli.said
+
+
+def judged(seen: dict[str, Any], before: dict[str, Any] = NEW, state: str = "running") -> str:
+    return Goal(before, state).judge(seen)[0]
+
+
+def test_what_was_seen_before_the_change_counts_for_nothing() -> None:
+    changed = deployment(generation=5, revision=3)
+
+    assert ["waiting", "reached"] == [judged(seen, changed) for seen in (deployment(generation=4), changed)]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        deployment(status="deploying"),
+        deployment(replicas=2),
+        deployment(unplaced_replicas=1),
+        deployment(rollout={"state": "progressing", "revision": 1}),
+        crashed(0),
+        deployment(
+            status="failed",
+            ready_replicas=0,
+            assignments=[assignment(0, revision=2)],
+            instances=[instance(0, "failed", revision=1, restart_count=9, exit_code=1)],
+        ),
+    ],
+)
+def test_it_is_not_there_yet(seen: dict[str, Any]) -> None:
+    assert "waiting" == judged(seen)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        deployment(),
+        deployment(rollout={"state": "complete", "revision": 1}),
+        deployment(
+            status="deploying", restart="never", ready_replicas=0, instances=[instance(0, "stopped", exit_code=0)]
+        ),
+    ],
+)
+def test_it_has_arrived(seen: dict[str, Any]) -> None:
+    assert "reached" == judged(seen)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        crashed(2),
+        crashed(0, restart="never"),
+        deployment(status="failed", ready_replicas=0, instances=[instance(0, "failed", message="no such image")]),
+        deployment(rollout={"state": "rolled_back", "revision": 1, "reason": "not ready in time"}),
+        deployment(desired_state="stopped"),
+    ],
+)
+def test_it_cannot_arrive(seen: dict[str, Any]) -> None:
+    assert "failed" == judged(seen)
+
+
+def test_a_rollout_that_had_failed_before_the_change_is_old_news() -> None:
+    old = {"state": "rolled_back", "revision": 3, "reason": "not ready in time"}
+    before = deployment(generation=7, revision=3, rollout=old)
+
+    assert "reached" == judged(deployment(generation=7, revision=3, rollout=old), before)
+    assert "failed" == judged(deployment(generation=8, revision=4, rollout={**old, "revision": 4}), before)
+
+
+def stopping(*watched: Any) -> Cli:
+    stopped = deployment(desired_state="stopped", status="deploying", generation=2)
+    return Cli(
+        {
+            "GET /api/v1/deployments/web": json_answer(deployment()),
+            f"PATCH /api/v1/deployments/{WEB}": json_answer(stopped),
+            WATCH: events_answer(*watched),
+        }
+    )
+
+
+def test_a_stop_waits_until_it_is_stopped() -> None:
+    cli = stopping(
+        deployment(),
+        5.0,
+        deployment(desired_state="stopped", status="deploying", generation=2),
+        deployment(desired_state="stopped", status="stopped", generation=2, instances=[], ready_replicas=0),
+    )
+
+    assert 0 == cli.run("deployments", "stop", "web")
+    assert {"desired_state": "stopped"} == cli.body("PATCH")
+    assert cli.shown.startswith("web  stopped  0/1 ready\n")
+
+
+def test_a_stop_asks_the_person_at_the_terminal_and_nobody_else() -> None:
+    cli = stopping()
+    cli.typed = "no\n"
+
+    assert 1 == cli.run("deployments", "stop", "web", tty=True)
+    assert "Stop web? [y/N] nothing was stopped\n" == cli.said
+    assert [] == cli.asked("PATCH")
+
+
+def test_several_are_scaled_at_once_and_waited_for_in_turn() -> None:
+    api = deployment(deployment_id=EDGE2, name="api")
+    cli = Cli(
+        {
+            "GET /api/v1/deployments/web": json_answer(deployment()),
+            "GET /api/v1/deployments/api": json_answer(api),
+            f"PATCH /api/v1/deployments/{WEB}": json_answer(deployment(replicas=3, generation=2, ready_replicas=1)),
+            f"PATCH /api/v1/deployments/{EDGE2}": json_answer({**api, "generation": 2}),
+            WATCH: events_answer(deployment(replicas=3, generation=2, ready_replicas=3)),
+            f"GET /api/v1/deployments/{EDGE2}/watch": events_answer({**api, "generation": 2}),
+        }
+    )
+
+    assert 0 == cli.run("scale", "web=3", "api", "--replicas", "1")
+    assert "web scaled from 1 to 3\napi scaled from 1 to 1\n" in cli.said
+    assert ["web  running  3/3 ready", "api  running  1/1 ready"] == [
+        line for line in cli.shown.splitlines() if line.endswith("ready")
+    ]
+
+
+@pytest.mark.parametrize("words", [["scale"], ["scale", "web"], ["scale", "web=zero"]])
+def test_scaling_needs_names_and_numbers(words: list[str]) -> None:
+    cli = Cli()
+
+    assert 2 == cli.run(*words)
+    assert [] == cli.asked()
+
+
+def updating(answer: Answer, current: dict[str, Any]) -> Cli:
+    return Cli(
+        {
+            "GET /api/v1/deployments/web": json_answer(current),
+            f"PATCH /api/v1/deployments/{WEB}": answer,
+            WATCH: events_answer(deployment(generation=6)),
+        }
+    )
+
+
+def test_an_update_sends_what_was_given_and_nothing_else() -> None:
+    cli = updating(json_answer(deployment(generation=6)), deployment(generation=5))
+
+    assert 0 == cli.run("deployments", "update", "--id", "web", "--image", "nginx:2", "--name", "site", "--clear-env")
+    assert {"image": "nginx:2", "name": "site", "env": {}} == cli.body("PATCH")
+    assert "if-match" not in cli.transport.requests[1].headers
+
+
+def test_an_update_of_a_nested_field_is_refused_if_the_deployment_has_moved_on() -> None:
+    cli = updating(error_answer(409, "it is at generation 6 now"), deployment(generation=5, limits={"pids": 9}))
+
+    assert 1 == cli.run("deployments", "update", "web", "--limit-cpu", "1")
+    assert {"limits": {"pids": 9, "cpu_millis": 1000}} == cli.body("PATCH")
+    assert '"5"' == cli.transport.requests[1].headers["if-match"]
+
+
+def test_an_update_without_a_change_asks_nobody() -> None:
+    cli = Cli()
+
+    assert 2 == cli.run("deployments", "update", "web")
+    assert "nothing to change" in cli.said
+    assert [] == cli.asked()
+
+
+def test_a_dry_run_shows_what_would_come_and_does_nothing() -> None:
+    cli = Cli({"POST /api/v1/deployments?dry_run=true": json_answer(PLACED_NOWHERE)})
+
+    assert 0 == cli.run(*CREATE, "--dry-run")
+    assert "no node is ready" in cli.shown
+
+
+def test_a_create_without_an_image_is_a_matter_of_usage() -> None:
+    cli = Cli({"POST /": page()})
+
+    assert 2 == cli.run("deployments", "create", "--name", "web")
+    assert "fledx: which image? Give --image, such as --image nginx:1.27\n" == cli.said
+    assert [] == cli.asked()
