@@ -43,9 +43,9 @@ def instance_of(known: Known) -> Instance | None:
         return None
     first = copies[0] if copies else None
     running = first is not None and first.running
-    state, message = _state(known, first)
     container = first.container if first else None
     health = known.health.get(container.id) if container and running else None
+    state, message = _state(known, first, health)
     return Instance(
         deployment_id=known.key[0],
         replica_number=known.key[1],
@@ -68,10 +68,15 @@ def instance_of(known: Known) -> Instance | None:
 
 
 def stamped(instance: Instance, before: Instance | None, stamp: str) -> Instance:
-    """With the time of its last change: a new stamp only if something else differs from `before`."""
-    if before is not None and replace(instance, last_updated=before.last_updated) == before:
+    """With the time of its last change; `before` itself if nothing differs but the time of the last probe."""
+    if before is not None and _timeless(instance) == _timeless(before):
         return before
     return replace(instance, last_updated=stamp)
+
+
+def _timeless(instance: Instance) -> Instance:
+    health = replace(instance.health, last_checked_at=None) if instance.health else None
+    return replace(instance, last_updated="", health=health)
 
 
 def _ordered(known: Known) -> list[Copy]:
@@ -80,7 +85,7 @@ def _ordered(known: Known) -> list[Copy]:
     return sorted(known.copies, key=lambda copy: (not copy.running, copy.container.created_at))
 
 
-def _state(known: Known, first: Copy | None) -> tuple[str, str]:
+def _state(known: Known, first: Copy | None, health: HealthStatus | None) -> tuple[str, str]:
     """The word and the sentence."""
     replica, running = known.replica, first is not None and first.running
     if known.trouble is not None:
@@ -88,7 +93,7 @@ def _state(known: Known, first: Copy | None) -> tuple[str, str]:
     if replica is None:
         return ("running" if running else "stopped"), known.doing or "not assigned to this node any more"
     if running:
-        return "running", known.doing or known.waiting or _while_running(known)
+        return "running", known.doing or known.waiting or _while_running(known, health)
     if replica.desired_state == "stopped":
         return "stopped", known.doing
     if known.doing or known.waiting:
@@ -96,12 +101,14 @@ def _state(known: Known, first: Copy | None) -> tuple[str, str]:
     return _down(known, replica, first)
 
 
-def _while_running(known: Known) -> str:
+def _while_running(known: Known, health: HealthStatus | None) -> str:
     history = known.history
-    if history is None:
+    if history is None or known.replica is None:
         return ""
     if history.problem is not None:
-        return f"revision {known.replica.revision if known.replica else 0} does not start: {_again(known, history)}"
+        return f"revision {known.replica.revision} does not start: {_again(known, history)}"
+    if health is not None and not health.ready:
+        return f"not ready: {health.last_probe_result or 'its readiness probe has not answered yet'}"
     return f"restarted after: {_with_lines(history)}" if history.failures and history.ending else ""
 
 

@@ -232,24 +232,24 @@ class FakeRuntime:
         since: str | None = None,
         until: str | None = None,
         tail: int | None = None,
-    ) -> AsyncIterator[AsyncIterator[LogEntry]]:
+    ) -> AsyncIterator[AsyncIterator[Sequence[LogEntry]]]:
         await self._asked()
         self._must(container_id)
         yield self._entries(container_id, follow=follow, since=since, until=until, tail=tail)
 
     async def _entries(
         self, container_id: str, *, follow: bool, since: str | None, until: str | None, tail: int | None
-    ) -> AsyncIterator[LogEntry]:
+    ) -> AsyncIterator[Sequence[LogEntry]]:
         entries = self.written.setdefault(container_id, [])
         chosen = [each for each in entries if (since or "") <= each.time <= (until or "~")]
-        for entry in chosen if tail is None else chosen[len(chosen) - min(tail, len(chosen)) :]:
-            yield entry
+        if batch := chosen if tail is None else chosen[len(chosen) - min(tail, len(chosen)) :]:
+            yield batch
         sent = len(entries)
         while follow and self._containers.get(container_id) and self._containers[container_id].state in ALIVE:
             await anyio.sleep(0.001)
-            for entry in entries[sent:]:
-                yield entry
-            sent = len(entries)
+            if batch := entries[sent:]:
+                yield batch
+            sent += len(batch)
 
     async def usage(self, container_id: str) -> Usage | None:
         await self._asked()

@@ -224,8 +224,8 @@ class Executor:
         lines: list[str] = []
         try:
             async with self._runtime.logs(container_id, tail=TAIL_LINES) as entries:
-                async for entry in entries:
-                    lines.append(entry.line)
+                async for batch in entries:
+                    lines += [entry.line for entry in batch]
         except NotFound:
             return None
         text = "\n".join(line for line in lines if line.strip())

@@ -35,7 +35,8 @@ class Reconciler:
     """
     Keeps the containers of this node as they are desired.
 
-    ``trouble`` is why the engine cannot be asked at the moment, ``engine`` its name and version once it has answered.
+    ``trouble`` is why the engine cannot be asked at the moment, ``engine`` its name and version once it has answered,
+    ``asked`` whether it has been asked at all.
     The copies it shows are those of the last look, corrected by what its lanes have done since.
     """
 
@@ -55,7 +56,8 @@ class Reconciler:
     ) -> None:
         self.trouble: str | None = "Docker has not been asked yet"
         self.engine: str | None = None
-        self.looked = False
+        self.asked = False
+        self._looked = False
         self.pace = pace
         self._node_id = node_id
         self._runtime = runtime
@@ -154,18 +156,18 @@ class Reconciler:
         self._changed()
 
     def _lost(self, problem: FledxError) -> None:
-        if self.trouble is None:
+        if self.trouble is None or not self.asked:
             self._tell("runtime", None, problem.text)
             logger.warning("Docker does not answer", extra={"reason": problem.text})
-        self._away = True
+        self._away, self.asked = True, True
         self.trouble = problem.text
         self._changed()
 
     def _found(self, containers: Iterable[Container], *, settled: set[Key]) -> None:
         """Take over what was seen, except for replicas whose lane ended during the look: it knows better."""
-        if self.trouble is not None and self.looked:
+        if self.trouble is not None and self._looked:
             self._tell("runtime", None, f"{self.engine} answers again")
-        self.trouble, self.looked = None, True
+        self.trouble, self._looked, self.asked = None, True, True
         groups: defaultdict[Key, list[Copy]] = defaultdict(list)
         for container in containers:
             marks = Marks.of(container.labels, self._node_id)

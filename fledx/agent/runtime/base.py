@@ -209,10 +209,11 @@ class Runtime(Protocol):
         since: str | None = None,
         until: str | None = None,
         tail: int | None = None,
-    ) -> AbstractAsyncContextManager[AsyncIterator[LogEntry]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[Sequence[LogEntry]]]:
         """
         What a container wrote, oldest first, read only as fast as it is consumed; bytes that are no text are replaced.
 
+        Entries that have arrived together come together, some 64 KiB at most.
         Bounds are RFC 3339 and inclusive. Following ends with the container. Raises NotFound when entered.
         """
 

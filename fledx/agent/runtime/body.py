@@ -15,6 +15,7 @@ from fledx.errors import Unavailable
 
 PIECE = 64 * 1024
 MAX_LINE = 1024 * 1024
+MAX_SIZE_LINE = 4096
 
 
 class Body:
@@ -30,60 +31,56 @@ class Body:
         self._sock = sock
         self._raw = bytearray(head)
         self._chunked = chunked
-        self._left = 0 if chunked else length
-        self._first = True
-        self._ended = False
+        self._left = length if not chunked else 0
+        self._between = False
+        self._ended = not chunked and length == 0
 
     async def receive(self) -> bytes:
-        """What has arrived, at least a byte; b"" at the end. Raises Unavailable when the engine hung up before it."""
-        if not self._chunked:
-            return await self._plain()
-        if self._left == 0:
-            await self._next_chunk()
-        if self._ended:
-            return b""
-        return await self._some(self._left or 0)
+        """All that has arrived, at least a byte; b"" at the end. Raises Unavailable if the engine hung up before it."""
+        while True:
+            data = self._unwrapped() if self._chunked else self._counted()
+            if data or self._ended:
+                return data
+            if not await self._fill():
+                if self._chunked or self._left:
+                    raise Unavailable("Docker hung up in the middle of an answer")
+                self._ended = True
 
     def close(self) -> None:
         """Hang up."""
         self._sock.close()
 
-    async def _plain(self) -> bytes:
+    def _counted(self) -> bytes:
+        data = bytes(self._raw if self._left is None else self._raw[: self._left])
+        del self._raw[: len(data)]
         if self._left is not None:
-            return b"" if self._left == 0 else await self._some(self._left)
-        if not self._raw and not await self._fill():
-            return b""
-        data = bytes(self._raw)
-        self._raw.clear()
+            self._left -= len(data)
+            self._ended = self._left == 0
         return data
 
-    async def _some(self, most: int) -> bytes:
-        if not self._raw and not await self._fill():
-            raise Unavailable("Docker hung up in the middle of an answer")
-        data = bytes(self._raw[:most])
-        del self._raw[:most]
-        self._left = most - len(data)
-        return data
+    def _unwrapped(self) -> bytes:
+        """
+        The content of all chunks that are here, as far as it is here (RFC 9112, 7.1).
 
-    async def _next_chunk(self) -> None:
-        """Read a chunk's size line (RFC 9112, 7.1); the last chunk has size 0, and nobody needs the trailers."""
-        if not self._first:
-            await self._line()
-        self._first = False
-        size = (await self._line()).partition(b";")[0]
-        try:
-            self._left = int(size, 16)
-        except ValueError:
-            raise Unavailable("Docker sent an answer that is not HTTP") from None
-        self._ended = self._left == 0
-
-    async def _line(self) -> bytes:
-        while (end := self._raw.find(b"\r\n")) < 0:
-            if len(self._raw) > PIECE or not await self._fill():
-                raise Unavailable("Docker hung up in the middle of an answer")
-        line = bytes(self._raw[:end])
-        del self._raw[: end + 2]
-        return line
+        A chunk is its size in hex, CRLF, the content, CRLF; the last one has size 0, and nobody needs the trailers.
+        """
+        data = bytearray()
+        while self._raw and not self._ended:
+            if self._left:
+                piece = self._raw[: self._left]
+                data += piece
+                del self._raw[: len(piece)]
+                self._left -= len(piece)
+                self._between = self._left == 0
+                continue
+            if (end := self._raw.find(b"\r\n", 2 if self._between else 0)) < 0:
+                if len(self._raw) > MAX_SIZE_LINE:
+                    raise Unavailable("Docker sent an answer that is not HTTP")
+                break
+            self._left = _size(bytes(self._raw[2 if self._between else 0 : end]))
+            del self._raw[: end + 2]
+            self._between, self._ended = False, self._left == 0
+        return bytes(data)
 
     async def _fill(self) -> bool:
         try:
@@ -92,6 +89,13 @@ class Body:
             raise Unavailable(f"Docker hung up: {problem}") from None
         self._raw += data
         return bool(data)
+
+
+def _size(line: bytes) -> int:
+    try:
+        return int(line.partition(b";")[0], 16)
+    except ValueError:
+        raise Unavailable("Docker sent an answer that is not HTTP") from None
 
 
 async def lines(body: Body) -> AsyncIterator[bytes]:
@@ -110,29 +114,31 @@ async def lines(body: Body) -> AsyncIterator[bytes]:
         yield bytes(buffer)
 
 
-async def frames(body: Body) -> AsyncIterator[tuple[str, bytes]]:
+async def frames(body: Body) -> AsyncIterator[list[tuple[str, bytes]]]:
     """
-    The frames of Docker's multiplexed stream: ``stdout`` or ``stderr``, and what was written.
+    The frames of Docker's multiplexed stream, those that have arrived together as one list.
 
-    A frame is 8 bytes of header (stream, three zeros, length as big-endian 32 bits) and its payload; a log entry is one
-    frame. Payloads over 64 KiB are handed on in pieces.
+    A frame is ``stdout`` or ``stderr`` and what was written: 8 bytes of header (stream, three zeros, length as
+    big-endian 32 bits) and the payload. A log entry is one frame. Payloads over 64 KiB are handed on in pieces.
     """
     buffer = bytearray()
     stream, left = "stdout", 0
     while data := await body.receive():
         buffer += data
-        while buffer:
+        found: list[tuple[str, bytes]] = []
+        at = 0
+        while len(buffer) - at >= (8 if left == 0 else min(left, PIECE)):
             if left == 0:
-                if len(buffer) < 8:
-                    break
-                stream, left = ("stderr" if buffer[0] == 2 else "stdout"), int.from_bytes(buffer[4:8], "big")
-                del buffer[:8]
+                stream = "stderr" if buffer[at] == 2 else "stdout"
+                left = int.from_bytes(buffer[at + 4 : at + 8], "big")
+                at += 8
                 continue
-            if len(buffer) < min(left, PIECE):
-                break
             size = min(left, PIECE)
-            yield stream, bytes(buffer[:size])
-            del buffer[:size]
+            found.append((stream, bytes(buffer[at : at + size])))
+            at += size
             left -= size
+        del buffer[:at]
+        if found:
+            yield found
     if left and buffer:
-        yield stream, bytes(buffer)
+        yield [(stream, bytes(buffer))]

@@ -257,14 +257,14 @@ class DockerRuntime:
         since: str | None = None,
         until: str | None = None,
         tail: int | None = None,
-    ) -> AsyncIterator[AsyncIterator[LogEntry]]:
+    ) -> AsyncIterator[AsyncIterator[Sequence[LogEntry]]]:
         query: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow)}
         query |= {name: value for name, value in (("since", since), ("until", until)) if value}
         query["tail"] = "all" if tail is None else tail
         path = f"/containers/{container_id}/logs"
         body = await self._ask(lambda client: client.open("GET", path, params=query, seconds=QUICK))
         try:
-            yield (entry async for stream, frame in frames(body) for entry in log_entries(stream, frame))
+            yield ([entry for frame in batch for entry in log_entries(*frame)] async for batch in frames(body))
         finally:
             body.close()
 
@@ -280,8 +280,9 @@ class DockerRuntime:
         body = await self._ask(lambda client: client.open("POST", path, json={"Detach": False}, seconds=QUICK))
         try:
             with anyio.move_on_after(limit) as scope:
-                async for _, piece in frames(body):
-                    output += piece[: max(0, most - len(output))]
+                async for batch in frames(body):
+                    for _, piece in batch:
+                        output += piece[: max(0, most - len(output))]
         finally:
             body.close()
         shown = await self._ask(lambda client: client.exec_inspect(made["Id"]))

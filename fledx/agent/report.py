@@ -1,0 +1,200 @@
+"""Tells the control plane what changed the moment it changes, and keeps what happened while there is no link."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import anyio
+
+from fledx.agent.clock import Clock, Wake
+from fledx.agent.instances import stamped
+from fledx.agent.spec import Key
+from fledx.errors import FledxError
+from fledx.models.codec import encode
+from fledx.models.instance import Instance
+from fledx.models.node import NodeFacts
+from fledx.models.report import Happening, Report
+from fledx.tunnel.link import Link
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+COALESCE_SECS = 0.05
+RETRY_SECS = 1.0
+DIGEST_SECS = 60.0
+MAX_HAPPENINGS = 1000
+MAX_SAMPLES = 5000
+MAX_REPORT_BYTES = 160 * 1024
+"""Of JSON; the tunnel takes messages of 256 KiB."""
+
+
+def digest_of(instances: Mapping[Key, Instance]) -> str:
+    """16 hex digits over instances sorted by replica, as both sides of the tunnel compute it."""
+    rows = [encode(instance) for _, instance in sorted(instances.items())]
+    canonical = json.dumps(rows, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+class Reporter:
+    """
+    Holds what the control plane has been told.
+
+    `look` gives the instances as they are now, without their stamps, or None before the engine has been asked once;
+    `facts` what the node is, `revision` the desired state it works on.
+    """
+
+    def __init__(
+        self,
+        *,
+        look: Callable[[], Mapping[Key, Instance] | None],
+        facts: Callable[[], NodeFacts],
+        revision: Callable[[], int],
+        clock: Clock,
+    ) -> None:
+        self.instances: dict[Key, Instance] = {}
+        self._look = look
+        self._facts = facts
+        self._revision = revision
+        self._clock = clock
+        self._wake = Wake()
+        self._link: Link | None = None
+        self._full = True
+        self._told: dict[Key, Instance] = {}
+        self._told_facts: NodeFacts | None = None
+        self._told_revision = -1
+        self._happenings: deque[Happening] = deque()
+        self._dropped = 0
+        self._samples: deque[Mapping[str, Any]] = deque(maxlen=MAX_SAMPLES)
+
+    def changed(self) -> None:
+        """Something may look different: compare soon."""
+        self._wake.ring()
+
+    def happened(self, kind: str, key: Key | None, reason: str) -> None:
+        """Keep one thing that was done or seen, with its reason; the oldest give way, and are counted."""
+        if len(self._happenings) == MAX_HAPPENINGS:
+            self._happenings.popleft()
+            self._dropped += 1
+        deployment_id, number = key if key is not None else (None, None)
+        at = self._clock.stamp()
+        self._happenings.append(
+            Happening(at=at, kind=kind, deployment_id=deployment_id, replica_number=number, reason=reason[:2000])
+        )
+        self._wake.ring()
+
+    def sampled(self, samples: Sequence[Mapping[str, Any]]) -> None:
+        """Usage samples, each sent once; while there is no link the newest are kept."""
+        self._samples.extend(samples)
+        self._wake.ring()
+
+    def attach(self, link: Link) -> None:
+        """There is a link: everything is told once."""
+        self._link = link
+        self.resync()
+
+    def detach(self, link: Link) -> None:
+        """It is over."""
+        if self._link is link:
+            self._link = None
+
+    def resync(self) -> None:
+        """Tell everything again."""
+        self._full = True
+        self._wake.ring()
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        digest_at = self._clock.monotonic() + DIGEST_SECS
+        while True:
+            await self._clock.wait(self._wake, digest_at - self._clock.monotonic())
+            await anyio.sleep(COALESCE_SECS)
+            if not self._tell():
+                await self._clock.sleep(RETRY_SECS)
+                self._wake.ring()
+            elif self._clock.monotonic() >= digest_at:
+                digest_at = self._clock.monotonic() + DIGEST_SECS
+                self._send({"type": "digest", "digest": digest_of(self._told), "revision": self._revision()})
+
+    def _tell(self) -> bool:
+        """Compare and send; False when the link could not take it and it must be tried again."""
+        found = self._look()
+        if found is None:
+            return True
+        stamp = self._clock.stamp()
+        self.instances = {key: stamped(each, self.instances.get(key), stamp) for key, each in found.items()}
+        if self._link is None:
+            return True
+        return self._report() and self._usage()
+
+    def _report(self) -> bool:
+        full, facts, revision = self._full, self._facts(), self._revision()
+        changed = [each for key, each in self.instances.items() if full or self._told.get(key) != each]
+        gone = [key for key in self._told if key not in self.instances]
+        new_facts = facts if full or facts != self._told_facts else None
+        if not (full or changed or gone or new_facts or self._happenings or revision != self._told_revision):
+            return True
+        first = Report(revision=revision, full=full, gone=tuple(gone), dropped=self._dropped, node=new_facts)
+        sent = 0
+        for report in _split(first, changed, list(self._happenings)):
+            if not self._send({"type": "report", "report": encode(report)}):
+                return False
+            sent += len(report.happenings)
+        for _ in range(sent):
+            self._happenings.popleft()
+        self._dropped, self._full = 0, False
+        self._told, self._told_facts, self._told_revision = dict(self.instances), facts, revision
+        return True
+
+    def _usage(self) -> bool:
+        if not self._samples:
+            return True
+        for batch in _batches(list(self._samples)):
+            if not self._send({"type": "usage", "samples": batch}):
+                return False
+            for _ in batch:
+                self._samples.popleft()
+        return True
+
+    def _send(self, message: Mapping[str, Any]) -> bool:
+        if self._link is None:
+            return False
+        try:
+            self._link.send(message)
+        except FledxError as problem:
+            logger.debug("a message was not taken", extra={"kind": message["type"], "reason": problem.text})
+            self._full = True
+            return self._link.reason is not None
+        return True
+
+
+def _split(first: Report, instances: Sequence[Instance], happenings: Sequence[Happening]) -> Iterator[Report]:
+    """One report, or several small enough for the tunnel; only the first is full and has all that comes once."""
+    pieces = list(_batches(instances)) or [[]]
+    told = list(_batches(happenings)) or [[]]
+    yield replace(first, instances=tuple(pieces[0]), happenings=tuple(told[0]) if len(pieces) == 1 else ())
+    for piece in pieces[1:]:
+        yield Report(revision=first.revision, instances=tuple(piece))
+    for batch in told if len(pieces) > 1 else told[1:]:
+        if batch:
+            yield Report(revision=first.revision, happenings=tuple(batch))
+
+
+def _batches(items: Sequence[T]) -> Iterator[list[T]]:
+    """The items in lists of bounded size, in order."""
+    batch: list[T] = []
+    size = 0
+    for item in items:
+        length = len(json.dumps(encode(item)))
+        if batch and size + length > MAX_REPORT_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += length
+    if batch:
+        yield batch

@@ -1,0 +1,325 @@
+"""The door of the agent: builds every object once, runs its loops in one task group, and ends them cleanly."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+import fledx
+from fledx import systemd_notify
+from fledx.agent.backoff import Pace
+from fledx.agent.clock import Clock
+from fledx.agent.desired import DesiredState
+from fledx.agent.facts import node_facts, own_address
+from fledx.agent.files import locked, open_directory
+from fledx.agent.health.probes import Prober
+from fledx.agent.identity import Identity
+from fledx.agent.instances import Known, instance_of
+from fledx.agent.joining import Membership
+from fledx.agent.leaving import clean_up, leave_anyway, stop_on_signal, unless
+from fledx.agent.metrics import Metrics
+from fledx.agent.pages import Pages, Standing
+from fledx.agent.reconcile.actions import Copy
+from fledx.agent.reconcile.execute import Executor
+from fledx.agent.reconcile.images import Images
+from fledx.agent.reconcile.loop import Reconciler
+from fledx.agent.report import Reporter
+from fledx.agent.runtime.base import Runtime
+from fledx.agent.runtime.docker import DockerRuntime
+from fledx.agent.secrets import NodeSecrets
+from fledx.agent.spec import Key
+from fledx.agent.stats import Sampler
+from fledx.agent.streams.logs import ReplicaLogs
+from fledx.agent.tunnel_client import TunnelClient, refuse
+from fledx.errors import Denied, FledxError
+from fledx.models.desired import ReplicaDesired
+from fledx.models.instance import Instance
+from fledx.models.node import NodeFacts
+from fledx.models.token import JoinString
+from fledx.settings.agent import AgentSettings
+from fledx.settings.places import agent_directory
+from fledx.tunnel.link import Link
+from fledx.tunnel.stream import Stream
+
+logger = logging.getLogger(__name__)
+
+FREEZE_SECS = 10.0
+
+
+def main(settings: AgentSettings, *, join: str | None, environ: Mapping[str, str]) -> int:
+    """Run until SIGTERM or SIGINT; containers keep running. The exit code; raises FledxError for what is fatal."""
+    problem: FledxError | None = None
+
+    async def run() -> None:
+        nonlocal problem
+        stop = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop_on_signal, stop)
+            try:
+                await serve(settings, join=join, environ=environ, stop=stop)
+                leave_anyway()
+            except FledxError as caught:
+                problem = caught
+            tasks.cancel_scope.cancel()
+
+    anyio.run(run)
+    if problem is not None:
+        raise problem
+    return 0
+
+
+async def serve(
+    settings: AgentSettings,
+    *,
+    join: str | None = None,
+    environ: Mapping[str, str],
+    stop: anyio.Event,
+    runtime: Runtime | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """
+    Be an agent until `stop` is set; several may share a process, each with a data directory of its own.
+
+    Raises what is fatal at the start: a directory that cannot be used or is in use, a join string that is none, a join
+    that is refused, no identity at all.
+    """
+    directory = Path(settings.data_dir) if settings.data_dir else agent_directory(environ)
+    joining = JoinString.parse(join) if join else None
+    open_directory(directory)
+    with locked(directory):
+        used, time = runtime or DockerRuntime(settings.docker_host), clock or Clock()
+        membership = Membership(settings, directory, joining, time)
+        identity = await unless(stop, membership.identity)
+        try:
+            while identity is not None and not stop.is_set():
+                identity = await Agent(settings, directory, identity, membership, used, time, environ).run(stop)
+            if settings.cleanup_on_shutdown and identity is not None:
+                await clean_up(used, identity.node_id)
+        finally:
+            await used.aclose()
+
+
+class Agent:
+    """A node at work: the loops, and what each may know of the others."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        directory: Path,
+        identity: Identity,
+        membership: Membership,
+        runtime: Runtime,
+        clock: Clock,
+        environ: Mapping[str, str],
+    ) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._membership = membership
+        self._clock = clock
+        self._end = anyio.Event()
+        self._met = False
+        self._facts = node_facts(settings, directory, name=identity.name, host_key=identity.host_key)
+        self._news = anyio.Event()
+        self._metrics = Metrics(fledx.__version__)
+        self._host = settings.public_host or settings.public_ip or own_address(identity.host)
+        self._desired = DesiredState(directory / "desired.json", identity.node_id, clock, self._desired_changed)
+        self._reporter = Reporter(look=self._instances, facts=self._facts_now, revision=self._revision, clock=clock)
+        self._loop = self._make_loop(runtime, environ)
+        self._prober = Prober(
+            runtime,
+            clock,
+            running=self._probed,
+            changed=self._changed,
+            unhealthy=self._loop.unhealthy,
+            reported=self._reporter.changed,
+        )
+        self._sampler = Sampler(
+            runtime,
+            clock,
+            interval=settings.resource_sample_interval_secs,
+            running=lambda: [(key, copy) for key, copy in self._running()],
+            sampled=self._reporter.sampled,
+        )
+        self._logs = ReplicaLogs(
+            runtime,
+            copies=lambda key: self._loop.copies.get(key, ()),
+            wanted=lambda key: key in self._loop.wanted(),
+            changed=self._changed,
+        )
+        self._tunnel = TunnelClient(
+            identity,
+            facts=self._facts_now,
+            served=self,
+            clock=clock,
+            connect_timeout=settings.tunnel_connect_timeout_secs,
+            learnt=membership.learnt,
+        )
+        self._pages = Pages(settings, self._metrics, self._standing)
+
+    def _make_loop(self, runtime: Runtime, environ: Mapping[str, str]) -> Reconciler:
+        settings = self._settings
+        executor = Executor(
+            node_id=self._identity.node_id,
+            node=self._facts.name or self._identity.node_id,
+            runtime=runtime,
+            images=Images(runtime),
+            secrets=NodeSecrets(environ, prefix=settings.secrets_prefix, directory=settings.secrets_dir),
+            prefixes=settings.allowed_volume_prefixes,
+            clock=self._clock,
+        )
+        return Reconciler(
+            node_id=self._identity.node_id,
+            runtime=runtime,
+            executor=executor,
+            desired=lambda: self._desired.state,
+            clock=self._clock,
+            pace=Pace(
+                first=settings.restart_backoff_secs,
+                longest=settings.restart_backoff_max_secs,
+                limit=settings.restart_failure_limit,
+                slow=settings.restart_slow_secs,
+            ),
+            interval=settings.reconcile_interval_secs,
+            tell=self._happened,
+            changed=self._look_changed,
+        )
+
+    async def run(self, stop: anyio.Event) -> Identity:
+        """Work until `stop` is set or the node has joined anew; returns the identity that counts then."""
+        if (problem := self._desired.load()) is not None:
+            self._reporter.happened("desired", None, problem)
+        logger.info("agent is ready", extra={"node": self._facts.name, "node_id": self._identity.node_id})
+        identity = self._identity
+        async with anyio.create_task_group() as tasks:
+            for loop in (self._loop, self._prober, self._sampler, self._reporter, self._tunnel, self._pages):
+                tasks.start_soon(loop.run)
+            tasks.start_soon(self._look_after_the_process)
+            tasks.start_soon(self._end_at, stop)
+            await self._end.wait()
+            if not stop.is_set():
+                identity = await unless(stop, self._joined_anew) or identity
+            tasks.cancel_scope.cancel()
+        return identity
+
+    async def _end_at(self, stop: anyio.Event) -> None:
+        await stop.wait()
+        self._end.set()
+
+    async def _joined_anew(self) -> Identity:
+        """A new identity; if that is refused as well, the old one, which may be known again tomorrow."""
+        try:
+            return await self._membership.join()
+        except FledxError as problem:
+            logger.warning("joining anew was refused", extra={"reason": problem.text})
+            return self._identity
+
+    async def on_stream(self, stream: Stream) -> None:
+        """Serve what the control plane asks for (`Served`)."""
+        serving = {"desired": self._desired.receive, "logs": self._logs.serve}
+        await serving.get(stream.kind, refuse)(stream)
+
+    def on_message(self, message: Mapping[str, Any]) -> None:
+        """Take a control message; those of a newer control plane are passed over (`Served`)."""
+        if message.get("type") == "resync":
+            self._reporter.resync()
+
+    def connected(self, link: Link) -> None:
+        """The control plane has welcomed us (`Served`)."""
+        self._met = True
+        self._reporter.attach(link)
+
+    def disconnected(self, link: Link) -> None:
+        """The link is over (`Served`)."""
+        self._reporter.detach(link)
+
+    def denied(self, problem: Denied) -> None:
+        """The control plane does not know us; a join string that was given is tried once (`Served`)."""
+        if self._membership.may_join and not self._met:
+            self._end.set()
+
+    def _desired_changed(self) -> None:
+        self._loop.wake()
+        self._look_changed()
+
+    def _look_changed(self) -> None:
+        """Wake everybody who waits for news of the replicas."""
+        news, self._news = self._news, anyio.Event()
+        news.set()
+        self._reporter.changed()
+
+    async def _changed(self) -> None:
+        await self._news.wait()
+
+    def _happened(self, kind: str, key: Key | None, reason: str) -> None:
+        self._metrics.happened(kind)
+        name = self._loop.wanted()[key].deployment if key is not None and key in self._loop.wanted() else None
+        replica = {"deployment": name or key[0], "replica": key[1]} if key is not None else {}
+        logger.info(kind, extra={**replica, "reason": reason})
+        self._reporter.happened(kind, key, reason)
+
+    def _revision(self) -> int:
+        return self._desired.state.revision if self._desired.state else 0
+
+    def _facts_now(self) -> NodeFacts:
+        return replace(self._facts, runtime=self._loop.engine, runtime_error=self._loop.trouble)
+
+    def _instances(self) -> Mapping[Key, Instance] | None:
+        if not self._loop.asked:
+            return None
+        wanted = self._loop.wanted()
+        found = {key: instance_of(self._known(key, wanted.get(key))) for key in {*wanted, *self._loop.copies}}
+        return {key: instance for key, instance in found.items() if instance is not None}
+
+    def _known(self, key: Key, replica: ReplicaDesired | None) -> Known:
+        loop = self._loop
+        return Known(
+            key=key,
+            node_id=self._identity.node_id,
+            replica=replica,
+            copies=loop.copies.get(key, ()),
+            history=loop.histories.get(key),
+            pace=loop.pace,
+            host=self._host,
+            doing=loop.doing(key),
+            waiting=loop.waiting(key),
+            trouble=loop.trouble,
+            health=self._prober.statuses,
+        )
+
+    def _running(self) -> list[tuple[Key, Copy]]:
+        return [(key, copy) for key, copies in self._loop.copies.items() for copy in copies if copy.running]
+
+    def _probed(self) -> list[tuple[Key, ReplicaDesired, Copy]]:
+        """Copies that run as they should: an old one, which is on its way out, is not asked any more."""
+        wanted = self._loop.wanted()
+        found = ((key, wanted.get(key), copy) for key, copy in self._running())
+        return [(key, replica, copy) for key, replica, copy in found if replica is not None and copy.fits(replica)]
+
+    def _standing(self) -> Standing:
+        return Standing(
+            node_id=self._identity.node_id,
+            name=self._facts.name,
+            engine=self._loop.engine,
+            trouble=self._loop.trouble,
+            connected_since=self._tunnel.connected_since,
+            link_problem=self._tunnel.problem,
+            revision=self._revision(),
+            instances=tuple(self._reporter.instances.values()),
+            usage=self._sampler.latest,
+        )
+
+    async def _look_after_the_process(self) -> None:
+        """Tell systemd that we live; and take what start-up has made out of every later garbage collection."""
+        systemd_notify.ready(f"node {self._facts.name}")
+        await anyio.sleep(FREEZE_SECS)
+        gc.collect()
+        gc.freeze()
+        while (limit := systemd_notify.watchdog_secs()) is not None:
+            systemd_notify.alive()
+            await anyio.sleep(limit / 3)
