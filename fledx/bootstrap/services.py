@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from fledx.bootstrap.layout import Layout, Role, unit_name
-from fledx.bootstrap.steps import Step
+from fledx.bootstrap.layout import Layout, Role, cache_dir, run_dir, unit_name
+from fledx.bootstrap.steps import RemoveTree, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,11 @@ class StartUnit(Step):
         """One that ran before is restarted at the very end of undoing (`RestartUnit`), when its files are back."""
         if self.restart:
             return ()
-        return (StopUnit(role=self.role, disable=not self.was_enabled, reason="it did not run before"),)
+        return (
+            StopUnit(role=self.role, disable=not self.was_enabled, reason="it did not run before"),
+            RemoveTree(path=cache_dir(self.role), reason="made by the service"),
+            RemoveTree(path=run_dir(self.role), reason="made by the service"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 from fledx.bootstrap import accounts, services, steps
 from fledx.bootstrap.facts import Archive, Docker, Entry, HostFacts, Identity, Python, Space, Unit, User
 from fledx.bootstrap.host import Done, Order
-from fledx.bootstrap.layout import ROLES, Layout, Role, unit_name, unit_path, user_name
+from fledx.bootstrap.layout import ROLES, Layout, Role, cache_dir, run_dir, unit_name, unit_path, user_name
 from fledx.bootstrap.look import Look
 from fledx.bootstrap.reach import Ask
 
@@ -235,6 +235,10 @@ class FakeHost:
         if lacking:
             return Done(code=1, err=f"{name} lacks its {', '.join(lacking)}")
         self.starts.append(role)
+        owner = f"{user_name(role)}:{user_name(role)}"
+        self._put("directories", cache_dir(role), Entry(owner=owner, mode="700", empty=True))
+        if role == "agent":
+            self._put("directories", run_dir(role), Entry(owner=owner, mode="700", empty=True))
         setup = self._loaded[name].partition("FLEDX_SETUP=")[2].split("\n")[0]
         unit = facts.units[name]
         self._put(
