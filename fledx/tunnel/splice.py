@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
+import select
 import socket
 import struct
 
@@ -20,6 +23,7 @@ from fledx.tunnel.session import LEFT
 from fledx.tunnel.stream import Stream
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+LOOK_SECS = 2.0
 
 
 async def splice(stream: Stream, sock: socket.socket) -> None:
@@ -45,6 +49,7 @@ class _SocketEnd:
 
     __slots__ = (
         "_held",
+        "_look",
         "_loop",
         "_peer_ended",
         "_read_end",
@@ -66,6 +71,7 @@ class _SocketEnd:
         self._peer_ended = False
         self._wrote_end = False
         self._trouble = ""
+        self._look: asyncio.TimerHandle | None = None
         self.done: asyncio.Future[None] = self._loop.create_future()
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -88,6 +94,8 @@ class _SocketEnd:
             self.done.cancel()
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
+        if self._look is not None:
+            self._look.cancel()
         self._sock.close()
 
     def take(self, room: memoryview) -> int:
@@ -154,6 +162,20 @@ class _SocketEnd:
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._sock)
+            if self._look is None and not self._read_end:
+                self._look = self._loop.call_later(LOOK_SECS, self._look_after)
+
+    def _look_after(self) -> None:
+        """See whether a socket nobody watches is still alive: its owner may be gone while we wait for credit."""
+        self._look = None
+        if self._reading or self._read_end or self.done.done():
+            return
+        poll = select.poll()
+        poll.register(self._sock, 0)
+        if poll.poll(0):
+            self._broken(OSError(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET))
+        else:
+            self._look = self._loop.call_later(LOOK_SECS, self._look_after)
 
     def _at_end(self) -> None:
         self._read_end = True
@@ -198,5 +220,5 @@ class _SocketEnd:
     def _broken(self, problem: OSError) -> None:
         """The socket failed: this side is over, and the peer must know that it has only a part (`abort`)."""
         if not self.done.done():
-            self._trouble = f"the local connection broke: {problem.strerror or problem}"
+            self._trouble = f"the local connection broke: {os.strerror(problem.errno or errno.EIO)}"
             self.done.set_exception(Unavailable(self._trouble))

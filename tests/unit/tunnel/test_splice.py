@@ -173,16 +173,17 @@ async def test_a_lost_link_is_a_reset_at_both_sides(trust: Trust) -> None:
 
 
 async def test_a_reader_that_stops_holds_its_own_stream_and_no_other(trust: Trust) -> None:
-    async with spliced(trust) as (both, link), anyio.create_task_group() as tasks:
-        tasks.start_soon(send_in_vain, both.near, 64 * MIB)
-        await until(lambda: both.stream and both.stream.flow.parked)
+    async with spliced(trust) as (both, link):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send_in_vain, both.near, 64 * MIB)
+            await until(lambda: both.stream and both.stream.flow.parked)
 
-        async with await link.open("echo", {}) as other:
-            await other.send_all(b"still served")
-            assert await other.receive() == b"still served"
+            async with await link.open("echo", {}) as other:
+                await other.send_all(b"still served")
+                assert await other.receive() == b"still served"
+            tasks.cancel_scope.cancel()
         both.near.break_off()
         await until(lambda: both.problems.get("near"))
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_stream_reset_while_its_socket_drains_lets_go_of_the_socket(trust: Trust) -> None:
