@@ -62,7 +62,14 @@ def versioned(
     return (
         Endpoint("GET", "/deployments", deployments.page, query=DEPLOYMENT_FILTERS, answer=PageOf(Deployment)),
         Endpoint(
-            "POST", "/deployments", deployments.create, query=CREATE, headers=KEYED, body=DeploymentSpec, answer=Created
+            "POST",
+            "/deployments",
+            deployments.create,
+            query=CREATE,
+            headers=KEYED,
+            body=DeploymentSpec,
+            answer=Created,
+            dry_status=200,
         ),
         Endpoint("GET", one, deployments.get, answer=Deployment),
         Endpoint("PATCH", one, deployments.patch, headers=MATCHED, body=ChangesOf(DeploymentSpec), answer=Deployment),

@@ -87,7 +87,7 @@ class Gate:
         if access == "public" or (access == "metrics" and self._metrics_open(headers, source)):
             return ANYONE
         if access == "registration":
-            bearer(headers, "authorization")
+            registration(headers)
             return ANYONE
         operator = self._operator(headers, source)
         if operator.role == "read_only" and method not in READING:
@@ -103,16 +103,18 @@ class Gate:
         return self._metrics_public or (loopback(source) and not any(name in headers for name in FORWARDED))
 
     def _operator(self, headers: Mapping[str, str], source: str) -> Operator:
+        token = bearer(headers, self._header)
         try:
-            return self._tokens.operator(bearer(headers, self._header), source=source)
+            return self._tokens.operator(token, source=source)
         except Denied:
-            self._metrics.refused("operator")
-            self._operators.count(source)
+            if token is not None:
+                self._metrics.refused("operator")
+                self._operators.count(source)
             raise
 
     async def registrant(self, headers: Mapping[str, str], source: str) -> str:
         """What to call whoever lets a node in: a registration token, which is spent by this, or an operator's."""
-        token = bearer(headers, "authorization")
+        token = registration(headers)
         try:
             operator = self._tokens.operator(bearer(headers, self._header), source=source)
         except Denied:
@@ -130,15 +132,22 @@ class Gate:
             raise
 
 
-def bearer(headers: Mapping[str, str], name: str) -> str:
-    """The token in a header; Denied where there is none that could be one."""
-    scheme, _, token = headers.get(name, "").strip().partition(" ")
+def registration(headers: Mapping[str, str]) -> str:
+    """The token of whoever registers a node; Denied where there is none."""
+    token = bearer(headers, "authorization")
+    if token is None:
+        raise Denied("no registration token was given", hint="send the header 'authorization: Bearer TOKEN'")
+    return token
+
+
+def bearer(headers: Mapping[str, str], name: str) -> str | None:
+    """The token in a header, None without that header; Denied where it holds nothing that could be one."""
+    if name not in headers:
+        return None
+    scheme, _, token = headers[name].strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        raise Denied(
-            "no token was given" if name not in headers else f"the header {name} is not 'Bearer TOKEN'",
-            hint=f"send the header '{name}: Bearer TOKEN'",
-        )
+        raise Denied(f"the header {name} is not 'Bearer TOKEN'")
     if len(token) > MAX_TOKEN or not (token.isascii() and token.isprintable()) or " " in token:
         raise Denied("this is not a token", hint="copy it again, whole and alone")
     return token

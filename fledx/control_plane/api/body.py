@@ -34,7 +34,7 @@ async def read_object(
     with anyio.move_on_after(seconds) as limit:
         content = await _read(receive, most)
     if limit.cancelled_caught:
-        raise HTTPException(408, f"the body did not arrive within {seconds:g} seconds", {"connection": "close"})
+        raise HTTPException(408, f"the body did not arrive within {seconds:g} seconds")
     if not content and optional:
         return {}
     _refuse_type(headers)
@@ -65,7 +65,7 @@ async def _read(receive: Receive, most: int) -> bytes:
 
 
 def _too_large(most: int) -> HTTPException:
-    return HTTPException(413, f"the body is larger than {most} bytes", {"connection": "close"})
+    return HTTPException(413, f"the body is larger than {most} bytes")
 
 
 def _refuse_type(headers: Mapping[str, str]) -> None:

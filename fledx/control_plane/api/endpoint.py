@@ -64,7 +64,8 @@ class Endpoint:
 
     A `body` other than None is read and must be a JSON object; its handler decodes it. What it and `answer` say besides
     (a model, `PageOf`, `ChangesOf`, dict or str), `headers`, and `streams` (items of a stream that may be asked for
-    instead) go into the API's description, where the handler's docstring is the summary.
+    instead) go into the API's description, where the handler's docstring is the summary. `dry_status`: that of a trial
+    that went well.
     """
 
     method: str
@@ -78,6 +79,7 @@ class Endpoint:
     answer: Any = None
     media: str = "application/json"
     streams: Any = None
+    dry_status: int | None = None
 
     @property
     def body_optional(self) -> bool:

@@ -19,12 +19,12 @@ from fledx.control_plane.api.schema import Schemas
 
 JSON = "application/json"
 REFUSALS = {
-    "public": (400, 503),
-    "metrics": (400, 401, 429, 503),
-    "operator": (400, 401, 403, 404, 409, 429, 503),
-    "registration": (400, 401, 403, 409, 413, 415, 429, 503, 507),
+    "public": (400, 404, 431, 503),
+    "metrics": (400, 401, 429, 431, 503),
+    "operator": (400, 401, 403, 404, 409, 429, 431, 503, 507),
+    "registration": (400, 401, 403, 409, 429, 431, 503, 507),
 }
-BODY_REFUSALS = (408, 413, 415, 507)
+BODY_REFUSALS = (408, 413, 415)
 SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],
     "metrics": [{}, {"operator": []}],
@@ -94,6 +94,9 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
         "security": SECURITY[endpoint.access],
         "responses": {str(endpoint.status): _answer(endpoint, schemas), **_refusals(endpoint)},
     }
+    if endpoint.dry_status is not None:
+        answer = {**operation["responses"][str(endpoint.status)], "description": "what would be done"}
+        operation["responses"][str(endpoint.dry_status)] = answer
     if parameters:
         operation["parameters"] = parameters
     if endpoint.body is not None:

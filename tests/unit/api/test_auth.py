@@ -113,6 +113,11 @@ async def test_guessing_becomes_429_but_a_right_token_passes_from_the_same_addre
     assert (await site.caller(address="198.51.100.1", token="wrong")("GET", "/api/v1/status")).status == 401
 
 
+async def test_asking_without_any_token_is_no_guessing(site: Site) -> None:
+    for _ in range(OPERATOR_REFUSALS + 10):
+        assert (await site.call("GET", "/api/v1/status", token=None)).status == 401
+
+
 async def test_a_minute_later_a_guesser_is_told_401_again(site: Site) -> None:
     for _ in range(OPERATOR_REFUSALS + 1):
         await site.call("GET", "/api/v1/status", token="wrong")

@@ -62,6 +62,7 @@ async def test_every_answer_keeps_to_its_description(site: Site) -> None:
     one, ref = f"{V1}/deployments/web", f"{V1}/deployments/{{ref}}"
     requests: list[tuple[str, str, str, Any]] = [
         ("POST", f"{V1}/deployments", f"{V1}/deployments", WHOLE_SPEC),
+        ("POST", f"{V1}/deployments?dry_run", f"{V1}/deployments", WHOLE_SPEC),
         ("GET", f"{V1}/deployments", f"{V1}/deployments", None),
         ("GET", one, ref, None),
         ("PATCH", one, ref, {"replicas": 3}),
