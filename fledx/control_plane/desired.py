@@ -6,15 +6,17 @@ import json
 import sqlite3
 from typing import Any
 
+from fledx.control_plane.delivery import Delivery, Moments, delivered
 from fledx.control_plane.store import assignments, deployments, nodes
 from fledx.models.assignment import Assignment
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.template import template_hash
+from fledx.sealing import Seal
 
 
-def desired_state(sql: sqlite3.Connection, node_id: str) -> NodeDesiredState | None:
-    """What the node is to run, under its present revision; None when there is no such node."""
+def desired_state(sql: sqlite3.Connection, node_id: str, seal: Seal) -> NodeDesiredState | None:
+    """What the node is to run, under its present revision, secrets opened; None when there is no such node."""
     node = nodes.by_id(sql, node_id)
     if node is None:
         return None
@@ -22,15 +24,26 @@ def desired_state(sql: sqlite3.Connection, node_id: str) -> NodeDesiredState | N
     templates = deployments.templates(sql, {(deployment_id, given.revision) for deployment_id, given in owned})
     rows = deployments.headings(sql, {deployment_id for deployment_id, _ in owned})
     replicas = [
-        replica_of(rows[deployment_id], templates[deployment_id, given.revision], given)
+        replica_of(sql, rows[deployment_id], templates[deployment_id, given.revision], given, seal)
         for deployment_id, given in owned
     ]
     return NodeDesiredState(node_id=node_id, revision=node["desired_revision"], replicas=tuple(replicas))
 
 
-def replica_of(deployment: sqlite3.Row, template: dict[str, Any], given: Assignment) -> ReplicaDesired:
-    """A replica's template with its ports resolved, and who it is; `deployment` is its `heading`."""
-    body = {**template, "ports": encode(given.ports)}
+def replica_of(
+    sql: sqlite3.Connection,
+    deployment: sqlite3.Row,
+    template: dict[str, Any],
+    given: Assignment,
+    seal: Seal | None = None,
+) -> ReplicaDesired:
+    """
+    A replica's template with its ports, configs and secrets resolved, and who it is; `deployment` is its `heading`.
+
+    Without `seal` the secrets' values are left out.
+    """
+    found = delivery_of(sql, deployment["id"], template, given)
+    body = {**template, **found.fields(), "ports": encode(given.ports)}
     who = {
         "deployment_id": deployment["id"],
         "deployment": deployment["name"],
@@ -40,5 +53,15 @@ def replica_of(deployment: sqlite3.Row, template: dict[str, Any], given: Assignm
         "template": template_hash(json.loads(json.dumps(body))),
         "fence": given.fence,
         "desired_state": deployment["desired_state"],
+        "secrets": encode(found.values(seal)) if seal else [],
     }
     return decode_lenient(ReplicaDesired, {**body, **who})
+
+
+def delivery_of(sql: sqlite3.Connection, deployment_id: str, template: dict[str, Any], given: Assignment) -> Delivery:
+    """What a replica gets of configs and secrets at the revision it is to run now."""
+    moments = Moments.of(
+        deployments.content_of(sql, deployment_id, given.revision),
+        assignments.arrived(sql, deployment_id, given.replica_number),
+    )
+    return delivered(sql, deployment_id, template, given.node_id, moments)

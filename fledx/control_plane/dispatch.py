@@ -15,6 +15,7 @@ from fledx.control_plane.store.database import Database
 from fledx.errors import FledxError, Unavailable
 from fledx.models.codec import encode
 from fledx.models.desired import NodeDesiredState
+from fledx.sealing import Seal
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 
@@ -35,8 +36,9 @@ class Session:
 class Dispatch:
     """Which nodes are connected now, and the one way to talk to them."""
 
-    def __init__(self, store: Database) -> None:
+    def __init__(self, store: Database, seal: Seal) -> None:
         self._store = store
+        self._seal = seal
         self._bell = Bell()
         self._sessions: dict[str, Session] = {}
 
@@ -72,7 +74,7 @@ class Dispatch:
         """Send the node's desired state now and whenever it changes, for as long as the session lives."""
         with self._bell.listen(session.node_id) as ear:
             while True:
-                state = self._store.read(lambda sql: desired_state(sql, session.node_id))
+                state = self._store.read(lambda sql: desired_state(sql, session.node_id, self._seal))
                 if state is not None and state.revision > session.pushed:
                     await self._send(session, state)
                 await ear.wait()

@@ -40,6 +40,7 @@ from fledx.control_plane.store import migrate
 from fledx.control_plane.store.database import Database, inspect, path_of
 from fledx.control_plane.tokens import Tokens
 from fledx.errors import FledxError, InvalidSpec
+from fledx.sealing import kept
 from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.settings.places import control_plane_directory
 from fledx.tunnel.listen import Listener
@@ -115,7 +116,8 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
         registration=settings.registration_token,
         endpoint=home.endpoint,
     )
-    dispatch = Dispatch(store)
+    seal, _ = kept(home.directory / "secrets.key")
+    dispatch = Dispatch(store, seal)
     changes.tell_nodes(dispatch.changed)
     nodes = Nodes(store, changes, tokens)
     reports = Reports(store, changes)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fledx.models.secret import SecretValue
 from fledx.models.template import Template
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaFile:
+    """A file of a config on its way to a container: where, and its content in base64."""
+
+    path: str
+    content: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicaDesired(Template):
     """
-    One replica that this node owns.
+    One replica that this node owns, everything it refers to resolved.
 
-    ``template`` is the hash over what its container is made from (`models.template.template_hash` of this very object,
-    its ports resolved); with ``fence`` it decides whether a container that is there is the right one.
+    ``env``, ``secret_env`` and ``secret_files`` are those of the spec and of the configs together; ``files`` are the
+    configs'; ``secrets`` are the values that the control plane holds, and ``secrets_digest`` a mark of these that is
+    worth nothing without its key. ``template`` is the hash over what the container is made from
+    (`models.template.template_hash` of this very object, its ports resolved); with ``fence`` it decides whether a
+    container that is there is the right one.
     """
 
     deployment_id: str
@@ -24,6 +36,9 @@ class ReplicaDesired(Template):
     template: str
     fence: int
     desired_state: str = "running"
+    files: tuple[ReplicaFile, ...] = ()
+    secrets: tuple[SecretValue, ...] = ()
+    secrets_digest: str | None = None
 
     @property
     def key(self) -> tuple[str, int]:

@@ -48,7 +48,9 @@ class NodeFacts:
     What a node tells about itself when it joins and when it connects.
 
     ``host_key`` tells one host and data directory from every other, so that a host which joins again stays itself.
-    ``runtime`` is the engine's own name and version, ``runtime_error`` why it cannot be used.
+    ``runtime`` is the engine's own name and version, ``runtime_error`` why it cannot be used. ``secrets`` names those
+    that the node has of its own, never their values. ``ports_in_use`` are host ports (`tcp/80`) that others than this
+    agent's containers listen on, ``port_range`` the first and last host port to choose from on this node.
     """
 
     name: str | None = None
@@ -63,6 +65,9 @@ class NodeFacts:
     agent_build: str | None = None
     runtime: str | None = None
     runtime_error: str | None = None
+    secrets: tuple[str, ...] | None = None
+    ports_in_use: tuple[str, ...] | None = None
+    port_range: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         faults = Faults()

@@ -101,7 +101,10 @@ class Template:
 
 
 #: Fields that a running container cannot change; health, restart and grace are the agent's own doing.
-CONTAINER_FIELDS = ("image", "command", "env", "secret_env", "secret_files", "ports", "volumes", "limits")
+CONTAINER_FIELDS = (
+    *("image", "command", "env", "secret_env", "secret_files", "ports", "volumes", "limits"),
+    *("files", "secrets_digest"),
+)
 
 
 def template_hash(template: Mapping[str, Any]) -> str:

@@ -115,7 +115,7 @@ class Rollouts:
                 node=given.node or given.node_id,
                 revision=given.revision,
                 fence=given.fence,
-                template=replica_of(row, templates[stored.id, given.revision], given).template,
+                template=replica_of(sql, row, templates[stored.id, given.revision], given).template,
                 present_since=self._since(present.get(given.node_id)),
                 seen=seen.get(given.replica_number),
                 ready_since=since.get((given.node_id, given.replica_number)),

@@ -70,12 +70,11 @@ def of_node(connection: sqlite3.Connection, node_id: str) -> list[tuple[str, Ass
     return [(row["deployment_id"], assignment_of(row)) for row in connection.execute(sql, (node_id,))]
 
 
-def contents_of_node(connection: sqlite3.Connection, node_id: str) -> dict[tuple[str, int], int]:
-    """By deployment and replica: where the counter of configs and secrets stood when it came to this node."""
-    rows = connection.execute(
-        "SELECT deployment_id, replica_number, content FROM assignment WHERE node_id = ?", (node_id,)
-    )
-    return {(row[0], row[1]): row[2] for row in rows}
+def arrived(connection: sqlite3.Connection, deployment_id: str, number: int) -> int:
+    """Where the counter of configs and secrets stood when a replica came to its node."""
+    sql = "SELECT content FROM assignment WHERE deployment_id = ? AND replica_number = ?"
+    row = connection.execute(sql, (deployment_id, number)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def deployments_on(connection: sqlite3.Connection, node_id: str) -> set[str]:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from fledx.control_plane.scheduler.place import NodeView, view_of
 from fledx.models.codec import encode
 from fledx.models.filters import NodeFilter
 from fledx.models.moment import stamp
@@ -36,6 +37,28 @@ def node_of(row: sqlite3.Row) -> Node:
         last_seen=None if seen is None else stamp(seen),
         created_at=row["created_at"],
     )
+
+
+def own_secrets(row: sqlite3.Row) -> list[str]:
+    """The names of the secrets that a node has of its own."""
+    return list(json.loads(row["facts"]).get("secrets") or ())
+
+
+def view(row: sqlite3.Row) -> NodeView:
+    """What the scheduler reads of a node's row."""
+    facts = json.loads(row["facts"])
+    busy = (text.partition("/") for text in facts.get("ports_in_use") or ())
+    bounds = facts.get("port_range")
+    return view_of(
+        node_of(row),
+        busy=frozenset((protocol, int(port)) for protocol, _, port in busy if port.isdigit()),
+        port_range=(int(bounds[0]), int(bounds[1])) if bounds else None,
+    )
+
+
+def views(connection: sqlite3.Connection) -> list[NodeView]:
+    """The same of all nodes."""
+    return [view(row) for row in connection.execute("SELECT * FROM node")]
 
 
 def insert(connection: sqlite3.Connection, node_id: str, name: str, facts: NodeFacts, token: bytes, now: str) -> None:

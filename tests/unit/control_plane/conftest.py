@@ -12,11 +12,13 @@ import pytest
 
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.desired import desired_state
 from fledx.control_plane.events import EventFilter, Events
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.reports import Reports
+from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.tokens import Endpoint, Tokens
@@ -25,6 +27,7 @@ from fledx.models.event import Event
 from fledx.models.instance import Instance
 from fledx.models.report import Report
 from fledx.models.token import Operator
+from fledx.sealing import Seal
 from tests.builders import NOW, facts
 
 ME = Operator(name="tester")
@@ -48,6 +51,9 @@ class Stage:
             registration=None,
             endpoint=Endpoint(host="cp", port=7443, tls=True, pins=("pin",)),
         )
+        self.seal = Seal(bytes(32))
+        self.configs = Configs(self.store, self.changes)
+        self.secrets = Secrets(self.store, self.changes, self.seal)
         self.nodes = Nodes(self.store, self.changes, self.tokens)
         self.deployments = Deployments(self.store, self.changes)
         self.events = Events(self.store, self.bell)
@@ -87,7 +93,7 @@ class Stage:
 
     def desired(self, node_id: str) -> NodeDesiredState:
         """What a node is to run."""
-        state = self.store.read(lambda sql: desired_state(sql, node_id))
+        state = self.store.read(lambda sql: desired_state(sql, node_id, self.seal))
         assert state is not None
         return state
 

@@ -1,0 +1,177 @@
+"""What can be done with configs; each use case is one transaction, and whoever uses a config follows its change."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.delivery import roll
+from fledx.control_plane.store import assignments, nodes
+from fledx.control_plane.store import configs as table
+from fledx.control_plane.store.database import Database
+from fledx.control_plane.store.refs import resolve
+from fledx.errors import Conflict, InvalidSpec, NotFound
+from fledx.models.codec import decode
+from fledx.models.config import Attachment, Config, ConfigItem, ConfigMetadata, ConfigSpec, changed, refuse_unknown
+from fledx.models.token import Operator
+
+
+class Configs:
+    """Use cases about configs."""
+
+    def __init__(self, store: Database, changes: Changes) -> None:
+        self._store = store
+        self._changes = changes
+
+    async def create(self, spec: ConfigSpec, *, by: Operator) -> Config:
+        """Store a new config; Conflict when its name is taken."""
+
+        def work(tx: Transaction) -> str:
+            _refuse_taken(tx.sql, spec.name)
+            config_id = str(uuid.uuid4())
+            table.insert(tx.sql, config_id, spec, tx.stamp)
+            tx.event("config.created", spec.name, f"created by {by.name}")
+            return config_id
+
+        return self.get(await self._changes.commit(work))
+
+    def get(self, ref: str) -> Config:
+        """One config by name, id or the beginning of an id."""
+        return self._store.read(lambda sql: _shown(sql, _found(sql, ref)))
+
+    def page(self, *, name: str | None = None, limit: int, offset: int) -> tuple[list[ConfigItem], int]:
+        """A page of configs, the last changed first, and how many there are in all."""
+        rows, total = self._store.read(lambda sql: table.page(sql, name=name, limit=limit, offset=offset))
+        return [_item(row) for row in rows], total
+
+    async def update(self, ref: str, changes: Mapping[str, Any], *, by: Operator) -> Config:
+        """
+        Change the fields that are named; entries and files are replaced as a whole, null leaves them as they are.
+
+        The version rises by one, or to the given one, which has to be higher than before. Deployments that use the
+        config roll if what they are given has changed.
+        """
+        refuse_unknown(changes)
+
+        def work(tx: Transaction) -> str:
+            row = _found(tx.sql, ref)
+            before = table.spec_of(row["name"], row["version"], row["body"])
+            given = {key: value for key, value in changes.items() if value is not None}
+            after = changed(before, given, decode(ConfigSpec, {"name": row["name"], **given}))
+            version = after.version if after.version is not None else int(row["version"]) + 1
+            if version <= row["version"]:
+                raise InvalidSpec("version", f"{version} is not above the present one, {row['version']}")
+            if after.name.lower() != before.name.lower():
+                _refuse_taken(tx.sql, after.name)
+            table.replace(tx.sql, row["id"], after, version, tx.stamp)
+            why = f"config {after.name} changed to version {version}"
+            tx.event("config.updated", after.name, f"changed to version {version} by {by.name}")
+            if (after.entries, after.files, after.name) != (before.entries, before.files, before.name):
+                roll(tx, table.deployments_with(tx.sql, row["id"]), why=why, by=by.name)
+            return str(row["id"])
+
+        return self.get(await self._changes.commit(work))
+
+    async def delete(self, ref: str, *, by: Operator) -> ConfigMetadata:
+        """Remove a config and detach it everywhere; deployments that used it roll without it."""
+
+        def work(tx: Transaction) -> ConfigMetadata:
+            row = _found(tx.sql, ref)
+            concerned = table.deployments_with(tx.sql, row["id"])
+            table.delete(tx.sql, row["id"])
+            tx.event("config.deleted", row["name"], f"deleted by {by.name}")
+            roll(tx, concerned, why=f"config {row['name']} deleted", by=by.name)
+            return table.metadata_of(row)
+
+        return await self._changes.commit(work)
+
+    async def attach(self, ref: str, kind: str, target: str, *, by: Operator) -> tuple[Attachment, bool]:
+        """
+        Attach a config to a deployment or node (`kind`); how it is attached now, and whether that is new.
+
+        The deployments concerned roll.
+        """
+
+        def work(tx: Transaction) -> tuple[Attachment, bool]:
+            row = _found(tx.sql, ref)
+            target_id = resolve(tx.sql, kind, target)
+            since, new = table.attach(tx.sql, row["id"], kind, target_id, tx.stamp)
+            if new:
+                self._follow(tx, row, kind, target_id, "attached to", by)
+            return _attachment(row, kind, target_id, since), new
+
+        return await self._changes.commit(work)
+
+    async def detach(self, ref: str, kind: str, target: str, *, by: Operator) -> Attachment:
+        """Detach a config from a deployment or node; one that was not attached stays so."""
+
+        def work(tx: Transaction) -> Attachment:
+            row = _found(tx.sql, ref)
+            target_id = resolve(tx.sql, kind, target)
+            if table.detach(tx.sql, row["id"], kind, target_id):
+                self._follow(tx, row, kind, target_id, "detached from", by)
+            return _attachment(row, kind, target_id, None)
+
+        return await self._changes.commit(work)
+
+    def _follow(self, tx: Transaction, row: sqlite3.Row, kind: str, target_id: str, what: str, by: Operator) -> None:
+        if kind == "deployment":
+            tx.event("config.attached" if what == "attached to" else "config.detached", row["name"], by.name)
+            roll(tx, {target_id}, why=f"config {row['name']} {what} it", by=by.name)
+            return
+        node = nodes.by_id(tx.sql, target_id)
+        name = node["name"] if node else target_id
+        kind = "config.attached" if what == "attached to" else "config.detached"
+        tx.event(kind, row["name"], f"{what} node {name} by {by.name}", node_id=target_id)
+        roll(
+            tx,
+            assignments.deployments_on(tx.sql, target_id),
+            why=f"config {row['name']} {what} node {name}",
+            by=by.name,
+        )
+
+
+def _refuse_taken(sql: sqlite3.Connection, name: str) -> None:
+    if table.id_of_name(sql, name) is not None:
+        raise Conflict(
+            f"there is a config {name} already",
+            hint=f"change it with `fledx configs update {name}`, or choose another name",
+        )
+
+
+def _found(sql: sqlite3.Connection, ref: str) -> sqlite3.Row:
+    row = table.by_id(sql, resolve(sql, "config", ref))
+    if row is None:
+        raise NotFound(f"no config {ref!r}")
+    return row
+
+
+def _shown(sql: sqlite3.Connection, row: sqlite3.Row) -> Config:
+    spec, used = table.spec_of(row["name"], row["version"], row["body"]), table.users(sql, row["id"])
+    return Config(
+        metadata=table.metadata_of(row),
+        entries=spec.entries,
+        files=spec.files,
+        attached_deployments=tuple(each[0] for each in used["deployment"]),
+        attached_nodes=tuple(each[0] for each in used["node"]),
+        deployments=tuple(each[1] for each in used["deployment"]),
+        nodes=tuple(each[1] for each in used["node"]),
+    )
+
+
+def _item(row: sqlite3.Row) -> ConfigItem:
+    spec = table.spec_of(row["name"], row["version"], row["body"])
+    return ConfigItem(metadata=table.metadata_of(row), entry_count=len(spec.entries), file_count=len(spec.files))
+
+
+def _attachment(row: sqlite3.Row, kind: str, target_id: str, since: str | None) -> Attachment:
+    return Attachment(
+        metadata=table.metadata_of(row),
+        deployment_id=target_id if kind == "deployment" else None,
+        node_id=target_id if kind == "node" else None,
+        attached=since is not None,
+        attached_at=since,
+    )
