@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.listing import node_item
-from fledx.control_plane.placing import refresh_place, settle_waiting
+from fledx.control_plane.placing import mend_ports, refresh_place, settle_waiting
 from fledx.control_plane.store import assignments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.refs import resolve
@@ -139,5 +139,6 @@ def change_status(tx: Transaction, node_id: str, status: str, reason: str | None
         tx.touched |= assignments.deployments_on(tx.sql, node_id)
         tx.overview = True
     refresh_place(tx, node_id)
+    mend_ports(tx, node_id)
     if status == "ready":
         settle_waiting(tx)

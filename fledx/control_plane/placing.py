@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Protocol
 
 from fledx.control_plane.scheduler.board import Board
-from fledx.control_plane.scheduler.place import view_of
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.schedule import schedule
 from fledx.control_plane.scheduler.spec import assignment_of, placed_of, spec_of
@@ -154,7 +153,7 @@ def refresh_place(tx: Placing, node_id: str) -> None:
     """A node is new or its facts have changed: the board learns of it."""
     row = nodes.by_id(tx.sql, node_id)
     if row is not None:
-        tx.board.update(view_of(nodes.node_of(row)))
+        tx.board.update(nodes.view(row))
         tx.board_changed()
 
 
@@ -257,4 +256,45 @@ def _same_ports(wanted: Sequence[PortMapping], got: Sequence[PortMapping]) -> bo
     return all(
         replace(one, host_port=other.host_port if one.host_port is None else one.host_port) == other
         for one, other in zip(wanted, got, strict=True)
+    )
+
+
+def mend_ports(tx: Placing, node_id: str) -> None:
+    """Replicas whose chosen host port turned out to be somebody else's on this node get another one."""
+    place_now = tx.board.places[tx.board.index[node_id]]
+    for deployment_id, given in assignments.of_node(tx.sql, node_id):
+        if not {(port.protocol, port.host_port) for port in given.ports} & place_now.node.busy:
+            continue
+        stored = deployments.by_id(tx.sql, deployment_id)
+        if stored is not None and stored.spec.desired_state == "running" and given.revision == stored.revision:
+            _other_ports(tx, stored, given)
+
+
+def _other_ports(tx: Placing, stored: Stored, given: Assignment) -> None:
+    """Other ports on the same node, else another node; where neither can be had the replica keeps what it has."""
+    number, board, spec = given.replica_number, tx.board, spec_of(stored.id, stored.spec)
+    before = placed_of(spec, given)
+    board.remove(stored.id, [number])
+    plan = schedule(board, spec, [number], bound={number: given.node_id})
+    if not plan.placed and not stored.spec.volumes:
+        plan = schedule(board, spec, [number])
+    board.apply(spec, plan.placed or [before])
+    tx.board_changed()
+    if not plan.placed:
+        return
+    (placed,) = plan.placed
+    stays = placed.node == given.node_id
+    name = board.places[board.index[placed.node]].node.name
+    fence = given.fence if stays else counters.following(tx.sql, FENCE)
+    fresh = assignment_of(placed, stored.spec.ports or (), node=name, fence=fence, revision=given.revision)
+    assignments.put(tx.sql, stored.id, fresh)
+    tx.touched_nodes |= {given.node_id, placed.node}
+    tx.touched.add(stored.id)
+    tx.event(
+        "replica.ports",
+        stored.spec.name,
+        f"{', '.join(map(str, fresh.ports))} on {name}: a port it had is used by something outside fledx",
+        deployment_id=stored.id,
+        replica_number=number,
+        node_id=placed.node,
     )

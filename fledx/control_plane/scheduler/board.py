@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 from fledx.control_plane.scheduler.order import Order
 from fledx.control_plane.scheduler.place import NodeView, Place, Placed
-from fledx.control_plane.scheduler.ports import PortRange, Ports
+from fledx.control_plane.scheduler.ports import Port, PortRange, Ports
 from fledx.control_plane.scheduler.spec import Shape, Spec
+
+#: Who holds a port that fledx has not given to anybody.
+FOREIGN = "something outside fledx"
 
 NOWHERE: Mapping[int, int] = {}
 NONE: frozenset[int] = frozenset()
@@ -65,6 +68,7 @@ class Board:
         self._standings = self._asked = 0
         for i, place in enumerate(self.places):
             self._label(i, place.node)
+            self._claim(i, place.node)
             for placed in place.held.values():
                 self._book(i, placed)
 
@@ -142,8 +146,10 @@ class Board:
         place = self.places[i]
         renamed = place.node.name != node.name
         self._unlabel(i, place.node)
+        self._unclaim(i, place.node)
         place.view(node)
         self._label(i, node)
+        self._claim(i, node)
         if renamed:
             self._seat(self.places)
         for order in self._orders.values():
@@ -235,6 +241,16 @@ class Board:
             if not rivals:
                 del self._repelled[peer.id]
 
+    def _claim(self, i: int, node: NodeView) -> None:
+        """Take the ports that others listen on there, and note the node's own range."""
+        self.ports.take(i, _foreign(node), FOREIGN)
+        if node.port_range is not None:
+            self.ports.ranges[i] = node.port_range
+
+    def _unclaim(self, i: int, node: NodeView) -> None:
+        self.ports.release(i, _foreign(node), FOREIGN)
+        self.ports.ranges.pop(i, None)
+
     def _label(self, i: int, node: NodeView) -> None:
         for label in node.labels.items():
             self._labelled.setdefault(label, set()).add(i)
@@ -290,3 +306,7 @@ class Board:
         del self._log[:half]
         for order in self._orders.values():
             order.seen -= half
+
+
+def _foreign(node: NodeView) -> list[Port]:
+    return [Port(host, protocol, host, "") for protocol, host in sorted(node.busy)]

@@ -94,19 +94,20 @@ class Draft:
             return spec.fixed
         drafted = list(chain.from_iterable(drafts))
         got = pick(self.board.ports, i, spec.wants, spec.deployment, drafted=drafted, former=self.former)
-        return Refusal(PORTS, self._taken(got)) if isinstance(got, Clash) else got
+        return Refusal(PORTS, self._taken(got, i)) if isinstance(got, Clash) else got
 
     def _untouched(self, i: int) -> bool:
         return not any(self.board.ports.in_use(i, port.protocol, port.host) for port in self.spec.fixed or ())
 
-    def _taken(self, clash: Clash) -> str:
+    def _taken(self, clash: Clash, i: int) -> str:
         port = f"{clash.host}" if clash.protocol == "tcp" else f"{clash.host}/{clash.protocol}"
         if clash.holder is not None:
             own = clash.holder == self.spec.deployment
             return f"port {port} taken by {'its own replica' if own else self.board.title(clash.holder)}"
-        if self.board.ports.bounds is None:
+        bounds = self.board.ports.range_of(i)
+        if bounds is None:
             return f"port {port} has no host port and none is chosen automatically"
-        first, last = self.board.ports.bounds
+        first, last = bounds
         return f"no host port free for {port}, from {first} to {last}"
 
 

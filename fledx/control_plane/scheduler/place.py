@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fledx.control_plane.scheduler.ports import Port
+from fledx.control_plane.scheduler.ports import Port, PortRange
 from fledx.models.node import Node, settled_arch
 
 FULL = 10_000
@@ -22,6 +22,7 @@ class NodeView:
     The facts of a node that decide; two equal views mean that nothing changed for the scheduler.
 
     ``cpu`` in thousandths of a core and ``memory`` in bytes; 0 is not known, and then nothing can be requested there.
+    ``busy`` are ports that others listen on, as protocol and number; ``port_range`` is the node's own, if it has one.
     """
 
     id: str
@@ -34,10 +35,14 @@ class NodeView:
     public_ip: bool = False
     cpu: int = 0
     memory: int = 0
+    busy: frozenset[tuple[str, int]] = frozenset()
+    port_range: PortRange | None = None
 
 
-def view_of(node: Node) -> NodeView:
-    """What the scheduler reads of a node."""
+def view_of(
+    node: Node, *, busy: frozenset[tuple[str, int]] = frozenset(), port_range: PortRange | None = None
+) -> NodeView:
+    """What the scheduler reads of a node, and of the ports that are not fledx's there."""
     return NodeView(
         id=node.node_id,
         name=node.name,
@@ -49,6 +54,8 @@ def view_of(node: Node) -> NodeView:
         public_ip=node.public_ip is not None,
         cpu=(node.capacity and node.capacity.cpu_millis) or 0,
         memory=(node.capacity and node.capacity.memory_bytes) or 0,
+        busy=busy,
+        port_range=port_range,
     )
 
 

@@ -51,11 +51,13 @@ class Ports:
     """
     The ports that are taken, by number and then by place.
 
-    ``bounds`` is the range of automatic numbers, both ends included; None when nothing is chosen automatically.
+    ``bounds`` is the range of automatic numbers, both ends included; None when nothing is chosen automatically. A place
+    may have a range of its own in ``ranges``.
     """
 
     def __init__(self, bounds: PortRange | None) -> None:
         self.bounds = bounds
+        self.ranges: dict[int, PortRange] = {}
         self._taken: dict[tuple[str, int], dict[int, tuple[tuple[str, str], ...]]] = {}
         self._floor: dict[tuple[int, str], int] = {}
 
@@ -75,9 +77,13 @@ class Ports:
                 at[place] = tuple(holders)
             elif not at:
                 del self._taken[port.protocol, port.host]
-            first = self.bounds[0] if self.bounds else 0
+            first, _ = self.range_of(place) or (0, 0)
             if first <= port.host < self._floor.get((place, port.protocol), first):
                 self._floor[place, port.protocol] = port.host
+
+    def range_of(self, place: int) -> PortRange | None:
+        """The automatic numbers of a place: its own range if it has one; None when nothing is chosen automatically."""
+        return self.bounds and self.ranges.get(place, self.bounds)
 
     def holder(self, place: int, want: Want, owner: str) -> str | None:
         """Who has a fixed port there, on an address that collides: of several the owner, or the first; None if free."""
@@ -111,7 +117,7 @@ class Ports:
 
     def automatic(self, place: int, protocol: str) -> Iterator[int]:
         """Numbers of the range that are free there, lowest first."""
-        first, last = self.bounds or (1, 0)
+        first, last = self.range_of(place) or (1, 0)
         start = self._floor.get((place, protocol), first)
         while start <= last and self.in_use(place, protocol, start):
             start += 1

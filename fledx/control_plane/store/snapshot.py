@@ -6,7 +6,6 @@ import sqlite3
 from collections import defaultdict
 
 from fledx.control_plane.scheduler.board import Board
-from fledx.control_plane.scheduler.place import view_of
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.spec import placed_of, spec_of
 from fledx.control_plane.store import assignments, deployments, nodes
@@ -15,7 +14,7 @@ from fledx.models.assignment import Assignment
 
 def board(connection: sqlite3.Connection, ports: PortRange | None) -> Board:
     """All nodes with everything that is assigned to them; grows with the rows (100 ms for 10,000, measured)."""
-    made = Board((view_of(node) for node in nodes.everyone(connection)), ports)
+    made = Board(nodes.views(connection), ports)
     owned: dict[str, list[Assignment]] = defaultdict(list)
     for deployment_id, given in assignments.everything(connection):
         owned[deployment_id].append(given)

@@ -13,6 +13,7 @@ from fledx.control_plane.reports import digest_of
 from fledx.control_plane.store import assignments, deployments
 from fledx.errors import Conflict, Denied
 from fledx.models.filters import NodeFilter
+from fledx.models.port import PortMapping
 from fledx.models.report import Happening
 from fledx.models.volume import VolumeMount
 from tests.builders import NOW, facts, instance, spec
@@ -198,3 +199,37 @@ async def test_a_replica_with_data_on_its_node_stays(stage: Stage) -> None:
     assert stage.deployments.get("web").assignments[0].node_id == owner
     assert "has data in volumes there" in stage.happened("replica.kept")[0].reason
     assert first
+
+
+async def test_a_port_that_something_else_listens_on_is_not_given_out(stage: Stage) -> None:
+    node = await stage.node("edge-1", ports_in_use=("tcp/80", "tcp/8080"))
+    chosen = await stage.deployments.create(spec(name="chosen", ports=(PortMapping(container_port=80),)), by=ME)
+    fixed = PortMapping(container_port=80, host_port=8080)
+    waiting = await stage.deployments.create(spec(name="fixed", ports=(fixed,)), by=ME)
+
+    assert chosen.assignments[0].ports[0].host_port == 30000
+    assert waiting.pending[0].reason == "1 node: port 8080 taken by something outside fledx (edge-1)"
+
+    await stage.nodes.told(node, facts(name="edge-1"))
+    assert stage.deployments.get("fixed").unplaced_replicas == 0
+
+
+async def test_a_chosen_port_that_turns_out_to_be_used_is_replaced_by_another(stage: Stage) -> None:
+    node = await stage.node("edge-1")
+    made = await stage.deployments.create(spec(ports=(PortMapping(container_port=80),)), by=ME)
+
+    await stage.nodes.told(node, facts(name="edge-1", ports_in_use=("tcp/80",)))
+
+    (now,) = stage.deployments.get("web").assignments
+    assert (now.ports[0].host_port, now.fence) == (30000, made.assignments[0].fence)
+    assert stage.desired(node).replicas[0].ports == now.ports
+    assert stage.happened("replica.ports")
+
+
+async def test_a_node_may_have_a_port_range_of_its_own(stage: Stage) -> None:
+    await stage.node("edge-1", port_range=(40000, 40001))
+
+    made = await stage.deployments.create(spec(replicas=4, ports=(PortMapping(container_port=80),)), by=ME)
+
+    assert [given.ports[0].host_port for given in made.assignments] == [80, 40000, 40001]
+    assert "from 40000 to 40001" in made.pending[0].reason
