@@ -13,11 +13,6 @@ SHELLS = ("bash", "zsh", "fish")
 PATIENCE = 0.5
 
 
-def wanted(environ: Mapping[str, str]) -> bool:
-    """Whether the shell started this process to complete a line."""
-    return "_ARGCOMPLETE" in environ
-
-
 def words(environ: Mapping[str, str]) -> list[str]:
     """The whole words of the line before the one that is being completed."""
     line = environ.get("COMP_LINE", "")

@@ -2,36 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from fledx.cli.options import CONNECTION, OUTPUTS, PROFILE
+from fledx import __version__, _boot
 from fledx.cli.suggest import near
+from fledx.cli.terminal import Terminal
+from fledx.cli.words import CONNECTION, NOUNS, OUTPUTS, PROFILE, SHORT, VALUED
 
 ASKED = ("-h", "--help")
 VERSION = ("-V", "--version")
+SWITCHES = ("--json", "--yaml", "--wide")
 OPERATE = ("deployments", "nodes", "status", "events")
-RUN = ("demo", "cp", "agent", "bootstrap")
-EXIT_CODES = "exit codes: 0 done, 1 failed, 2 wrong usage, 3 not reached in time, 130 interrupted"
+ROLES = ("demo", "bootstrap", "cp", "agent")
+EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not reached in time, 130 interrupted."
+FLAGS = (
+    (f"{PROFILE[0]} {PROFILE[1]}", PROFILE[2]),
+    *((f"{flag} {metavar}", text) for flag, metavar, text in CONNECTION),
+    ("-o, --output FORM", ", ".join(OUTPUTS) + " (--json, --yaml and --wide for short)"),
+    ("-q, --quiet", "names only, and no words on stderr"),
+    ("--no-color", "no colour, as NO_COLOR"),
+)
 
 
-def overview(nouns: Mapping[str, str], short: Mapping[str, Sequence[str]]) -> str:
-    """One screen: all nouns, the short forms, the flags that every command knows."""
-    tool = [noun for noun in nouns if noun not in (*OPERATE, *RUN)]
+def without_command(words: Sequence[str], terminal: Terminal) -> int:
+    """Flags alone: the version, the overview, or a flag that nobody knows."""
+    if any(word in VERSION for word in words):
+        terminal.data(version_line())
+        return 0
+    known = {*ASKED, *VALUED, *SWITCHES, *(word for flag, _ in FLAGS for word in flag.replace(",", " ").split())}
+    unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in known]
+    if unknown:
+        terminal.complain(f"unknown flag {unknown[0]!r}{_meant(unknown[0], known)} (see `fledx --help`)")
+        return 2
+    return give(overview(), words, terminal)
+
+
+def give(screen: str, words: Sequence[str], terminal: Terminal) -> int:
+    """Help to stdout where it was asked for; else to stderr, as a command is missing."""
+    if any(word in ASKED for word in words):
+        terminal.data(screen)
+        return 0
+    terminal.say(screen)
+    return 2
+
+
+def version_line() -> str:
+    """Which fledx this is."""
+    build = _boot.build_id()
+    return f"fledx {__version__}" + (f" (build {build})" if build else "")
+
+
+def known_words() -> list[str]:
+    """What may stand first on a command line."""
+    return [*NOUNS, *(word for word, full in SHORT.items() if len(full) > 1), "help"]
+
+
+def overview() -> str:
+    """One screen: all commands, the short forms, the flags that every command knows."""
+    tool = [noun for noun in NOUNS if noun not in (*OPERATE, *ROLES)]
     parts = ["usage: fledx COMMAND [flags]", "Containers on many machines, behind NAT or not, from one file."]
-    for title, group in (("operate", OPERATE), ("run", RUN), ("this tool", tool)):
-        parts.append(section(title, [(noun, nouns[noun]) for noun in group if noun in nouns]))
-    words = [word for word, full in short.items() if len(full) > 1]
-    parts.append(
-        f"short forms\n  {', '.join(words)} stand for deployments {', '.join(short[word][1] for word in words)}"
-    )
-    flags = [
-        (f"{PROFILE[0]} {PROFILE[1]}", PROFILE[2]),
-        *((f"{flag} {metavar}", text) for flag, metavar, text in CONNECTION),
-    ]
-    flags += [("-o, --output FORM", ", ".join(OUTPUTS) + " (--json, --yaml and --wide for short)")]
-    flags += [("-q, --quiet", "names only, and no words on stderr"), ("--no-color", "no colour, as NO_COLOR")]
-    parts.append(section("flags of every command, before it or after", flags))
-    parts.append(f"`fledx COMMAND --help` tells more. {EXIT_CODES.capitalize()}.")
+    for title, group in (("operate", OPERATE), ("run", ROLES), ("this tool", tool)):
+        parts.append(section(title, [(noun, NOUNS[noun]) for noun in group if noun in NOUNS]))
+    words = [word for word, full in SHORT.items() if len(full) > 1]
+    verbs = ", ".join(SHORT[word][1] for word in words)
+    parts.append(f"short forms\n  {', '.join(words)} stand for deployments {verbs}")
+    parts.append(section("flags of every command, before it or after", FLAGS))
+    parts.append(f"`fledx COMMAND --help` tells more. {EXIT_CODES}")
     return "\n\n".join(parts)
 
 
@@ -59,3 +95,8 @@ def unknown_word(word: str, path: Sequence[str], known: Sequence[str], verbs_of_
     if (guess := near(word, known)) is not None:
         return f"no command {place} {word}: did you mean `{place} {guess}`?"
     return f"no command {place} {word} (see `{place} --help`)"
+
+
+def _meant(word: str, known: Collection[str]) -> str:
+    guess = near(word.partition("=")[0], known)
+    return f": did you mean {guess}?" if guess else ""

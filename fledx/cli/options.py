@@ -9,22 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from fledx.cli.suggest import near
+from fledx.cli.words import CONNECTION, OUTPUTS, PROFILE
 from fledx.errors import InvalidSpec
-
-OUTPUTS = ("table", "wide", "json", "yaml", "name")
-#: Flag, metavar and help, as settings/operator.py declares them; repeated here because declaring costs a start 8 ms,
-#: and held equal by a test.
-CONNECTION = (
-    ("--control-plane-url", "URL", "URL of the control plane [http://localhost:8080]"),
-    ("--operator-token", "TOKEN", "your token"),
-    ("--operator-header", "HEADER", "header that carries the token [authorization]"),
-    ("--registration-token", "TOKEN", "token that registers nodes"),
-    ("--ca-cert-path", "PATH", "PEM file of the certificate authority to trust"),
-    ("--timeout", "SECONDS", "seconds of silence before giving up [30]"),
-)
-PROFILE = ("--profile", "NAME", "profile to use [FLEDX_CLI_PROFILE, else the default one]")
-#: Flags before the command that take a value: whoever looks for the command must step over both.
-VALUED = ("--profile", *(flag for flag, _, _ in CONNECTION), "--token", "-o", "--output")
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
 from fledx.cli import profiles
 from fledx.cli.terminal import Terminal
@@ -19,6 +20,7 @@ from fledx.settings.operator import DEFAULT_URL, OperatorSettings
 PROFILE_ENV = f"{OperatorSettings.PREFIX}_PROFILE"
 DEFAULT_HEADER = "authorization"
 DEFAULT_TIMEOUT = 30.0
+Connect = Callable[..., Transport]
 CONTROL_PLANE_DATA_DIR = "FLEDX_CP_DATA_DIR"
 
 
@@ -115,7 +117,7 @@ def connect(args: Namespace, terminal: Terminal) -> ControlPlane:
 
 def control_plane(target: Target, terminal: Terminal, *, timeout: float | None = None) -> ControlPlane:
     """A client for a target; `timeout` shortens its patience."""
-    make = terminal.connect or _socket_transport
+    make = cast(Connect, terminal.connect or _socket_transport)
     transport = make(target.address, timeout=timeout or target.timeout, ca_path=target.ca_path)
     return ControlPlane(transport, target.credentials, peer=str(target.address), token_hint=target.token_hint)
 

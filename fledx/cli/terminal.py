@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from io import StringIO, TextIOBase
 
 
 class Terminal:
@@ -20,18 +20,18 @@ class Terminal:
     def __init__(
         self,
         *,
-        out: TextIO | None = None,
-        err: TextIO | None = None,
-        inp: TextIO | None = None,
+        out: TextIOBase | None = None,
+        err: TextIOBase | None = None,
+        inp: TextIOBase | None = None,
         environ: Mapping[str, str] | None = None,
-        connect: Callable[..., Any] | None = None,
+        connect: Callable[..., object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.out = sys.stdout if out is None else out
-        self.err = sys.stderr if err is None else err
-        self.inp = sys.stdin if inp is None else inp
+        self.out = _standard(sys.stdout) if out is None else out
+        self.err = _standard(sys.stderr) if err is None else err
+        self.inp = _standard(sys.stdin) if inp is None else inp
         self.environ = os.environ if environ is None else environ
         self.connect = connect
         self.clock = clock
@@ -77,7 +77,7 @@ class Terminal:
         """Columns of stdout; None where it is no terminal."""
         return columns(self.out)
 
-    def _takes_colour(self, stream: TextIO) -> bool:
+    def _takes_colour(self, stream: TextIOBase) -> bool:
         refused = self.plain or self.environ.get("NO_COLOR") or self.environ.get("TERM") == "dumb"
         return _is_tty(stream) and not refused
 
@@ -90,7 +90,12 @@ class Terminal:
         return self.inp.readline().strip().lower() in ("y", "yes")
 
 
-def columns(stream: TextIO) -> int | None:
+def _standard(stream: object) -> TextIOBase:
+    """One of the process's own streams; a process may have been started with it closed."""
+    return stream if isinstance(stream, TextIOBase) else StringIO()
+
+
+def columns(stream: TextIOBase) -> int | None:
     """The width of a terminal; None for anything else."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or None
@@ -98,7 +103,7 @@ def columns(stream: TextIO) -> int | None:
         return None
 
 
-def _is_tty(stream: TextIO) -> bool:
+def _is_tty(stream: TextIOBase) -> bool:
     try:
         return stream.isatty()
     except ValueError:  # closed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from fledx import __version__, _boot
+from fledx.cli.help import version_line
 from fledx.cli.options import Parser
 from fledx.cli.terminal import Terminal
 from fledx.cli.verbs import Verb
@@ -18,7 +19,6 @@ def flags(parser: Parser) -> None:
 
 
 def run(args: Namespace, terminal: Terminal) -> int:
-    build = _boot.build_id()
     if args.deps:
         from importlib.resources import files
 
@@ -26,9 +26,9 @@ def run(args: Namespace, terminal: Terminal) -> int:
     elif args.output in ("json", "yaml"):
         from fledx.cli.output import document
 
-        terminal.data(document({"version": __version__, "build": build}, args.output))
+        terminal.data(document({"version": __version__, "build": _boot.build_id()}, args.output))
     else:
-        terminal.data(f"fledx {__version__}" + (f" (build {build})" if build else ""))
+        terminal.data(version_line())
     return 0
 
 

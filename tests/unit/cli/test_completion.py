@@ -101,7 +101,6 @@ def test_words_of_the_command_line_are_offered(line: str, some: list[str], tmp_p
         ("fledx nodes show ", ["edge-1"]),
         ("fledx deployments create --affinity-node e", ["edge-1"]),
         ("fledx events --deployment web-", ["web-shop"]),
-        ("fledx logs web --tail 5 web-", ["web-shop"]),
         ("fledx deployments show --timeout 5 web-", ["web-shop"]),
     ],
 )

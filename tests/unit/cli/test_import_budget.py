@@ -51,8 +51,16 @@ def found(modules: set[str], forbidden: tuple[str, ...]) -> list[str]:
     return [name for name in forbidden if name in modules]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["nodes", "--help"], ["deployments"], ["nodez"]])
-def test_help_and_version_load_next_to_nothing(words: list[str]) -> None:
+@pytest.mark.parametrize("words", [["--help"], ["--version"], [], ["-V"]])
+def test_help_and_version_need_not_even_a_parser(words: list[str]) -> None:
+    modules = loaded(*words)
+
+    assert "fledx.cli.help" in modules
+    assert [] == found(modules, (*HEAVY, *ALSO_HELP, "argparse", "typing", "re"))
+
+
+@pytest.mark.parametrize("words", [["nodes", "--help"], ["deployments"], ["nodez"]])
+def test_the_verbs_of_a_noun_are_told_with_a_parser_and_little_else(words: list[str]) -> None:
     modules = loaded(*words)
 
     assert "argparse" in modules

@@ -24,7 +24,7 @@ def test_help_fits_one_screen_and_names_every_command() -> None:
     assert cli.said == ""
 
 
-@pytest.mark.parametrize("words", [[], ["deployments"], ["nodes"], ["--json"]])
+@pytest.mark.parametrize("words", [[], ["deployments"], ["nodes"], ["--json"], ["--profile", "x"]])
 def test_without_a_command_help_goes_to_stderr_and_the_code_is_2(words: list[str]) -> None:
     cli = Cli()
 
@@ -56,6 +56,7 @@ def test_the_version_is_told_in_every_spelling(word: str) -> None:
         (["deployments", "crate"], "no command fledx deployments crate: did you mean `fledx deployments create`?"),
         (["create"], "'create' needs its noun: `fledx deployments create`"),
         (["xyzzy"], "no command fledx xyzzy (see `fledx --help`)"),
+        (["--hepl"], "unknown flag '--hepl': did you mean --help? (see `fledx --help`)"),
     ],
 )
 def test_a_mistyped_command_is_answered_with_the_near_one(words: list[str], told: str) -> None:

@@ -6,8 +6,9 @@ from argparse import Namespace
 
 import pytest
 
-from fledx.cli.main import NOUNS, SHORT, Command
-from fledx.cli.options import CONNECTION, VALUED, Parser, add_connection, one, refs
+from fledx.cli.command import Command
+from fledx.cli.options import Parser, add_connection, one, refs
+from fledx.cli.words import CONNECTION, NOUNS, SHORT, VALUED
 from fledx.errors import InvalidSpec
 from fledx.settings.declare import declared
 from fledx.settings.operator import OperatorSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fledx.cli.main import Command
+from fledx.cli.command import Command
 from fledx.cli.profiles import Profiles, load, path, save, written
 from fledx.cli.target import Target, resolve
 from fledx.errors import InvalidSpec, NotFound

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fledx.cli.command import Command
 from fledx.cli.commands.agent import _join_string
-from fledx.cli.main import Command
 from fledx.cli.roles import settings_of
 from fledx.errors import InvalidSpec
 from fledx.settings.agent import AgentSettings

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fledx.cli.main import Command
+from fledx.cli.command import Command
 from fledx.cli.spec_body import body_of, cleared, merged
 from fledx.errors import InvalidSpec
 from fledx.models.codec import decode
