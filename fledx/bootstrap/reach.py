@@ -15,6 +15,7 @@ from fledx.bootstrap.wanted import Trouble
 
 LISTEN_SECS = 12.0
 CONNECT_SECS = 5.0
+SPEAK_SECS = 3.0
 
 # Answers on each port with the word it was given on its input, until every port was asked or time is up.
 ANSWER = r"""
@@ -159,8 +160,7 @@ def _asked(name: str, port: int, word: str, listening: threading.Thread, deadlin
     while time.monotonic() < deadline:
         try:
             with socket.create_connection((name, port), timeout=CONNECT_SECS) as link:
-                link.settimeout(CONNECT_SECS)
-                if link.recv(64).decode(errors="replace") == word:
+                if _word_of(link) == word:
                     link.sendall(b"seen")
                     return None
                 return f"{name}:{port} leads to another machine"
@@ -174,3 +174,12 @@ def _asked(name: str, port: int, word: str, listening: threading.Thread, deadlin
             break
         listening.join(0.05)
     return problem or f"{name}:{port} does not answer from here"
+
+
+def _word_of(link: socket.socket) -> str:
+    """What the other side says of itself; nothing where it waits for us to speak first."""
+    link.settimeout(SPEAK_SECS)
+    try:
+        return link.recv(64).decode(errors="replace")
+    except OSError:
+        return ""

@@ -50,6 +50,10 @@ class Hosts:
     secret: Callable[[str], str] | None = None
 
 
+Open = Callable[[Target | None, Hosts, Progress], Host]
+"""Gets in to one host, or to this machine."""
+
+
 def bootstrap_control_plane(
     hosts: Hosts, asked: ControlPlaneWanted, *, version: str | None, mode: Mode, save: SaveAccess, tell: Tell
 ) -> list[Outcome]:
@@ -143,7 +147,7 @@ def chosen_package(version: str | None, connect: Callable[[], ControlPlane] | No
 
 def _of_control_plane(api: ControlPlane) -> Package:
     """What the control plane runs; it is fetched only if this very file is another build."""
-    told = api.status().get("control_plane") or {}
+    told = api.health()
     try:
         own = running_package()
     except InvalidSpec:
@@ -153,10 +157,11 @@ def _of_control_plane(api: ControlPlane) -> Package:
     return read_package(api.artifact(), "what the control plane gave out")
 
 
-def on_each(hosts: Hosts, work: Work, mode: Mode, tell: Tell) -> list[Outcome]:
+def on_each(hosts: Hosts, work: Work, mode: Mode, tell: Tell, open_host: Open | None = None) -> list[Outcome]:
     """Do the work on every host, several at a time; one that fails holds up no other."""
+    opened = open_host or _opened
     if not hosts.targets:
-        return [_visited(None, hosts, work, mode, tell)]
+        return [_visited(None, hosts, work, mode, tell, opened)]
     if len(set(hosts.targets)) < len(hosts.targets):
         raise InvalidSpec("--ssh-host", "names a host twice")
     targets = [Target.parse(text) for text in hosts.targets]
@@ -167,17 +172,17 @@ def on_each(hosts: Hosts, work: Work, mode: Mode, tell: Tell) -> list[Outcome]:
             tell(news)
 
     with ThreadPoolExecutor(min(AT_ONCE, len(targets))) as pool:
-        return list(pool.map(lambda target: _visited(target, hosts, work, mode, tell_in_turn), targets))
+        return list(pool.map(lambda target: _visited(target, hosts, work, mode, tell_in_turn, opened), targets))
 
 
-def _visited(target: Target | None, hosts: Hosts, work: Work, mode: Mode, tell: Tell) -> Outcome:
+def _visited(target: Target | None, hosts: Hosts, work: Work, mode: Mode, tell: Tell, opened: Open) -> Outcome:
     name = THIS_MACHINE if target is None else target.host
     progress = Progress(name, tell)
     facts: dict[str, Any] = {}
     problem: FledxError | None = None
     began = time.monotonic()
     try:
-        host = _opened(target, hosts, progress)
+        host = opened(target, hosts, progress)
         progress.took("log in", began)
         with closing(host):
             visit = Visit(host=host, places=hosts.places, mode=mode, progress=progress)
