@@ -188,7 +188,7 @@ def _needed(variables: Mapping[str, Variable], files: Iterable[SecretFile]) -> d
     return found
 
 
-def blocked(sql: sqlite3.Connection, deployment_id: str, revision: int, node_id: str) -> str | None:
+def missing_for(sql: sqlite3.Connection, deployment_id: str, revision: int, node_id: str) -> str | None:
     """
     Why a replica on this node cannot be brought to a revision: secrets that neither the control plane nor the node has.
 

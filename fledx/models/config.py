@@ -132,7 +132,7 @@ CHANGEABLE = ("name", "version", "entries", "files")
 def changed(spec: ConfigSpec, changes: Mapping[str, Any], decoded: ConfigSpec) -> ConfigSpec:
     """`spec` with those fields of `decoded` that `changes` names; null and absent leave a field as it is."""
     given = [field for field in CHANGEABLE if changes.get(field) is not None]
-    return replace(spec, version=None, **{field: getattr(decoded, field) for field in given})
+    return replace(spec, **{"version": None, **{field: getattr(decoded, field) for field in given}})
 
 
 def refuse_unknown(changes: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ import time
 import anyio
 
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.store import events, join_tokens, usage
+from fledx.control_plane.store import events, join_tokens, secrets, usage
 from fledx.errors import FledxError
 from fledx.models.moment import stamp
 from fledx.settings.control_plane import ControlPlaneSettings
@@ -37,6 +37,7 @@ class Retention:
         now = time.time()
         settings = self._settings
         join_tokens.prune(tx.sql, stamp(now))
+        secrets.prune(tx.sql)
         if settings.retention_event_secs:
             events.prune(tx.sql, stamp(now - settings.retention_event_secs))
         if settings.retention_usage_window_secs:

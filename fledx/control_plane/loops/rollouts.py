@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from dataclasses import replace
 
 import anyio
 
 from fledx.control_plane.changes import OVERVIEW, Changes, Transaction
+from fledx.control_plane.delivery import missing_for
 from fledx.control_plane.desired import replica_of
 from fledx.control_plane.placing import advance
 from fledx.control_plane.reachability import LONGEST_NAP, Watchfulness
 from fledx.control_plane.revising import go_back
 from fledx.control_plane.rollout import (
+    PROGRESSING,
     Advance,
     Complete,
     Decision,
@@ -21,6 +24,7 @@ from fledx.control_plane.rollout import (
     Replica,
     RollBack,
     RolloutState,
+    Wait,
     begin,
     next_step,
 )
@@ -90,8 +94,14 @@ class Rollouts:
         self, sql: sqlite3.Connection, stored: Stored, state: RolloutState | None
     ) -> tuple[RolloutState, tuple[Decision, ...]]:
         now = self._changes.clock()
+        state = state or begin(None, stored.revision, now)
+        if state.phase == PROGRESSING and not state.rolling_back:
+            reason = blocked(sql, stored)
+            state = replace(state, reason=reason)
+            if reason is not None:
+                return state, (Wait(reason=reason),)
         step = next_step(
-            state or begin(None, stored.revision, now),
+            state,
             stored.spec.update,
             self._replicas(sql, stored),
             now,
@@ -125,6 +135,16 @@ class Rollouts:
 
     def _since(self, text: str | None) -> float | None:
         return None if text is None else max(unix(text), self._present_since)
+
+
+def blocked(sql: sqlite3.Connection, stored: Stored) -> str | None:
+    """Why nobody may go on to the present revision: what it refers to is missing. Who runs, runs on."""
+    for given in assignments.of_deployment(sql, stored.id):
+        if given.revision != stored.revision:
+            reason = missing_for(sql, stored.id, stored.revision, given.node_id)
+            if reason is not None:
+                return f"revision {stored.revision} waits: {reason}"
+    return None
 
 
 def not_waiting(decision: Decision) -> bool:

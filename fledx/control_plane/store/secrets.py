@@ -101,8 +101,10 @@ def deployments_naming(connection: sqlite3.Connection, name: str) -> set[str]:
 #: What somebody may still run or go back to: moments of the counter, each with the template of its revision.
 SEEN = (
     "SELECT revision.content AS content, template FROM revision JOIN deployment ON deployment.id = deployment_id"
-    " WHERE revision.revision >= (SELECT coalesce(min(assignment.revision), deployment.revision) FROM assignment"
-    " WHERE assignment.deployment_id = deployment.id) - 1 UNION ALL SELECT content, '' FROM assignment"
+    " WHERE revision.revision >= min(deployment.revision,"
+    " coalesce(json_extract(deployment.rollout, '$.kept.previous'), deployment.revision),"
+    " (SELECT coalesce(min(assignment.revision), deployment.revision) FROM assignment"
+    " WHERE assignment.deployment_id = deployment.id)) UNION ALL SELECT content, '' FROM assignment"
 )
 #: Names of secrets need no escaping in JSON, so a look at the text finds every reference.
 NAMED = (
@@ -115,8 +117,8 @@ def prune(connection: sqlite3.Connection) -> int:
     """
     Forget values, versions and attachments that nobody can come back to; how many values.
 
-    What is over stays while it was so for a revision that counts: any from one before the oldest that a replica of the
-    deployment runs (it may be gone back to), or for a replica when it came to its node.
+    What is over stays while it was so for a revision that counts: any from the oldest that a replica of the
+    deployment runs or may go back to, or for a replica when it came to its node.
     """
     gone = _prune(connection, "secret_version", NAMED)
     _prune(connection, "config_version", "1")
