@@ -72,8 +72,6 @@ class Board:
             for placed in place.held.values():
                 self._book(i, placed)
 
-    # What stands where
-
     def of(self, deployment: str) -> dict[int, Placed]:
         """The placed replicas of a deployment by number."""
         where = self._where.get(deployment, NOWHERE)
@@ -104,8 +102,6 @@ class Board:
     def rivals(self, deployment: str) -> Set[str]:
         """The deployments that demand to be apart from this one, itself perhaps among them."""
         return self._repelled.get(deployment, NOBODY)
-
-    # Changes
 
     def apply(self, spec: Spec, placed: Iterable[Placed]) -> None:
         """Book replicas of the spec; one that stood elsewhere has moved. Of a node that is gone nothing is booked."""
@@ -146,7 +142,7 @@ class Board:
         place = self.places[i]
         renamed = place.node.name != node.name
         self._unlabel(i, place.node)
-        self._unclaim(i, place.node)
+        self.ports.release(i, _foreign(place.node), FOREIGN)
         place.view(node)
         self._label(i, node)
         self._claim(i, node)
@@ -244,12 +240,7 @@ class Board:
     def _claim(self, i: int, node: NodeView) -> None:
         """Take the ports that others listen on there, and note the node's own range."""
         self.ports.take(i, _foreign(node), FOREIGN)
-        if node.port_range is not None:
-            self.ports.ranges[i] = node.port_range
-
-    def _unclaim(self, i: int, node: NodeView) -> None:
-        self.ports.release(i, _foreign(node), FOREIGN)
-        self.ports.ranges.pop(i, None)
+        self.ports.give_range(i, node.port_range)
 
     def _label(self, i: int, node: NodeView) -> None:
         for label in node.labels.items():
@@ -258,8 +249,6 @@ class Board:
     def _unlabel(self, i: int, node: NodeView) -> None:
         for label in node.labels.items():
             self._labelled[label].discard(i)
-
-    # Orders
 
     def order(self, shape: Shape) -> Order:
         """The places that the shape allows, as they rank now: a memo, made at the first question and then kept."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from typing import NamedTuple
 
-from fledx.models.port import PortMapping
+from fledx.models.port import PROTOCOLS, PortMapping
 
 PortRange = tuple[int, int]
 NOBODY: dict[int, tuple[tuple[str, str], ...]] = {}
@@ -52,12 +52,12 @@ class Ports:
     The ports that are taken, by number and then by place.
 
     ``bounds`` is the range of automatic numbers, both ends included; None when nothing is chosen automatically. A place
-    may have a range of its own in ``ranges``.
+    may have a range of its own.
     """
 
     def __init__(self, bounds: PortRange | None) -> None:
         self.bounds = bounds
-        self.ranges: dict[int, PortRange] = {}
+        self._ranges: dict[int, PortRange] = {}
         self._taken: dict[tuple[str, int], dict[int, tuple[tuple[str, str], ...]]] = {}
         self._floor: dict[tuple[int, str], int] = {}
 
@@ -83,7 +83,15 @@ class Ports:
 
     def range_of(self, place: int) -> PortRange | None:
         """The automatic numbers of a place: its own range if it has one; None when nothing is chosen automatically."""
-        return self.bounds and self.ranges.get(place, self.bounds)
+        return self.bounds and self._ranges.get(place, self.bounds)
+
+    def give_range(self, place: int, bounds: PortRange | None) -> None:
+        """Let a place choose from a range of its own, or (None) from the common one."""
+        self._ranges.pop(place, None)
+        if bounds is not None:
+            self._ranges[place] = bounds
+        for protocol in PROTOCOLS:
+            self._floor.pop((place, protocol), None)
 
     def holder(self, place: int, want: Want, owner: str) -> str | None:
         """Who has a fixed port there, on an address that collides: of several the owner, or the first; None if free."""

@@ -170,6 +170,8 @@ def _apart(spec: Spec) -> set[str]:
 def chosen(world: World, spec: Spec, node: NodeView, former: Sequence[Port] = ()) -> tuple[Port, ...] | Refused:
     """The ports a further replica gets on a node."""
     taken = [(port, placed.deployment) for placed in world.on(node) for port in placed.ports]
+    taken += [(Port(host, protocol, host, ""), "something outside fledx") for protocol, host in node.busy]
+    bounds = world.bounds and (node.port_range or world.bounds)
     got: dict[int, Port] = {}
     for at, want in enumerate(spec.wants):
         if want.host is not None:
@@ -184,10 +186,10 @@ def chosen(world: World, spec: Spec, node: NodeView, former: Sequence[Port] = ()
         if want.host is None:
             used = {(port.protocol, port.host) for port, _ in taken} | {(p.protocol, p.host) for p in got.values()}
             had = [port.host for port in former if (port.container, port.protocol) == (want.container, want.protocol)]
-            more = [want.container, *range(world.bounds[0], world.bounds[1] + 1)] if world.bounds else []
+            more = [want.container, *range(bounds[0], bounds[1] + 1)] if bounds else []
             host = next((host for host in [*had, *more] if (want.protocol, host) not in used), None)
             if host is None:
-                return Refused(10, _none_left(world, want))
+                return Refused(10, _none_left(want, bounds))
             got[at] = Port(want.container, want.protocol, host, want.address)
     return tuple(got[at] for at in range(len(spec.wants)))
 
@@ -198,15 +200,16 @@ def _collides(one: Port, other: Port) -> bool:
 
 
 def _taken(world: World, spec: Spec, want: Want, host: int, holder: str) -> str:
-    who = "its own replica" if holder == spec.deployment else world.specs[holder].name
+    who = "its own replica" if holder == spec.deployment else holder
+    who = world.specs[holder].name if who in world.specs else who
     return f"port {host}{'' if want.protocol == 'tcp' else '/' + want.protocol} taken by {who}"
 
 
-def _none_left(world: World, want: Want) -> str:
+def _none_left(want: Want, bounds: tuple[int, int] | None) -> str:
     port = f"{want.container}{'' if want.protocol == 'tcp' else '/' + want.protocol}"
-    if world.bounds is None:
+    if bounds is None:
         return f"port {port} has no host port and none is chosen automatically"
-    return f"no host port free for {port}, from {world.bounds[0]} to {world.bounds[1]}"
+    return f"no host port free for {port}, from {bounds[0]} to {bounds[1]}"
 
 
 def rank(before: World, now: World, spec: Spec, node: NodeView) -> tuple[int, int, int, int, str, str]:

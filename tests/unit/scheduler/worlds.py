@@ -19,6 +19,7 @@ from tests.unit.scheduler import oracle
 
 MIB = 1024**2
 STEPS = 16
+BUSY = (("tcp", 80), ("tcp", 8080), ("tcp", 30000), ("tcp", 30002), ("udp", 81))
 RULES = ("disk=ssd", "disk!=hdd", "zone in (a,b)", "zone notin (c)", "gpu", "!gpu", "zone=a")
 
 
@@ -48,8 +49,6 @@ class Story:
         self._rebalance()
         return self.counts
 
-    # What there is
-
     def _node(self, name: str | None = None) -> NodeView:
         dice = self.dice
         self.joined += 1
@@ -69,6 +68,8 @@ class Story:
             "arch": dice.choice(("amd64",) * often + ("arm64", None)),
             "os": dice.choice(("linux",) * often + ("windows", None)),
             "labels": {key: dice.choice(some) for key, some in values.items() if dice.random() < 0.6},
+            "busy": frozenset(busy for busy in BUSY if dice.random() < 0.15),
+            "port_range": dice.choice((None, None, None, (80, 81), (30001, 30003), (30002, 40000))),
             "public_ip": dice.random() < 0.5,
             "cpu": dice.choice((1000, 2000, 4000, 16000) if self.calm else (0, 1000, 2000)),
             "memory": dice.choice((1024 * MIB, 4096 * MIB, 8192 * MIB) if self.calm else (0, 512 * MIB, 1024 * MIB)),
@@ -124,8 +125,6 @@ class Story:
     def _peers(self, chance: float) -> tuple[Peer, ...]:
         numbers = [number for number in range(6) if self.dice.random() < chance / 2]
         return tuple(Peer(f"id-{number}", f"app-{number}") for number in numbers)
-
-    # What happens
 
     def _plan(self) -> None:
         spec = self.dice.choice(list(self.specs.values()))
@@ -213,8 +212,6 @@ class Story:
         held = [one for one in self.world.standing if one.deployment == spec.deployment]
         self.world.apply(spec, [one._replace(cpu=spec.cpu, memory=spec.memory) for one in held])
         self.counts["edits"] += 1
-
-    # What must be so
 
     def _agree(self) -> None:
         """Board and world hold the same."""
