@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -18,12 +17,9 @@ from fledx.control_plane.rollout import (
     ROLLED_BACK,
     Advance,
     Complete,
-    Decision,
     Pause,
-    Replica,
     RollBack,
     RolloutState,
-    Step,
     Wait,
     begin,
     next_step,
@@ -31,132 +27,7 @@ from fledx.control_plane.rollout import (
 )
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.deployment import UpdatePolicy
-from fledx.models.instance import Instance
-
-GOOD, CRASHES, NEVER_READY, DIES = "good", "crashes", "never ready", "dies after 20 s"
-OLD_STAMP = "2026-01-01T00:00:00.000Z"
-
-
-@dataclass
-class Slot:
-    """One replica in the simulated fleet: what it was told to run, and the container that its agent runs for it."""
-
-    number: int
-    revision: int
-    node: str = ""
-    runs: int = 0
-    made_at: float = -1000.0
-    restarts: int = 0
-    back_at: float | None = None
-    ready_since: float | None = None
-    message: str | None = None
-    present_since: float | None = -1000.0
-
-
-@dataclass
-class Fleet:
-    """Replicas whose containers behave as their revision does; the second is the unit of time."""
-
-    kinds: Mapping[int, str]
-    policy: UpdatePolicy
-    slots: list[Slot]
-    now: float = 0.0
-    took: set[int] = field(default_factory=set)
-    seen: list[Decision] = field(default_factory=list)
-    lows: int = 0
-
-    @classmethod
-    def of(cls, count: int, kinds: Mapping[int, str], policy: UpdatePolicy | None = None, revision: int = 1) -> Fleet:
-        """So many replicas that have long run a revision."""
-        slots = [Slot(i, revision, f"edge-{i}", revision, ready_since=-1000.0) for i in range(count)]
-        return cls(kinds, policy or UpdatePolicy(), slots)
-
-    def replicas(self) -> list[Replica]:
-        """As the control plane sees them."""
-        return [self._replica(slot) for slot in self.slots]
-
-    def _replica(self, slot: Slot) -> Replica:
-        ready = slot.ready_since is not None
-        seen = Instance(
-            deployment_id="d",
-            replica_number=slot.number,
-            node_id=slot.node,
-            state="failed" if slot.back_at is not None else "running",
-            ready=ready,
-            message=slot.message,
-            restart_count=slot.restarts,
-            template=f"t{slot.runs}",
-            fence=1,
-            last_updated=OLD_STAMP,
-        )
-        return Replica(
-            number=slot.number,
-            node=slot.node,
-            revision=slot.revision,
-            fence=1,
-            template=f"t{slot.revision}",
-            present_since=slot.present_since,
-            seen=seen,
-            ready_since=slot.ready_since,
-        )
-
-    def tick(self) -> None:
-        """A second passes."""
-        self.now += 1
-        for slot in self.slots:
-            if slot.runs != slot.revision and slot.present_since is not None:
-                slot.runs, slot.made_at, slot.restarts = slot.revision, self.now, 0
-                slot.back_at = slot.ready_since = slot.message = None
-            self._live(slot)
-        self.took -= {slot.number for slot in self.slots if slot.runs == slot.revision and slot.ready_since is not None}
-
-    def _live(self, slot: Slot) -> None:
-        kind, age = self.kinds.get(slot.runs, GOOD), self.now - slot.made_at
-        if slot.back_at is not None:
-            if self.now >= slot.back_at:
-                slot.back_at, slot.made_at, slot.restarts = None, self.now, slot.restarts + 1
-            return
-        if (kind == CRASHES and age >= 1) or (kind == DIES and age >= 20):
-            slot.back_at, slot.ready_since = self.now + 2 ** min(slot.restarts, 5), None
-            slot.message = f"exited with code 1\nlast line of revision {slot.runs}"
-        elif kind in (GOOD, DIES) and age >= 2 and slot.ready_since is None:
-            slot.ready_since = self.now
-
-    def do(self, step: Step) -> None:
-        """Carry out what was decided, and check that it was allowed."""
-        assert all(decision.reason for decision in step.decisions)
-        self.seen += step.decisions
-        for decision in step.decisions:
-            if isinstance(decision, Advance):
-                slot = self.slots[decision.replica_number]
-                assert slot.present_since is not None, "moved although its node is away"
-                assert slot.revision != decision.to_revision
-                if slot.ready_since is not None and slot.runs == slot.revision:
-                    self.took.add(slot.number)
-                slot.revision = decision.to_revision
-        self.lows = max(self.lows, len(self.took))
-
-    def run(self, state: RolloutState, *, seconds: int = 2000) -> RolloutState:
-        """Until the rollout is over."""
-        for _ in range(seconds):
-            self.tick()
-            state = self.step(state)
-            if state.phase != PROGRESSING:
-                break
-        return state
-
-    def step(self, state: RolloutState) -> RolloutState:
-        """One look, and what follows from it."""
-        step = next_step(state, self.policy, self.replicas(), self.now, wanted=len(self.slots))
-        self.do(step)
-        return step.state
-
-    def told(self, kind: type[Decision]) -> list[str]:
-        """The reasons of all decisions of a kind."""
-        return [decision.reason for decision in self.seen if isinstance(decision, kind)]
-
-    def revisions(self) -> list[int]:
-        return [slot.revision for slot in self.slots]
+from tests.unit.control_plane.rollout_fleet import CRASHES, DIES, GOOD, NEVER_READY, Fleet
 
 
 def after(revision: int) -> RolloutState:
@@ -181,7 +52,7 @@ def test_a_good_revision_replaces_the_old_one_replica_by_replica() -> None:
 def test_the_state_can_be_stored_and_read_at_any_moment() -> None:
     fleet = Fleet.of(2, {2: DIES})
     state = begin(after(1), 2, 0)
-    while state.phase == PROGRESSING:
+    for _ in range(100):
         fleet.tick()
         state = fleet.step(state)
         assert state == decode_lenient(RolloutState, encode(state))
@@ -191,12 +62,19 @@ def test_the_state_can_be_stored_and_read_at_any_moment() -> None:
 def test_each_replica_is_ready_for_the_least_time_before_the_next_follows() -> None:
     fleet = Fleet.of(2, {}, UpdatePolicy(min_healthy_seconds=30))
     state, moved = begin(after(1), 2, 0), []
-    while state.phase == PROGRESSING:
+    for _ in range(100):
         fleet.tick()
         before = fleet.revisions()
         state = fleet.step(state)
         moved += [fleet.now] if fleet.revisions() != before else []
     assert moved[1] - moved[0] >= 30
+
+
+def test_an_old_container_that_still_serves_does_not_count_as_the_new_one() -> None:
+    fleet = Fleet.of(3, {})
+    fleet.lag = 10
+    assert COMPLETE == update(fleet).phase
+    assert 1 == fleet.lows
 
 
 def test_as_many_at_once_as_may_be_unavailable() -> None:
@@ -291,6 +169,14 @@ def test_a_repair_reaches_replicas_that_do_not_serve_first() -> None:
     moved = [one for one in fleet.seen if isinstance(one, Advance)]
     assert [2, 3, 0, 1] == [one.replica_number for one in moved]
     assert "it does not serve as it is" == moved[0].reason
+
+
+def test_a_repair_is_tried_with_a_few_before_it_is_given_to_all() -> None:
+    fleet = Fleet.of(6, {1: CRASHES, 2: NEVER_READY}, UpdatePolicy(max_unavailable=2))
+    for _ in range(5):
+        fleet.tick()
+    fleet.run(begin(after(1), 2, fleet.now), seconds=200)
+    assert [2, 2, 1, 1, 1, 1] == fleet.revisions()
 
 
 def test_replicas_on_nodes_that_are_away_are_counted_apart_and_follow() -> None:
@@ -430,7 +316,7 @@ def test_replicas_without_a_node_are_told_but_not_waited_for() -> None:
 def test_long_messages_are_cut_in_the_middle() -> None:
     fleet = Fleet.of(1, {2: CRASHES})
     state = begin(after(1), 2, 0)
-    while state.phase == PROGRESSING and not fleet.told(RollBack):
+    for _ in range(20):
         fleet.tick()
         fleet.slots[0].message = "exited with code 1 " + "x" * 1900 + " the last line"
         state = fleet.step(state)
@@ -463,14 +349,16 @@ KINDS = st.sampled_from([GOOD, GOOD, CRASHES, NEVER_READY, DIES])
     healthy=st.sampled_from([0.0, 3.0, 12.0]),
     on_failure=st.sampled_from(["rollback", "pause"]),
     seed=st.integers(0, 10_000),
+    lag=st.integers(0, 8),
 )
 def test_whatever_happens_the_budget_is_kept_and_the_end_is_reached(
-    count: int, first: str, second: str, most: int, healthy: float, on_failure: str, seed: int
+    count: int, first: str, second: str, most: int, healthy: float, on_failure: str, seed: int, lag: int
 ) -> None:
     """Nodes go away and come back for a while; then every replica must agree with what was decided."""
     dice = Random(seed)
     policy = UpdatePolicy(max_unavailable=most, min_healthy_seconds=healthy, on_failure=on_failure)
     fleet = Fleet.of(count, {1: GOOD, 2: second}, policy)
+    fleet.lag = lag
     state = begin(after(1), 2, 0)
     if first != GOOD:
         fleet.kinds = {1: first, 2: second}
