@@ -31,6 +31,7 @@ def node_facts(settings: AgentSettings, directory: Path, *, name: str | None, ho
         public_host=settings.public_host or None,
         host_key=host_key or make_host_key(directory),
         agent_version=fledx.__version__,
+        port_range=settings.ports_range,
     )
 
 

@@ -23,6 +23,7 @@ from fledx.agent.identity import Identity
 from fledx.agent.instances import Known, instance_of
 from fledx.agent.joining import Membership
 from fledx.agent.leaving import clean_up, leave_anyway, stop_on_signal, unless
+from fledx.agent.listening import HostPort, Listening
 from fledx.agent.metrics import Metrics
 from fledx.agent.pages import Pages, Standing
 from fledx.agent.reconcile.actions import Copy
@@ -160,6 +161,8 @@ class Agent:
             connect_timeout=settings.tunnel_connect_timeout_secs,
             learnt=membership.learnt,
         )
+        self._port_troubles: set[Key] = set()
+        self._listening = Listening(ours=self._own_ports, changed=self._reporter.changed)
         self._pages = Pages(settings, self._metrics, self._standing)
 
     def _make_loop(self, runtime: Runtime, environ: Mapping[str, str]) -> Reconciler:
@@ -197,7 +200,15 @@ class Agent:
         logger.info("agent is ready", extra={"node": self._facts.name, "node_id": self._identity.node_id})
         identity = self._identity
         async with anyio.create_task_group() as tasks:
-            for loop in (self._loop, self._prober, self._sampler, self._reporter, self._tunnel, self._pages):
+            for loop in (
+                self._loop,
+                self._prober,
+                self._sampler,
+                self._reporter,
+                self._tunnel,
+                self._pages,
+                self._listening,
+            ):
                 tasks.start_soon(loop.run)
             tasks.start_soon(self._look_after_the_process)
             tasks.start_soon(self._end_at, stop)
@@ -262,12 +273,33 @@ class Agent:
         replica = {"deployment": name or key[0], "replica": key[1]} if key is not None else {}
         logger.info(kind, extra={**replica, "reason": reason})
         self._reporter.happened(kind, key, reason)
+        if kind == "port_taken" and key is not None:
+            self._port_troubles.add(key)
+            self._listening.look_soon()
+        elif key is not None:
+            self._port_troubles.discard(key)
+
+    def _own_ports(self) -> set[HostPort]:
+        """
+        Ports that our containers have, or are about to have: one that starts just now is no stranger.
+
+        What a replica has just failed to get is somebody else's.
+        """
+        copies = [port for copies in self._loop.copies.values() for copy in copies for port in copy.container.ports]
+        wanted = self._loop.wanted()
+        coming = [port for key in wanted if key not in self._port_troubles for port in wanted[key].ports or ()]
+        return {(port.protocol, port.host_port) for port in (*copies, *coming) if port.host_port is not None}
 
     def _revision(self) -> int:
         return self._desired.state.revision if self._desired.state else 0
 
     def _facts_now(self) -> NodeFacts:
-        return replace(self._facts, runtime=self._loop.engine, runtime_error=self._loop.trouble)
+        return replace(
+            self._facts,
+            runtime=self._loop.engine,
+            runtime_error=self._loop.trouble,
+            ports_in_use=self._listening.found,
+        )
 
     def _instances(self) -> Mapping[Key, Instance] | None:
         if not self._loop.asked:

@@ -11,7 +11,7 @@ from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.schedule import schedule
 from fledx.control_plane.scheduler.spec import assignment_of, placed_of, spec_of
-from fledx.control_plane.store import assignments, counters, deployments, nodes, snapshot
+from fledx.control_plane.store import assignments, counters, deployments, instances, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
 from fledx.models.port import PortMapping
@@ -260,10 +260,16 @@ def _same_ports(wanted: Sequence[PortMapping], got: Sequence[PortMapping]) -> bo
 
 
 def mend_ports(tx: Placing, node_id: str) -> None:
-    """Replicas whose chosen host port turned out to be somebody else's on this node get another one."""
-    place_now = tx.board.places[tx.board.index[node_id]]
+    """
+    Replicas whose chosen host port turned out to be somebody else's on this node get another one.
+
+    What runs has its port, whatever the node says of it.
+    """
+    busy = tx.board.places[tx.board.index[node_id]].node.busy
+    running = instances.running_on(tx.sql, node_id) if busy else set()
     for deployment_id, given in assignments.of_node(tx.sql, node_id):
-        if not {(port.protocol, port.host_port) for port in given.ports} & place_now.node.busy:
+        has = {(port.protocol, port.host_port) for port in given.ports}
+        if not has & busy or (deployment_id, given.replica_number, given.fence) in running:
             continue
         stored = deployments.by_id(tx.sql, deployment_id)
         if stored is not None and stored.spec.desired_state == "running" and given.revision == stored.revision:

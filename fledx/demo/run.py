@@ -86,6 +86,7 @@ class System:
             "FLEDX_AGENT_NAME": name,
             "FLEDX_AGENT_DATA_DIR": str(self.folder / name),
             "FLEDX_AGENT_LABELS": f"zone={name[-1]}",
+            "FLEDX_AGENT_PORTS_RANGE": f"3{name[-1]}000-3{name[-1]}099",
             "FLEDX_AGENT_DOCKER_HOST": self.engine.address,
             "FLEDX_AGENT_CLEANUP_ON_SHUTDOWN": "true",
             "FLEDX_AGENT_METRICS_PORT": "0",

@@ -39,6 +39,7 @@ class Story:
         self._system = system
         self._say = say
         self._api = system.api()
+        self._id = ""
 
     def check(self) -> int:
         """Go through all steps; 0, or 1 with the step that failed and why."""
@@ -65,7 +66,7 @@ class Story:
 
     def _create(self) -> str:
         body = {"name": WEB, "image": NAME, "replicas": 3, "ports": [{"container_port": PORT}]}
-        self._api.create_deployment({**body, "env": {"VERSION": "1"}})
+        self._id = str(self._api.create_deployment({**body, "env": {"VERSION": "1"}})["deployment_id"])
         found = self._running(3)
         return f"running as {found['deployment_id'][:8]}"
 
@@ -75,17 +76,17 @@ class Story:
         if len(nodes) != 3:
             raise Unavailable(f"3 replicas stand on {sorted(nodes)}")
         pages = [fetch(port) for port in ports_of(found)]
-        if not all("version 1" in page or "1" in page for page in pages):
+        if not all("version: 1" in page for page in pages):
             raise Unavailable(f"the app answered {pages[0]!r}")
         return ", ".join(f"{given['node']} on port {given['ports'][0]['host_port']}" for given in found["assignments"])
 
     def _logs(self) -> str:
         for port in ports_of(self._running(3)):
-            fetch(port, "/?story=logs")
+            fetch(port, "/env")
 
         def look() -> set[int] | None:
             with contextlib.closing(self._api_streamed()) as lines:
-                seen = {line["replica_number"] for line in lines if "story=logs" in line.get("line", "")}
+                seen = {line["replica_number"] for line in lines if "GET /env" in line.get("line", "")}
             return seen if seen == {0, 1, 2} else None
 
         wait_for("the requests in the logs of all replicas", look, seconds=SECONDS)
@@ -125,16 +126,16 @@ class Story:
         self._api.patch_deployment(WEB, {"env": {"VERSION": "2"}})
         found = self._running(3)
         answers = [fetch(port) for port in ports_of(found)]
-        if not all("2" in answer for answer in answers):
+        if not all("version: 2" in answer for answer in answers):
             raise Unavailable(f"an app still answers {answers}")
         return f"revision {found['revision']} on all"
 
     def _scale(self) -> str:
-        kept = set(self._processes())
+        kept = self._processes()
         self._api.patch_deployment(WEB, {"replicas": 5})
         for port in ports_of(self._running(5)):
             fetch(port)
-        if not kept <= set(self._processes()):
+        if not kept <= self._processes():
             raise Unavailable("scaling restarted a container")
         self._api.patch_deployment(WEB, {"replicas": 2})
         self._running(2)
@@ -171,13 +172,13 @@ class Story:
         return self._api.events({"kind": kind}) or None
 
     def _containers(self) -> list[dict[str, Any]]:
-        return self._system.engine.containers(f"fledx.deployment={WEB}")
+        return self._system.engine.containers(f"fledx.deployment_id={self._id}")
 
     def _alive(self) -> list[dict[str, Any]]:
         return [each for each in self._containers() if each["State"]["Running"]]
 
-    def _processes(self) -> dict[str, int]:
-        return {f"{each['Id']} {each['State']['Pid']}": 1 for each in self._alive()}
+    def _processes(self) -> set[tuple[str, int]]:
+        return {(each["Id"], each["State"]["Pid"]) for each in self._alive()}
 
 
 def ports_of(deployment: dict[str, Any]) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fledx.settings.declare import boolean, pairs, seconds, setting, whole, words
+from fledx.settings.declare import boolean, pairs, port_range, seconds, setting, whole, words
 
 PORT = whole(least=0, most=65535)
 
@@ -30,6 +30,9 @@ class AgentSettings:
     os: str | None = setting(None, "operating system to report [the machine's]")
     public_ip: str | None = setting(None, "address under which the node is reached from outside")
     public_host: str | None = setting(None, "host name under which the node is reached from outside")
+    ports_range: tuple[int, int] | None = setting(
+        None, "host ports to choose from on this node, FIRST-LAST [the control plane's]", parse=port_range
+    )
     tunnel_endpoint_host: str | None = setting(None, "host to dial [the control plane URL's]")
     tunnel_endpoint_port: int | None = setting(None, "port to dial [7443]", parse=PORT)
     tunnel_use_tls: bool = setting(True, "TLS on the tunnel; false sends the token in the clear", parse=boolean)

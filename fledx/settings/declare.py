@@ -92,7 +92,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
-        return ",".join(str(item) for item in value)
+        return ("-" if value and isinstance(value[0], int) else ",").join(str(item) for item in value)
     if isinstance(value, Mapping):
         return ",".join(f"{key}={item}" for key, item in value.items())
     return f"{value:.12g}" if isinstance(value, float) else str(value)
@@ -171,3 +171,11 @@ def pairs(text: str) -> dict[str, str]:
             raise ValueError(f"{item!r} is not KEY=VALUE")
         found[key.strip()] = value.strip()
     return found
+
+
+def port_range(text: str) -> tuple[int, int]:
+    """The first and the last port of `30000-30099`."""
+    first, dash, last = text.strip().partition("-")
+    if not dash or not (first.isdigit() and last.isdigit()) or not 1 <= int(first) <= int(last) <= 65535:
+        raise ValueError(f"{text!r} is not FIRST-LAST, such as 30000-30099")
+    return int(first), int(last)

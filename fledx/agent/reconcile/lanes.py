@@ -13,7 +13,7 @@ from fledx.agent.clock import Clock
 from fledx.agent.reconcile.actions import Action, Examine, Remove, Replace, Resume, Start, Stop
 from fledx.agent.reconcile.execute import Attempt, Executor, GivenUp, Outcome
 from fledx.agent.reconcile.history import History, Moment, attempt_failed, put_down, resumed, started, stopped
-from fledx.agent.runtime.base import Container, PullFailed
+from fledx.agent.runtime.base import Container, PortTaken, PullFailed
 from fledx.agent.spec import Key
 from fledx.errors import FledxError, Unavailable
 from fledx.models.desired import ReplicaDesired
@@ -171,7 +171,8 @@ class Lanes:
                 slow=isinstance(problem, PullFailed) and problem.kind == "rate_limited",
             )
         if not isinstance(action, Examine):
-            self._tell("failed", action.key, f"{action.kind}: {text}")
+            kind = "port_taken" if isinstance(problem, PortTaken) else "failed"
+            self._tell(kind, action.key, f"{action.kind}: {text}")
         self._changed()
 
     def _rest(self, key: Key) -> None:

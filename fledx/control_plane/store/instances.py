@@ -40,6 +40,15 @@ def keys_of_node(connection: sqlite3.Connection, node_id: str) -> set[tuple[str,
     return {(row[0], row[1]) for row in connection.execute(sql, (node_id,))}
 
 
+def running_on(connection: sqlite3.Connection, node_id: str) -> set[tuple[str, int, int]]:
+    """Deployment, replica number and fence of each instance that a node reports as running."""
+    sql = (
+        "SELECT deployment_id, replica_number, json_extract(body, '$.fence') FROM instance"
+        " WHERE node_id = ? AND json_extract(body, '$.state') = 'running'"
+    )
+    return {(row[0], row[1], row[2]) for row in connection.execute(sql, (node_id,))}
+
+
 def of_node(connection: sqlite3.Connection, node_id: str) -> list[Instance]:
     """Everything a node has reported."""
     sql = "SELECT body FROM instance WHERE node_id = ? ORDER BY deployment_id, replica_number"
