@@ -6,6 +6,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 
 from fledx.cli import naming
+from fledx.cli.goal import Goal
 from fledx.cli.options import Parser, ref, refs, some
 from fledx.cli.output import show
 from fledx.cli.spec_body import body_of, cleared, merged, needs_current
@@ -14,7 +15,7 @@ from fledx.cli.terminal import Terminal
 from fledx.cli.types import replicas_of, some_seconds
 from fledx.cli.views.deployments import deployment_screen
 from fledx.cli.views.text import harmless
-from fledx.cli.waiting import DONE, INTERRUPTED, Goal, until
+from fledx.cli.waiting import DONE, INTERRUPTED, until
 from fledx.client.api import ControlPlane, Json
 from fledx.errors import InvalidSpec
 

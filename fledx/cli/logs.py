@@ -96,7 +96,9 @@ class PlainLines(logging.Formatter):
 
 def _word(value: Any) -> str:
     text = harmless(value)
-    return f'"{text}"' if " " in text or not text else text
+    if text and not set(text) & set(' "='):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class JsonLines(logging.Formatter):

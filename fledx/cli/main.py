@@ -25,16 +25,23 @@ def main(argv: Sequence[str] | None = None, terminal: Terminal | None = None) ->
     except BrokenPipeError:
         _give_up_output()
         return DONE
-    except FledxError as fault:
-        terminal.complain(told(fault))
-        return USAGE if isinstance(fault, InvalidSpec) else FAILED
     except ImportError:  # the archive's own entry says which part of Python is missing
         raise
-    except Exception as fault:
-        if terminal.environ.get("FLEDX_DEBUG"):
-            raise
-        terminal.complain(f"this should not happen: {type(fault).__name__}: {fault} (FLEDX_DEBUG=1 shows where)")
-        return FAILED
+    except Exception as problem:
+        return _failed(problem, terminal)
+
+
+def _failed(problem: BaseException, terminal: Terminal) -> int:
+    """Say what went wrong; a group of failures of a role's tasks is told by its first."""
+    while inner := getattr(problem, "exceptions", None):
+        problem = inner[0]
+    if isinstance(problem, FledxError):
+        terminal.complain(told(problem))
+        return USAGE if isinstance(problem, InvalidSpec) else FAILED
+    if terminal.environ.get("FLEDX_DEBUG"):
+        raise problem
+    terminal.complain(f"this should not happen: {type(problem).__name__}: {problem} (FLEDX_DEBUG=1 shows where)")
+    return FAILED
 
 
 def _run(words: Sequence[str], terminal: Terminal) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from fledx.cli.views.text import cut, harmless, span, width
 
 Json = Mapping[str, Any]
 MOST_ROWS = 16
+#: What changes in a message with each attempt and is no news.
+RETRY = re.compile(r"; (failed \d+ times in a row, )?tried again after .*")
 
 
 class Progress:
@@ -54,8 +57,9 @@ class Progress:
     def _tell(self, deployment: Json) -> None:
         for each in replicas(deployment):
             text = row(each)
-            if self._told.get(each.number) != text:
-                self._told[each.number] = text
+            news = RETRY.sub("", text)
+            if self._told.get(each.number) != news:
+                self._told[each.number] = news
                 self._terminal.say(f"{harmless(deployment['name'])}/{each.number}  {text}")
 
 

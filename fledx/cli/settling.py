@@ -10,6 +10,7 @@ from typing import Any
 from fledx.cli import naming
 from fledx.cli.changes import Changes
 from fledx.cli.following import Printer, follow
+from fledx.cli.goal import Goal
 from fledx.cli.progress import row
 from fledx.cli.target import connect
 from fledx.cli.terminal import Terminal
@@ -17,11 +18,11 @@ from fledx.cli.views.deployments import ready, rollout
 from fledx.cli.views.documents import as_json_line
 from fledx.cli.views.replicas import replicas
 from fledx.cli.views.text import harmless
-from fledx.cli.waiting import DONE, FAILED, NOT_REACHED, Goal, last_lines
+from fledx.cli.waiting import DONE, FAILED, NOT_REACHED, last_lines
 from fledx.client.api import ControlPlane, Json
 from fledx.errors import FledxError
 
-LOOK = 1.0
+LOOK = 0.5
 
 
 def watch(args: Namespace, terminal: Terminal, ref: str) -> int:
@@ -37,6 +38,7 @@ def watch(args: Namespace, terminal: Terminal, ref: str) -> int:
     limit = args.max_runtime
     deadline = None if limit is None else terminal.clock() + limit
     lines = Lines(terminal, raw=args.output in ("json", "yaml"))
+    goal = Goal(deployment, "stopped" if deployment.get("desired_state") == "stopped" else "running")
     changes = Changes(api, terminal, deployment["deployment_id"], lambda text: terminal.say(harmless(text)))
     while deadline is None or terminal.clock() < deadline:
         for event in changes.next(LOOK if deadline is None else min(LOOK, max(deadline - terminal.clock(), 0))):
@@ -45,16 +47,18 @@ def watch(args: Namespace, terminal: Terminal, ref: str) -> int:
                 return DONE if args.follow_logs else FAILED
             deployment = event.data
             lines.show(deployment)
-            if not args.follow_logs and (code := settled(api, terminal, deployment)) is not None:
-                return code
+        if not args.follow_logs and (code := settled(api, terminal, goal, deployment)) is not None:
+            return code
     terminal.say(f"{harmless(deployment['name'])} is still {harmless(deployment['status'])}; the time is over")
     return DONE if args.follow_logs else NOT_REACHED
 
 
-def settled(api: ControlPlane, terminal: Terminal, deployment: Json) -> int | None:
+def settled(api: ControlPlane, terminal: Terminal, goal: Goal, deployment: Json) -> int | None:
     """The exit code of a deployment that will not change by itself; None while it may."""
-    state = "stopped" if deployment.get("desired_state") == "stopped" else "running"
-    verdict, why = Goal(deployment, state).judge(deployment)
+    verdict, why = goal.judge(deployment, terminal.clock())
+    stuck = deployment.get("rollout") or {}
+    if verdict == "waiting" and stuck.get("state") in ("failed", "paused"):
+        verdict, why = "failed", f"its update is {stuck['state']}: {stuck.get('reason')}"
     if verdict == "waiting":
         return None
     if verdict == "reached":

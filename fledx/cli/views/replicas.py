@@ -19,6 +19,7 @@ class Replica:
         self.assignment = _of(deployment.get("assignments"), number)
         self.instance = _of(deployment.get("instances"), number)
         self._pending = _of(deployment.get("pending"), number)
+        self._revision = int(deployment.get("revision", 0))
         self._stopped = deployment.get("desired_state") == "stopped"
 
     @property
@@ -36,18 +37,16 @@ class Replica:
         if self.instance is None:
             return "stopped" if self._stopped else "assigned"
         state = harmless(self.instance["state"])
-        if not self._stopped and self.instance.get("revision", 0) < self.assignment.get("revision", 0):
+        if not self._stopped and not self.is_current:
             return f"{state}, old"
         return f"{state}, not ready" if state == "running" and not self.instance.get("ready") else state
 
     @property
     def is_current(self) -> bool:
-        """Whether what runs is what was last asked for."""
-        return (
-            self.assignment is not None
-            and self.instance is not None
-            and self.instance.get("revision", 0) >= self.assignment.get("revision", 0)
-        )
+        """Whether what was observed is what was last asked for; revision 0 is a replica that has no container yet."""
+        if self.assignment is None or self.instance is None:
+            return False
+        return self.instance.get("revision", 0) in (0, self._revision)
 
     @property
     def why(self) -> str:

@@ -182,7 +182,7 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
         ({"instances": [instance(0, "pending", message="pulling nginx")]}, "pending", "pulling nginx"),
         ({"instances": [instance(0, ready=False)]}, "running, not ready", ""),
         ({"instances": [instance(0, "failed", exit_code=3)]}, "failed", "exit code 3"),
-        ({"assignments": [assignment(0, revision=2)]}, "running, old", ""),
+        ({"revision": 2}, "running, old", ""),
         (
             {"instances": [instance(0, ready=False, health={"healthy": False, "last_error": "refused"})]},
             "running, not ready",

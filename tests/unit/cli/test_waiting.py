@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fledx.cli.waiting import Goal
+from fledx.cli.goal import Goal
 from fledx.errors import Unavailable
 from tests.fakes.transport import Answer, error_answer, events_answer, json_answer, lines_answer
 from tests.unit.cli.harness import EDGE2, WEB, Cli, assignment, deployment, instance, page
@@ -32,7 +32,7 @@ def crashed(times: int, **fields: Any) -> dict[str, Any]:
 
 
 def creating(*watched: Any, **more: Any) -> Cli:
-    return Cli({"POST /api/v1/deployments": json_answer(NEW, 201), WATCH: events_answer(*watched), **more})
+    return Cli({"POST /api/v1/deployments": json_answer(NEW, 201), WATCH: events_answer(*watched, 1000.0), **more})
 
 
 def test_a_create_ends_when_it_runs_and_tells_what_happened_on_the_way() -> None:
@@ -115,7 +115,7 @@ def test_ctrl_c_only_ends_the_waiting() -> None:
 
 def test_a_control_plane_that_restarts_meanwhile_is_waited_for() -> None:
     cli = creating()
-    cli.routes[WATCH] = [events_answer(NEW), Unavailable("no control plane"), events_answer(PULLING, deployment())]
+    cli.routes[WATCH] = [events_answer(NEW), Unavailable("no control plane"), events_answer(PULLING, deployment(), 9.0)]
 
     assert 0 == cli.run(*CREATE)
     assert 1 == cli.said.count("no control plane; trying again")
@@ -151,8 +151,11 @@ def test_progress_is_redrawn_in_place_on_a_terminal() -> None:
     assert "\x1b[2F\x1b[Jweb: 1/1 ready, 3s\n    0  edge-1  running\n" in cli.said
 
 
-def judged(seen: dict[str, Any], before: dict[str, Any] = NEW, state: str = "running") -> str:
-    return Goal(before, state).judge(seen)[0]
+def judged(seen: dict[str, Any], before: dict[str, Any] = NEW, *, lasting: float = 10.0) -> str:
+    """What is made of a deployment that was seen so and stayed so for some seconds."""
+    goal = Goal(before)
+    first = goal.judge(seen, 100.0)[0]
+    return first if first != "waiting" else goal.judge(seen, 100.0 + lasting)[0]
 
 
 def test_what_was_seen_before_the_change_counts_for_nothing() -> None:
@@ -167,12 +170,11 @@ def test_what_was_seen_before_the_change_counts_for_nothing() -> None:
         deployment(status="deploying"),
         deployment(replicas=2),
         deployment(unplaced_replicas=1),
-        deployment(rollout={"state": "progressing", "revision": 1}),
-        crashed(0),
         deployment(
             status="failed",
             ready_replicas=0,
-            assignments=[assignment(0, revision=2)],
+            revision=2,
+            generation=2,
             instances=[instance(0, "failed", revision=1, restart_count=9, exit_code=1)],
         ),
     ],
@@ -185,6 +187,7 @@ def test_it_is_not_there_yet(seen: dict[str, Any]) -> None:
     "seen",
     [
         deployment(),
+        deployment(rollout={"state": "progressing", "revision": 1}),
         deployment(rollout={"state": "complete", "revision": 1}),
         deployment(
             status="deploying", restart="never", ready_replicas=0, instances=[instance(0, "stopped", exit_code=0)]
@@ -209,8 +212,50 @@ def test_it_cannot_arrive(seen: dict[str, Any]) -> None:
     assert "failed" == judged(seen)
 
 
+def test_what_fails_for_a_moment_may_pass_and_what_fails_on_has_failed() -> None:
+    unstarted = deployment(ready_replicas=0, instances=[instance(0, "failed", revision=0, message="no such image")])
+
+    assert ["waiting", "failed"] == [judged(unstarted, lasting=seconds) for seconds in (4.0, 5.0)]
+    assert ["waiting", "failed"] == [judged(crashed(0), lasting=seconds) for seconds in (4.0, 5.0)]
+
+
+def test_what_has_just_started_must_stay_for_a_moment() -> None:
+    probed = {"health": {"readiness": {"type": "tcp", "port": 80}}}
+
+    assert ["waiting", "reached"] == [judged(deployment(), lasting=seconds) for seconds in (0.9, 1.0)]
+    assert "reached" == judged(deployment(**probed), deployment(**{**NEW, **probed}), lasting=0.0)
+    assert "reached" == judged(deployment(generation=2), deployment(generation=2), lasting=0.0)
+
+
+def test_a_container_that_runs_and_dies_in_turn_never_counts_as_running() -> None:
+    goal = Goal(NEW)
+    seen = [deployment(), crashed(0), deployment(), crashed(1), deployment(), crashed(2)]
+
+    assert ["waiting"] * 5 + ["failed"] == [goal.judge(each, number * 0.9)[0] for number, each in enumerate(seen)]
+
+
+def test_an_update_that_goes_back_by_itself_has_failed() -> None:
+    goal = Goal(deployment(generation=7, revision=3))
+    reason = {"state": "progressing", "revision": 2, "reason": "revision 3 failed: replica 0 on edge-1 crashed 3 times"}
+    back = deployment(generation=8, revision=2, rollout=reason)
+
+    assert (
+        "failed",
+        "it went back to revision 2: revision 3 failed: replica 0 on edge-1 crashed 3 times",
+    ) == goal.judge(back, 0.0)
+
+
+def test_whether_an_update_fails_is_left_to_its_rollout() -> None:
+    rolling = {"state": "progressing", "revision": 2}
+    before = deployment(generation=2, revision=2, rollout=rolling, ready_replicas=0)
+    dead = {**before, "instances": [instance(0, "failed", revision=2, restart_count=9, exit_code=1)]}
+    paused = {**dead, "rollout": {**rolling, "state": "paused", "reason": "revision 2 failed: it crashed"}}
+
+    assert ["waiting", "failed"] == [judged(seen, before, lasting=100.0) for seen in (dead, paused)]
+
+
 def test_a_rollout_that_had_failed_before_the_change_is_old_news() -> None:
-    old = {"state": "rolled_back", "revision": 3, "reason": "not ready in time"}
+    old = {"state": "paused", "revision": 3, "reason": "not ready in time"}
     before = deployment(generation=7, revision=3, rollout=old)
 
     assert "reached" == judged(deployment(generation=7, revision=3, rollout=old), before)

@@ -122,7 +122,7 @@ def test_a_follow_that_never_began_is_an_error() -> None:
 
 
 def watched(*seen: Any, **more: Answer) -> Cli:
-    routes = {"GET /api/v1/deployments/web": json_answer(deployment()), WATCH: events_answer(*seen)}
+    routes = {"GET /api/v1/deployments/web": json_answer(deployment()), WATCH: events_answer(*seen, 1000.0)}
     return Cli({**routes, **more})
 
 
