@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fledx.agent.clock import Clock
 from fledx.agent.files import set_aside, write_private
+from fledx.agent.vault import Vault
 from fledx.errors import FledxError, InvalidSpec, Unavailable
-from fledx.models.codec import decode_lenient
 from fledx.models.desired import NodeDesiredState
 from fledx.tunnel.stream import Stream
 
@@ -23,14 +23,15 @@ class DesiredState:
     """
     Keeps the state with the highest revision; `state` is None until a control plane has spoken.
 
-    `changed` is called after a newer one has been stored.
+    `changed` is called after a newer one has been stored; `vault` knows how its secrets are kept.
     """
 
-    def __init__(self, path: Path, node_id: str, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(self, path: Path, node_id: str, clock: Clock, changed: Callable[[], None], vault: Vault) -> None:
         self._path = path
         self._node_id = node_id
         self._clock = clock
         self._changed = changed
+        self._vault = vault
         self.state: NodeDesiredState | None = None
 
     def load(self) -> str | None:
@@ -67,8 +68,9 @@ class DesiredState:
         state = self._decoded(body)
         if self.state is not None and state.revision <= self.state.revision:
             return False
+        state = self._vault.admit(state, self.state)
         try:
-            write_private(self._path, body)
+            write_private(self._path, self._vault.packed(state))
         except OSError as problem:
             raise Unavailable(f"the desired state cannot be stored in {self._path}: {problem.strerror}") from None
         self.state = state
@@ -77,7 +79,7 @@ class DesiredState:
 
     def _decoded(self, body: bytes) -> NodeDesiredState:
         try:
-            state = decode_lenient(NodeDesiredState, json.loads(body))
+            state = self._vault.unpacked(json.loads(body))
         except ValueError as problem:
             raise InvalidSpec("", f"the desired state is not JSON: {problem}") from None
         if state.node_id != self._node_id:

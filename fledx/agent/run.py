@@ -24,6 +24,7 @@ from fledx.agent.instances import Known, instance_of
 from fledx.agent.joining import Membership
 from fledx.agent.leaving import clean_up, leave_anyway, stop_on_signal, unless
 from fledx.agent.listening import HostPort, Listening
+from fledx.agent.memory import MemoryFiles, places
 from fledx.agent.metrics import Metrics
 from fledx.agent.pages import Pages, Standing
 from fledx.agent.reconcile.actions import Copy
@@ -38,13 +39,14 @@ from fledx.agent.spec import Key
 from fledx.agent.stats import Sampler
 from fledx.agent.streams.logs import ReplicaLogs
 from fledx.agent.tunnel_client import TunnelClient, refuse
+from fledx.agent.vault import Vault
 from fledx.errors import Denied, FledxError
 from fledx.models.desired import ReplicaDesired
 from fledx.models.instance import Instance
 from fledx.models.node import NodeFacts
 from fledx.models.token import JoinString
 from fledx.settings.agent import AgentSettings
-from fledx.settings.places import agent_directory
+from fledx.settings.places import agent_config_directory, agent_directory
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 
@@ -129,7 +131,15 @@ class Agent:
         self._news = anyio.Event()
         self._metrics = Metrics(fledx.__version__)
         self._host = settings.public_host or settings.public_ip or own_address(identity.host)
-        self._desired = DesiredState(directory / "desired.json", identity.node_id, clock, self._desired_changed)
+        config = Path(settings.config_dir) if settings.config_dir else agent_config_directory(environ)
+        vault = Vault(config / "agent.key", unsealed=settings.unsealed_state)
+        self._desired = DesiredState(directory / "desired.json", identity.node_id, clock, self._desired_changed, vault)
+        self._secrets = NodeSecrets(
+            environ,
+            prefix=settings.secrets_prefix,
+            directory=settings.secrets_dir,
+            memory=MemoryFiles(identity.node_id, places(environ)),
+        )
         self._reporter = Reporter(look=self._instances, facts=self._facts_now, revision=self._revision, clock=clock)
         self._loop = self._make_loop(runtime, environ)
         self._prober = Prober(
@@ -172,7 +182,7 @@ class Agent:
             node=self._facts.name or self._identity.node_id,
             runtime=runtime,
             images=Images(runtime),
-            secrets=NodeSecrets(environ, prefix=settings.secrets_prefix, directory=settings.secrets_dir),
+            secrets=self._secrets,
             prefixes=settings.allowed_volume_prefixes,
             clock=self._clock,
         )
@@ -260,6 +270,9 @@ class Agent:
 
     def _look_changed(self) -> None:
         """Wake everybody who waits for news of the replicas."""
+        if self._loop.asked:
+            copies = {(key, copy.marks.template) for key, found in self._loop.copies.items() for copy in found}
+            self._secrets.sweep(copies | {(key, replica.template) for key, replica in self._loop.wanted().items()})
         news, self._news = self._news, anyio.Event()
         news.set()
         self._reporter.changed()
@@ -298,6 +311,7 @@ class Agent:
             self._facts,
             runtime=self._loop.engine,
             runtime_error=self._loop.trouble,
+            secrets=self._secrets.names() or None,
             ports_in_use=self._listening.found,
         )
 

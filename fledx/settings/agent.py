@@ -52,4 +52,10 @@ class AgentSettings:
     )
     secrets_dir: str = setting("/var/run/secrets", "directory of the node's own secret files")
     secrets_prefix: str = setting("FLEDX_SECRET_", "prefix of the node's own secrets in its environment")
+    config_dir: str | None = setting(
+        None, "where the key lies that seals this node's state [/etc/fledx/agent, else the XDG configuration directory]"
+    )
+    unsealed_state: bool = setting(
+        False, "keep secrets in clear in the data directory where they cannot be sealed", parse=boolean
+    )
     cleanup_on_shutdown: bool = setting(False, "remove this agent's containers when it stops", parse=boolean)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+
+#: What bootstrap makes for the agent; on a machine without it, a user runs the agent by hand.
+AGENT_CONFIG = Path("/etc/fledx/agent")
 
 
 def state_directory(environ: Mapping[str, str]) -> Path:
@@ -23,6 +27,17 @@ def control_plane_directory(environ: Mapping[str, str]) -> Path:
 def agent_directory(environ: Mapping[str, str]) -> Path:
     """The agent's."""
     return state_directory(environ) / "agent"
+
+
+def agent_config_directory(environ: Mapping[str, str]) -> Path:
+    """Where the agent keeps what must not lie with its data: its own below /etc, else the user's."""
+    if os.access(AGENT_CONFIG, os.W_OK):
+        return AGENT_CONFIG
+    if base := environ.get("XDG_CONFIG_HOME"):
+        return Path(base) / "fledx"
+    if home := environ.get("HOME"):
+        return Path(home) / ".config" / "fledx"
+    return AGENT_CONFIG
 
 
 def operator_token_file(environ: Mapping[str, str]) -> Path:

@@ -95,7 +95,7 @@ class Executor:
             case Start():
                 return await self._start(action, attempt)
             case Resume():
-                return await self._resume(action)
+                return await self._resume(action, attempt)
             case Replace():
                 return await self._replace(action, attempt)
             case Stop():
@@ -107,6 +107,7 @@ class Executor:
         return Outcome()
 
     async def _start(self, action: Start, attempt: Attempt) -> Outcome:
+        attempt.tell("starting")
         made = await self._created(action.replica, action.restarts, attempt)
         try:
             await self._started(made, action.replica)
@@ -115,7 +116,8 @@ class Executor:
             raise
         return await self._shown(made)
 
-    async def _resume(self, action: Resume) -> Outcome:
+    async def _resume(self, action: Resume, attempt: Attempt) -> Outcome:
+        attempt.tell("starting")
         container = action.copy.container
         if container.state == "paused":
             await self._runtime.resume(container.id)
@@ -160,7 +162,7 @@ class Executor:
             replica,
             marks,
             node=self._node,
-            secrets=self._secrets.variables(replica.secret_env or ()),
+            secrets=self._secrets.variables(replica),
             mounts=self._mounts(replica),
         )
         pulled = False
@@ -174,6 +176,7 @@ class Executor:
                     raise
                 with attempt.interruptible():
                     await self._images.ensure(replica.image, attempt.tell)
+                attempt.tell("starting")
                 pulled = True
             except NameTaken as conflict:
                 spec = replace(spec, name=next(names, ""))
@@ -182,7 +185,7 @@ class Executor:
 
     def _mounts(self, replica: ReplicaDesired) -> tuple[Mount, ...]:
         """Checked anew each time a container is made or started: a link may lead elsewhere by now."""
-        return mounts_for(replica.volumes or (), self._prefixes) + self._secrets.files(replica.secret_files or ())
+        return mounts_for(replica.volumes or (), self._prefixes) + self._secrets.mounts(replica)
 
     async def _started(self, container_id: str, replica: ReplicaDesired) -> None:
         deadline = self._clock.monotonic() + PORT_PATIENCE

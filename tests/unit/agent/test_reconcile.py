@@ -263,7 +263,7 @@ async def test_a_missing_secret_is_told_and_awaited() -> None:
         await stage.want(replica(secret_env=(SecretEnv(name="TOKEN", secret="api"),)))
         assert stage.instance().state == "failed"
         assert (stage.instance().message or "").startswith(
-            "secret api is not on this node (set FLEDX_SECRET_api in the agent's environment); tried again"
+            "secret api is neither with the control plane nor on this node (`fledx secrets set api`, or"
         )
 
 

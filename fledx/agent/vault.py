@@ -1,0 +1,104 @@
+"""How secrets lie in the stored state: sealed with a key that lies elsewhere, or not at all."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fledx import sealing
+from fledx.errors import FledxError
+from fledx.models.codec import decode_lenient, encode
+from fledx.models.desired import NodeDesiredState, ReplicaDesired
+from fledx.models.secret import SecretValue
+
+logger = logging.getLogger(__name__)
+
+
+class Vault:
+    """
+    Takes the secrets out of a state before it is written and puts them back when it is read.
+
+    The key is made in `key` (the configuration directory, which no backup of the data holds) with the first secret.
+    `unsealed` writes them in clear where sealing is not possible: the operator's choice for machines without
+    `cryptography`. Otherwise such a node has no secrets of the control plane's.
+    """
+
+    def __init__(self, key: Path, *, unsealed: bool = False, possible: Callable[[], bool] = sealing.possible) -> None:
+        self._key = key
+        self._unsealed = unsealed
+        self._possible = possible
+        self._seal: sealing.Seal | None = None
+
+    def admit(self, state: NodeDesiredState, before: NodeDesiredState | None) -> NodeDesiredState:
+        """
+        The state as this node may have it.
+
+        Without secrets where these cannot be kept. A control plane that lost its key sends none: then those that a
+        replica had stay, as long as they are meant to be the same.
+        """
+        had = {replica.key: replica for replica in before.replicas} if before else {}
+        replicas = tuple(_with_old(replica, had.get(replica.key)) for replica in state.replicas)
+        if any(replica.secrets for replica in replicas) and not self._can_keep():
+            logger.error("the control plane's secrets are not kept: this machine cannot seal them (no cryptography)")
+            replicas = tuple(replace(replica, secrets=()) for replica in replicas)
+        return replace(state, replicas=replicas)
+
+    def _can_keep(self) -> bool:
+        return self._unsealed or self._possible()
+
+    def packed(self, state: NodeDesiredState) -> bytes:
+        """As it is written. Raises InvalidSpec when the key cannot be had."""
+        values = {_word(replica): encode(replica.secrets) for replica in state.replicas if replica.secrets}
+        if not values or not self._possible():
+            return _json(encode(state))
+        bare = replace(state, replicas=tuple(replace(replica, secrets=()) for replica in state.replicas))
+        sealed = self._opened().seal(_json(values), _context(state.node_id))
+        return _json({**encode(bare), "sealed": base64.b64encode(sealed).decode("ascii")})
+
+    def unpacked(self, stored: Mapping[str, Any]) -> NodeDesiredState:
+        """As it was; without its secrets, which the log tells, when the key is another or lost."""
+        state = decode_lenient(NodeDesiredState, stored)
+        if not isinstance(stored.get("sealed"), str):
+            return state
+        try:
+            raw = self._opened().unseal(base64.b64decode(stored["sealed"]), _context(state.node_id))
+        except (FledxError, ImportError, ValueError) as problem:
+            logger.error("the secrets in the stored state cannot be opened", extra={"reason": str(problem)})
+            return state
+        values = json.loads(raw)
+        return replace(state, replicas=tuple(_filled(replica, values) for replica in state.replicas))
+
+    def _opened(self) -> sealing.Seal:
+        if self._seal is None:
+            self._key.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._seal, _ = sealing.kept(self._key)
+        return self._seal
+
+
+def _with_old(replica: ReplicaDesired, old: ReplicaDesired | None) -> ReplicaDesired:
+    lost = replica.secrets_digest is not None and not replica.secrets
+    if lost and old is not None and old.secrets_digest == replica.secrets_digest:
+        return replace(replica, secrets=old.secrets)
+    return replica
+
+
+def _filled(replica: ReplicaDesired, values: Mapping[str, Any]) -> ReplicaDesired:
+    found = tuple(decode_lenient(SecretValue, each) for each in values.get(_word(replica), ()))
+    return replace(replica, secrets=found) if found else replica
+
+
+def _word(replica: ReplicaDesired) -> str:
+    return f"{replica.deployment_id}/{replica.replica_number}"
+
+
+def _context(node_id: str) -> str:
+    return f"state of node {node_id}"
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
