@@ -97,7 +97,8 @@ class Draft:
         return Refusal(PORTS, self._taken(got, i)) if isinstance(got, Clash) else got
 
     def _untouched(self, i: int) -> bool:
-        return not any(self.board.ports.in_use(i, port.protocol, port.host) for port in self.spec.fixed or ())
+        in_use = self.board.ports.in_use
+        return not any(in_use(i, port.protocol, port.host) for port in self.spec.fixed or ())
 
     def _taken(self, clash: Clash, i: int) -> str:
         port = f"{clash.host}" if clash.protocol == "tcp" else f"{clash.host}/{clash.protocol}"

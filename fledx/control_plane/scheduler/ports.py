@@ -96,6 +96,9 @@ class Ports:
     def holder(self, place: int, want: Want, owner: str) -> str | None:
         """Who has a fixed port there, on an address that collides: of several the owner, or the first; None if free."""
         held = self._taken.get((want.protocol, want.host or 0), NOBODY).get(place, ())
+        if len(held) == 1:
+            address, holder = held[0]
+            return holder if overlap(want.address, address) else None
         holders = [holder for address, holder in held if overlap(want.address, address)]
         return owner if owner in holders else min(holders, default=None)
 
