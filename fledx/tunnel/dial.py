@@ -89,7 +89,7 @@ class Caller:
             case Answered(Refused(code=code, reason=reason)):
                 self._settle(error_for(code, reason, Denied))
             case Answered(Welcome() as welcome):
-                self.link = Link(self._wire, welcome, self._wire.peer)
+                self.link = Link(self._wire, welcome, self._wire.peer, None)
                 self._attend(self.link)
                 self.link.happened(events[1:])
                 self._settle(None)

@@ -154,10 +154,10 @@ def read_header(data: bytes | bytearray | memoryview, offset: int = 0) -> Header
     if rule is None:
         raise malformed(f"there is no frame of kind {kind}")
     if length > rule.limit:
-        raise LimitExceeded(f"a {rule.name} frame of {length} bytes is over the limit of {rule.limit}")
+        raise LimitExceeded(f"this {rule.name} frame of {length} bytes is over the limit of {rule.limit}")
     if rule.on_stream != bool(stream):
         where = "needs a stream" if rule.on_stream else f"belongs to the session, not to stream {stream}"
-        raise malformed(f"a {rule.name} frame {where}")
+        raise malformed(f"this {rule.name} frame {where}")
     return Header(kind, stream, length)
 
 
@@ -165,7 +165,7 @@ def frame(kind: int, stream: int = 0, payload: bytes = b"") -> bytes:
     """One whole frame; raises LimitExceeded when `payload` is longer than its kind allows."""
     rule = RULES[kind]
     if len(payload) > rule.limit:
-        raise LimitExceeded(f"a {rule.name} frame of {len(payload)} bytes is over the limit of {rule.limit}")
+        raise LimitExceeded(f"this {rule.name} frame of {len(payload)} bytes is over the limit of {rule.limit}")
     return HEADER.pack(ARRAY_OF_3, UINT8, kind, UINT32, stream, BIN32, len(payload)) + payload
 
 
@@ -196,9 +196,9 @@ def read_map(kind: int, payload: bytes | bytearray | memoryview) -> dict[str, An
     try:
         fields = msgpack.unpackb(payload, ext_hook=_no_extension, strict_map_key=True)
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as problem:
-        raise malformed(f"the payload of a {name} frame is not msgpack ({type(problem).__name__})") from None
+        raise malformed(f"the payload of this {name} frame is not msgpack ({type(problem).__name__})") from None
     if not isinstance(fields, dict) or not all(isinstance(key, str) for key in fields):
-        raise malformed(f"the payload of a {name} frame is not a map")
+        raise malformed(f"the payload of this {name} frame is not a map")
     return fields
 
 

@@ -31,27 +31,31 @@ class Link:
     """
     What the roles see of a connection. ``peer`` is what the other side said of itself, ``address`` where it is.
 
-    ``on_stream`` runs in the task group given to `attend` for every stream the peer opens, and is cancelled when that
-    stream is reset or the link is lost; what it raises resets the stream and never the link. ``on_message`` is called
-    for every message in order and must not block.
+    ``on_stream`` runs in a task for every stream the peer opens, and is cancelled when that stream is reset or the link
+    is lost; what it raises resets the stream and never the link. ``on_message`` is called for every message in order
+    and must not block.
     """
 
     __slots__ = ("_on_message", "_on_stream", "_opening", "_tasks", "_waiting", "_wire", "address", "peer")
 
-    def __init__(self, wire: Wire, peer: Hello | Welcome, address: str) -> None:
+    def __init__(self, wire: Wire, peer: Hello | Welcome, address: str, tasks: TaskGroup | None) -> None:
         self.peer = peer
         self.address = address
         self._wire = wire
-        self._tasks: TaskGroup | None = None
+        self._tasks = tasks
         self._on_stream: OnStream | None = None
         self._on_message: OnMessage | None = None
         self._opening: dict[int, tuple[Stream, asyncio.Future[None]]] = {}
         self._waiting: list[asyncio.Future[None]] = []
         wire.owner = self
 
-    def attend(self, tasks: TaskGroup, *, on_stream: OnStream, on_message: OnMessage) -> None:
-        """Begin to take what the peer sends; until then TCP holds it back."""
-        self._tasks = tasks
+    def attend(self, tasks: TaskGroup | None = None, *, on_stream: OnStream, on_message: OnMessage) -> None:
+        """
+        Begin to take what the peer sends; until then TCP holds it back.
+
+        Handlers run in `tasks`, by default in the group that dialled or listens.
+        """
+        self._tasks = tasks or self._tasks
         self._on_stream = on_stream
         self._on_message = on_message
         self._wire.start()

@@ -176,8 +176,9 @@ class Listener:
         if isinstance(answer, Refused):
             stranger.wire.start()
             return
-        link = Link(stranger.wire, hello, stranger.address)
+        link = Link(stranger.wire, hello, stranger.address, self._tasks)
         stranger.wire.pump()
+        del stranger, hello, answer
         self.links.add(link)
         try:
             await self._host(link)

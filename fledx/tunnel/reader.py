@@ -67,7 +67,7 @@ class FrameReader:
             kind, stream, length = read_header(data, offset)
             offset += HEADER_SIZE
         if kind not in self.allowed:
-            raise malformed(f"a {RULES[kind].name} frame is out of place here")
+            raise malformed(f"this {RULES[kind].name} frame is out of place here")
         self._kind, self._stream, self._left = kind, stream, length
         return offset
 

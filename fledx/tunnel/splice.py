@@ -173,7 +173,8 @@ class _SocketEnd:
         poll = select.poll()
         poll.register(self._sock, 0)
         if poll.poll(0):
-            self._broken(OSError(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET))
+            number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET
+            self._broken(OSError(number, os.strerror(number)))
         else:
             self._look = self._loop.call_later(LOOK_SECS, self._look_after)
 
@@ -220,5 +221,5 @@ class _SocketEnd:
     def _broken(self, problem: OSError) -> None:
         """The socket failed: this side is over, and the peer must know that it has only a part (`abort`)."""
         if not self.done.done():
-            self._trouble = f"the local connection broke: {os.strerror(problem.errno or errno.EIO)}"
+            self._trouble = f"the local connection broke: {problem.strerror or problem}"
             self.done.set_exception(Unavailable(self._trouble))

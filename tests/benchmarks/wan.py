@@ -116,7 +116,7 @@ class Wan:
 
     async def _carry(self, source: socket.socket, sink: socket.socket, line: Line) -> None:
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-        delivery = self._loop.create_task(self._deliver(under_way, sink))
+        self._begin(self._deliver(under_way, sink))
         queued: deque[tuple[float, int]] = deque()
         departure = arrival = self._loop.time()
         with contextlib.suppress(OSError, ValueError):
@@ -130,8 +130,6 @@ class Wan:
                 under_way.put_nowait((arrival, data))
                 if not data:
                     break
-        with contextlib.suppress(OSError, ValueError, asyncio.CancelledError):
-            await delivery
 
     def _late(self, size: int, line: Line) -> float:
         """Seconds for which the worst of the segments has to be sent again."""
@@ -153,13 +151,14 @@ class Wan:
             await asyncio.sleep(queued[0][0] - now)
 
     async def _deliver(self, under_way: asyncio.Queue[tuple[float, bytes]], sink: socket.socket) -> None:
-        while True:
+        data = b"-"
+        while data:
             arrival, data = await under_way.get()
             wait = arrival - self._loop.time()
             if wait > 0:
                 await asyncio.sleep(wait)
             await self._light.wait()
-            if not data:
-                sink.shutdown(socket.SHUT_WR)
-                return
-            await self._loop.sock_sendall(sink, data)
+            with contextlib.suppress(OSError):
+                await self._loop.sock_sendall(sink, data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)

@@ -101,7 +101,7 @@ async def test_one_that_accepts_and_says_nothing(either: Trust | None) -> None:
         (b"", True, "closed the connection without a goodbye"),
         (b"", False, "closed the connection without a goodbye"),
         (frames.reason_frame(frames.GOODBYE, "closed", "come back later"), False, "come back later"),
-        (frames.frame(frames.DATA, 2, b"x"), False, "a DATA frame is out of place here"),
+        (frames.frame(frames.DATA, 2, b"x"), False, "this DATA frame is out of place here"),
     ],
 )
 async def test_one_that_is_no_tunnel(trust: Trust, answer: bytes, reason: str, *, with_tls: bool) -> None:

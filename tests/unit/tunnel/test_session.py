@@ -111,14 +111,14 @@ class TestGreeting:
 
         listener.hears(frames.hello_frame(HELLO) + frames.frame(frames.HEARTBEAT))
 
-        assert "a HEARTBEAT frame is out of place" in listener.last(Closed).reason
+        assert "this HEARTBEAT frame is out of place" in listener.last(Closed).reason
 
     def test_a_second_hello_is_out_of_place(self) -> None:
         talk = Talk()
 
         talk.listener.hears(frames.hello_frame(HELLO))
 
-        assert "a HELLO frame is out of place" in talk.listener.last(Closed).reason
+        assert "this HELLO frame is out of place" in talk.listener.last(Closed).reason
 
     def test_a_stranger_cannot_make_us_gather_what_it_may_not_send(self) -> None:
         listener = Side(Clock(), dialler=False)

@@ -99,11 +99,9 @@ class Door:
 
     async def host(self, link: Link) -> None:
         """Serve one link until it is over."""
-        async with anyio.create_task_group() as tasks:
-            link.attend(tasks, on_stream=self.serve, on_message=self.messages.append)
-            self.links.append(link)
-            await link.closed()
-            tasks.cancel_scope.cancel()
+        link.attend(on_stream=self.serve, on_message=self.messages.append)
+        self.links.append(link)
+        await link.closed()
 
     async def link(self) -> Link:
         """The latest link, once there is one."""
