@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from fledx.errors import FledxError, Unavailable
+from fledx.errors import FledxError, NotFound, Unavailable
 from fledx.tunnel.events import Accepted, Closed, Data, Ended, Event, Failed, Opened, Told
 from fledx.tunnel.flow import Flow
 from fledx.tunnel.frames import Hello, Opening, Welcome
@@ -131,7 +131,12 @@ class Link:
         self._wire.pump()
 
     async def closed(self) -> str:
-        """Wait until the link is over and its socket closed; returns the reason."""
+        """
+        Wait until the link is over and its socket closed; returns the reason.
+
+        Nobody may have attended to the link: its messages are then dropped and its streams refused.
+        """
+        self._wire.start()
         if not self._wire.closed:
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
@@ -241,16 +246,18 @@ class Link:
 
     def _opened(self, flow: Flow, opening: Opening) -> None:
         stream = Stream(self, flow, opening.kind, opening.meta)
-        if self._tasks is None:
-            raise RuntimeError("streams arrive before anybody attends to the link")
-        self._tasks.start_soon(self._run, stream)
+        if self._on_stream is None or self._tasks is None:
+            stream.reset("this side serves no streams", code=NotFound.code)
+            self._wire.session.flows.release(flow)
+        else:
+            self._tasks.start_soon(self._run, stream, self._on_stream)
 
-    async def _run(self, stream: Stream) -> None:
-        """Run the handler of one stream; the only place that knows what becomes of its errors."""
+    async def _run(self, stream: Stream, on_stream: OnStream) -> None:
+        """Run the handler of one stream, cancelled when the stream is."""
         try:
             with anyio.CancelScope() as scope:
                 stream.on_failure = scope.cancel
-                await self._handle(stream)
+                await self._handle(stream, on_stream)
         except BaseException:
             stream.reset("the other side stopped serving it", code="cancelled")
             raise
@@ -258,11 +265,12 @@ class Link:
             stream.on_failure = None
             self._wire.session.flows.release(stream.flow)
 
-    async def _handle(self, stream: Stream) -> None:
-        if self._on_stream is None or stream.failure is not None:
+    async def _handle(self, stream: Stream, on_stream: OnStream) -> None:
+        """The only place that knows what becomes of a handler's errors."""
+        if stream.failure is not None:
             return
         try:
-            await self._on_stream(stream)
+            await on_stream(stream)
             await stream.aclose()
         except FledxError as problem:
             stream.reset(problem.text, code=problem.code)

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from fledx.errors import Denied, LimitExceeded, NotFound, Unavailable
+from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 from tests.unit.tunnel.world import (
     HELLO,
@@ -260,6 +261,22 @@ async def test_a_peer_that_takes_no_messages_is_noticed(trust: Trust) -> None:
         tasks.cancel_scope.cancel()
 
     assert isinstance(problem, LimitExceeded)
+
+
+async def test_a_link_nobody_attends_to_still_notices_its_end(trust: Trust) -> None:
+    reasons: list[str] = []
+
+    async def host(link: Link) -> None:
+        reasons.append(await link.closed())
+
+    async with open_door(trust, on_link=host) as door, anyio.create_task_group() as tasks:
+        agent = await call(door, tasks)
+        agent.send({"type": "nobody listens"})
+        assert isinstance(await failure_of(agent.open("logs", {})), NotFound)
+        agent.close("joined, that is all")
+        await until(lambda: reasons)
+
+    assert reasons == ["joined, that is all"]
 
 
 async def ignore(link: object) -> None:
