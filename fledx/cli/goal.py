@@ -49,7 +49,7 @@ class Goal:
         if self._arrived(deployment, now):
             return "reached", ""
         hopeless = self._hopeless(deployment, now)
-        return ("waiting", "") if hopeless is None else ("failed", f"replica {hopeless.number}: {hopeless.why}")
+        return ("waiting", "") if hopeless is None else ("failed", f"replica {hopeless.number}: {hopeless.message}")
 
     def _ended_rollout(self, deployment: Json) -> str | None:
         rollout = deployment.get("rollout")

@@ -7,8 +7,9 @@ from types import TracebackType
 
 from fledx.cli.terminal import Terminal
 
-ENTER = "\x1b[?1049h\x1b[?25l"
-LEAVE = "\x1b[?25h\x1b[?1049l"
+#: Another screen, no cursor, long lines cut off instead of wrapped; and all of it back.
+ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
+LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
 class Screen:

@@ -18,7 +18,7 @@ from fledx.cli.views.deployments import ready, rollout
 from fledx.cli.views.documents import as_json_line
 from fledx.cli.views.replicas import replicas
 from fledx.cli.views.text import harmless
-from fledx.cli.waiting import DONE, FAILED, NOT_REACHED, last_lines
+from fledx.cli.waiting import DONE, FAILED, NOT_REACHED, tell_failure
 from fledx.client.api import ControlPlane, Json
 from fledx.errors import FledxError
 
@@ -63,8 +63,7 @@ def settled(api: ControlPlane, terminal: Terminal, goal: Goal, deployment: Json)
         return None
     if verdict == "reached":
         return DONE
-    terminal.complain(f"{harmless(deployment['name'])} failed: {harmless(why)}")
-    last_lines(api, terminal, deployment)
+    tell_failure(api, terminal, deployment, why)
     return FAILED
 
 

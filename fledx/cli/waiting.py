@@ -7,7 +7,7 @@ from fledx.cli.goal import Goal
 from fledx.cli.progress import Progress
 from fledx.cli.terminal import Terminal
 from fledx.cli.views.replicas import replicas
-from fledx.cli.views.text import counted, harmless, harmless_line, span
+from fledx.cli.views.text import brief, counted, further, harmless, harmless_line, span
 from fledx.client.api import ControlPlane, Json
 from fledx.errors import FledxError
 
@@ -70,8 +70,7 @@ class _Watch:
         self._progress.end()
         if verdict == "reached":
             return DONE
-        self._terminal.complain(f"{harmless(self.deployment['name'])} failed: {harmless(why)}")
-        last_lines(self._api, self._terminal, self.deployment)
+        tell_failure(self._api, self._terminal, self.deployment, why)
         return FAILED
 
     def _not_reached(self) -> int:
@@ -98,6 +97,15 @@ def _numbered(numbers: list[int]) -> str:
     if len(numbers) == 1:
         return f"replica {numbers[0]}"
     return counted(len(numbers), "replica")
+
+
+def tell_failure(api: ControlPlane, terminal: Terminal, deployment: Json, why: str) -> None:
+    """The reason, and what the container wrote last: by the agent's own message, else from its logs."""
+    terminal.complain(f"{harmless(deployment['name'])} failed: {brief(why).removesuffix(' …')}")
+    for line in further(why):
+        terminal.say(f"  {line}")
+    if not further(why):
+        last_lines(api, terminal, deployment)
 
 
 def last_lines(api: ControlPlane, terminal: Terminal, deployment: Json) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 from fledx.cli.views import spec
 from fledx.cli.views.events import event_table
-from fledx.cli.views.replicas import published, replica_table, replicas
+from fledx.cli.views.replicas import Replica, published, replica_table, replicas
 from fledx.cli.views.table import fields, painted, table
-from fledx.cli.views.text import age, harmless, labels
+from fledx.cli.views.text import age, brief, further, harmless, labels, width
 
 Json = Mapping[str, Any]
 FEW = 2
+#: A reason that a terminal will hardly have room for in the last column of a table.
+LONG = 40
 
 
 def deployment_table(
@@ -47,7 +49,7 @@ def _row(item: Json, now: float, *, wide: bool) -> list[str]:
         row += [harmless(item["image"]), str(item.get("revision", "-")), str(item.get("generation", "-"))]
         row += [spec.placement(item) or "-", labels(item.get("labels")), age(item.get("last_reported"), now)]
     identity = str(item.get("deployment_id", "-"))
-    return [*row, harmless(identity if wide else identity[:8]), harmless(item.get("reason") or "")]
+    return [*row, harmless(identity if wide else identity[:8]), brief(item.get("reason") or "")]
 
 
 def ready(item: Json) -> str:
@@ -88,15 +90,28 @@ def deployment_screen(
     parts = [head, fields(_facts(item, now), indent="  ")]
     if found := replicas(item):
         parts.append(replica_table(found, now, columns=columns, colour=colour))
+        parts += _in_full(found, columns)
     if events:
         parts.append("What happened last:\n" + event_table(events, now, columns=columns))
     return "\n\n".join(parts)
 
 
+def _in_full(found: Sequence[Replica], columns: int | None) -> list[str]:
+    """What a row of the table has no room for."""
+    told = []
+    for each in found:
+        more = further(each.message)
+        if more or (columns is not None and width(each.why) > LONG):
+            told.append(
+                "\n".join([f"replica {each.number}: {each.why.removesuffix(' …')}", *(f"  {line}" for line in more)])
+            )
+    return told
+
+
 def _facts(item: Json, now: float) -> list[tuple[str, str | None]]:
     counters = f"{item.get('revision', '-')} (generation {item.get('generation', '-')})"
     return [
-        ("why", harmless(item.get("reason") or "") or None),
+        ("why", brief(item.get("reason") or "") or None),
         ("rollout", rollout(item.get("rollout"))),
         ("id", harmless(item.get("deployment_id", "-"))),
         *spec.lines(item),
@@ -107,9 +122,12 @@ def _facts(item: Json, now: float) -> list[tuple[str, str | None]]:
 
 
 def rollout(state: Json | None) -> str | None:
-    """How far the current revision has got; nothing once it is complete."""
+    """How far the current revision has got; nothing once all have it, though it is watched for a while more."""
     if not state or state.get("state") == "complete":
+        return None
+    arrived = state.get("updated", 0) >= state.get("wanted", 0)
+    if state.get("state") == "progressing" and arrived and not state.get("reason"):
         return None
     told = f"{state.get('state')}: {state.get('updated', 0)} of {state.get('wanted', 0)} updated"
     reason = state.get("reason")
-    return harmless(f"{told}; {reason}" if reason else told)
+    return brief(f"{told}; {reason}" if reason else told)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fledx.cli.views.table import table
-from fledx.cli.views.text import age, harmless
+from fledx.cli.views.text import age, brief, harmless
 
 Json = Mapping[str, Any]
 
@@ -28,7 +28,7 @@ def subject(item: Json) -> str:
 
 
 def _why(item: Json) -> str:
-    return harmless(item.get("reason", ""))
+    return brief(item.get("reason", ""))
 
 
 def event_line(item: Json) -> str:

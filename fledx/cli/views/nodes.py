@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fledx.cli.views.table import fields, painted, table
-from fledx.cli.views.text import age, cores, harmless, labels, size
+from fledx.cli.views.text import age, brief, cores, harmless, labels, size
 
 Json = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ def _row(item: Json, now: float, *, wide: bool) -> list[str]:
         row += [harmless(item.get(field) or "-") for field in ("os", "address", "agent_version", "runtime")]
         row += [age(item.get("created_at"), now), labels(item.get("labels"))]
     identity = str(item.get("node_id", "-"))
-    return [*row, harmless(identity if wide else identity[:8]), harmless(item.get("reason") or "")]
+    return [*row, harmless(identity if wide else identity[:8]), brief(item.get("reason") or "")]
 
 
 def state(item: Json) -> str:
@@ -54,7 +54,7 @@ def node_screen(
     capacity = item.get("capacity") or {}
     head = f"{harmless(item.get('name') or '-')}  {painted(state(item)) if colour else state(item)}"
     facts = [
-        ("why", harmless(item.get("reason") or "") or None),
+        ("why", brief(item.get("reason") or "") or None),
         ("id", harmless(item.get("node_id", "-"))),
         ("since", f"{age(item.get('since'), now)} ago" if item.get("since") else None),
         ("last seen", f"{age(item.get('last_seen'), now)} ago" if item.get("last_seen") else "never"),
@@ -92,7 +92,7 @@ def _instances(
             str(each.get("restart_count", 0)),
             age(each.get("started_at"), now),
             harmless(", ".join(each.get("endpoints") or ()) or "-"),
-            harmless(each.get("message") or ""),
+            brief(each.get("message") or ""),
         ]
         for each in items
     ]

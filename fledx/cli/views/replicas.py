@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fledx.cli.views.table import table
-from fledx.cli.views.text import age, harmless
+from fledx.cli.views.text import age, brief, harmless
 
 Json = Mapping[str, Any]
 
@@ -50,16 +50,21 @@ class Replica:
 
     @property
     def why(self) -> str:
-        """The reason it is not running, or the message that came with its state."""
+        """The reason it is not running, or the first line of the message that came with its state."""
+        return brief(self.message)
+
+    @property
+    def message(self) -> str:
+        """All of it, as it was reported."""
         if self._pending is not None:
-            return harmless(self._pending.get("reason", ""))
+            return str(self._pending.get("reason", ""))
         if self.instance is None:
             return "" if self.assignment is None or self._stopped else "the node has not reported it yet"
         message = self.instance.get("message") or _unhealthy(self.instance)
         code = self.instance.get("exit_code")
         if not message and self.instance["state"] == "failed" and code is not None:
             return f"exit code {code}"
-        return harmless(message)
+        return str(message)
 
     @property
     def restarts(self) -> str:

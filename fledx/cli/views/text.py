@@ -23,6 +23,17 @@ def harmless(text: object) -> str:
     )
 
 
+def brief(text: object) -> str:
+    """The first line of a text, harmless, with an ellipsis where there are more."""
+    first, _, rest = str(text).strip().partition("\n")
+    return harmless(first.rstrip()) + (" …" if rest else "")
+
+
+def further(text: object) -> list[str]:
+    """The other lines of a text, harmless; agents tell there what a container wrote last."""
+    return [harmless_line(line.rstrip()) for line in str(text).strip().split("\n")[1:] if line.strip()]
+
+
 def harmless_line(text: str) -> str:
     """A container's line for a terminal: tabs stay, its colours go, everything else that is not text is written out."""
     if text.isascii() and text.isprintable():

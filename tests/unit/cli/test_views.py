@@ -174,6 +174,31 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
     )
 
 
+def test_a_message_of_several_lines_is_told_in_full_below_the_table() -> None:
+    message = "exited with code 2 after 0.2 s\n\x1b[31mversion 1 starts\nPORT is 'abc'"
+    item = deployment(status="failed", reason=message, instances=[instance(0, "failed", message=message)])
+
+    assert golden(
+        """
+REPLICA  NODE    STATE   RESTARTS  AGE  PORTS               WHY
+0        edge-1  failed  0         3m   edge-1:30000 -> 80  exited with code 2 after 0.2 s …
+
+replica 0: exited with code 2 after 0.2 s
+  version 1 starts
+  PORT is 'abc'"""
+    ) == "\n\n".join(deployment_screen(item, NOW).split("\n\n")[2:])
+    assert "  why       exited with code 2 after 0.2 s …\n" in deployment_screen(item, NOW)
+
+
+def test_a_reason_that_was_cut_on_a_terminal_is_told_in_full_below() -> None:
+    reason = "2 nodes: label disk=ssd missing; 1 node: port 80 taken by api"
+    item = deployment(assignments=[], instances=[], pending=[{"replica_number": 0, "reason": reason}])
+    shown = deployment_screen(item, NOW, columns=80)
+
+    assert "…" in shown
+    assert shown.endswith(f"\n\nreplica 0: {reason}")
+
+
 @pytest.mark.parametrize(
     ("change", "state", "why"),
     [

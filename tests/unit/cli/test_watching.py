@@ -73,8 +73,8 @@ def test_a_watched_status_on_a_terminal_is_drawn_anew_when_something_happened() 
 
     assert 130 == cli.run("status", "--watch", "--no-color", tty=True)
     frames = cli.shown.split("\x1b[H")
-    assert frames[0] == "\x1b[?1049h\x1b[?25l"
-    assert frames[-1].endswith("\x1b[J\x1b[?25h\x1b[?1049l")
+    assert frames[0] == "\x1b[?1049h\x1b[?25l\x1b[?7l"
+    assert frames[-1].endswith("\x1b[J\x1b[?7h\x1b[?25h\x1b[?1049l")
     assert ["none yet" in frames[1], "running  0" in frames[2], "failed  0" in frames[-1]] == [True, True, True]
     assert 3 == len(cli.asked("GET /api/v1/deployments"))
 
