@@ -48,7 +48,7 @@ def create(args: Namespace, terminal: Terminal) -> int:
         checked = api.check_deployment(body)
         show(args, terminal, checked, lambda: deployment_screen(checked, terminal.now(), columns=terminal.width))
         return DONE
-    made = api.create_deployment(body)
+    made = api.create_deployment(body, pause=terminal.sleep)
     terminal.say(f"{harmless(made['name'])} created")
     return _stay(args, terminal, api, [made])
 

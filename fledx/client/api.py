@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fledx import __version__
-from fledx.client.diagnosis import not_fledx
+from fledx.client.diagnosis import UNREACHABLE, not_fledx
 from fledx.client.http1 import Request, quoted, target
 from fledx.client.refusals import refusal
 from fledx.client.streams import JsonLines, ServerEvent, ServerEvents, Stream
@@ -19,7 +20,7 @@ from fledx.errors import Denied, Unavailable
 Json = dict[str, Any]
 ROOT = "/api/v1"
 PAGE = 500
-ATTEMPTS = 3
+PAUSES = (0.2, 0.5, 1.0, 2.0, 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,21 +100,22 @@ class ControlPlane:
         """One deployment with its instances and what is pending."""
         return self._object("GET", _deployment(ref))
 
-    def create_deployment(self, body: Json) -> Json:
+    def create_deployment(self, body: Json, *, pause: Callable[[float], None] = time.sleep) -> Json:
         """
-        A new deployment; done once, however often the network makes us ask.
+        A new deployment; done once, however often a breaking network makes us ask.
 
-        The reply is the deployment as it was created.
+        Where the connection breaks after the request was sent, it is asked again under the same key for some seconds,
+        in which a control plane can come back. The reply is the deployment as it was created.
         """
-        raw = _encoded(body)
         headers = {**self._credentials.operator(), **JSON, "idempotency-key": os.urandom(16).hex()}
-        request = Request(method="POST", target=f"{ROOT}/deployments", headers=headers, body=raw)
-        for _ in range(ATTEMPTS - 1):
+        request = Request(method="POST", target=f"{ROOT}/deployments", headers=headers, body=_encoded(body))
+        for number, seconds in enumerate(PAUSES):
             try:
                 return self._json(self._sent(request))
-            except Unavailable as problem:
-                if problem.request_id is not None:
+            except Unavailable as fault:
+                if fault.request_id is not None or (number == 0 and fault.code == UNREACHABLE):
                     raise
+            pause(seconds)
         return self._json(self._sent(request))
 
     def check_deployment(self, body: Json) -> Json:

@@ -10,8 +10,18 @@ from fledx.errors import Unavailable
 ALERT = b"\x15\x03"  # how every TLS alert record begins
 
 
+#: The `code` of an error that came before anything was sent, so that nothing can have happened.
+UNREACHABLE = "unreachable"
+
+
 def unreachable(address: Address, problem: OSError) -> Unavailable:
     """No connection came about."""
+    fault = _unreachable(address, problem)
+    fault.code = UNREACHABLE
+    return fault
+
+
+def _unreachable(address: Address, problem: OSError) -> Unavailable:
     if isinstance(problem, socket.gaierror):
         return Unavailable(f"the host {address.host} of {address} is not known", hint="is the URL right?")
     if isinstance(problem, TimeoutError):

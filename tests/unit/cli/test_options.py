@@ -53,3 +53,48 @@ def test_a_thing_is_named_by_place_or_by_flag_each_once() -> None:
 def test_one_thing_means_one(found: list[str], told: str) -> None:
     with pytest.raises(InvalidSpec, match=told):
         one(found, "node")
+
+
+README = """
+status
+status --watch
+status --node-status ready --deploy-status running
+status --nodes-only
+status --deploys-only
+deployments create --name nginx-demo --image nginx:latest --replicas 2 --port 80
+deployments create --name myapp --image myapp:v1.0 --replicas 3 --port 8080
+deployments list
+deployments list --status running --wide
+deployments status
+deployments status --status running
+deployments update --id 11111111-aaaa-4aaa-8aaa-111111111111 --image myapp:v1.1
+deployments update --id 11111111-aaaa-4aaa-8aaa-111111111111 --replicas 5
+deployments watch --id 11111111-aaaa-4aaa-8aaa-111111111111
+deployments watch --id 11111111-aaaa-4aaa-8aaa-111111111111 --follow-logs
+deployments stop --id 11111111-aaaa-4aaa-8aaa-111111111111
+deployments delete --id 11111111-aaaa-4aaa-8aaa-111111111111
+deployments logs
+deployments logs --resource-id 11111111-aaaa-4aaa-8aaa-111111111111 --follow
+nodes register --name edge-node-1 --arch amd64 --os linux
+nodes register --name edge-node-1 --label region=eu --label zone=west
+nodes list
+nodes list --status ready --wide
+nodes status
+nodes status --status unreachable
+profile list
+profile show
+profile show --name production
+profile set --name production --control-plane-url https://cp.example.com --operator-token TOKEN
+profile set-default --name production
+--profile production status
+cp --migrations-dry-run
+cp --json-logs
+"""
+
+
+@pytest.mark.parametrize("line", README.strip().splitlines())
+def test_the_command_lines_of_the_missions_readme_are_understood(line: str) -> None:
+    command = Command(line.split())
+
+    assert command.verb is not None
+    command.parse(command.parser())

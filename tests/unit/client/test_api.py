@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fledx.client.api import ControlPlane, Credentials
-from fledx.client.http1 import Request
+from fledx.client.diagnosis import unreachable
+from fledx.client.http1 import Address, Request
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, LimitExceeded, NotFound, Unavailable
 from tests.fakes.transport import Answer, FakeTransport, error_answer, events_answer, json_answer, lines_answer
 
@@ -75,20 +76,36 @@ def test_a_page_that_was_asked_for_is_one_request() -> None:
     assert page.encoded() == {"limit": 2, "offset": 4, "total": 9, "items": [{}, {}]}
 
 
-def test_a_create_is_asked_again_under_its_key_when_the_connection_breaks() -> None:
-    answers: list[Answer | Unavailable] = [Unavailable("broke"), json_answer({"name": "web"}, 201)]
+def failing(*answers: Answer | Unavailable) -> FakeTransport:
+    left = list(answers)
 
     def answer(request: Request) -> Answer:
-        found = answers.pop(0)
-        if isinstance(found, Exception):
+        found = left.pop(0)
+        if isinstance(found, Unavailable):
             raise found
         return found
 
-    transport = FakeTransport(answer)
+    return FakeTransport(answer)
 
-    assert control_plane(transport).create_deployment({"image": "x"}) == {"name": "web"}
-    first, second = (request.headers["idempotency-key"] for request in transport.requests)
-    assert first == second
+
+def away() -> Unavailable:
+    return unreachable(Address.parse("http://cp"), ConnectionRefusedError(111, "Connection refused"))
+
+
+def test_a_create_is_asked_again_under_its_key_when_the_connection_breaks() -> None:
+    transport = failing(Unavailable("broke"), away(), json_answer({"name": "web"}, 201))
+    paused: list[float] = []
+
+    assert {"name": "web"} == control_plane(transport).create_deployment({"image": "x"}, pause=paused.append)
+    assert 1 == len({request.headers["idempotency-key"] for request in transport.requests})
+    assert [0.2, 0.5] == paused
+
+
+def test_a_create_that_reached_nobody_is_not_asked_again() -> None:
+    transport = failing(away())
+
+    with pytest.raises(Unavailable, match="no control plane at http://cp: connection refused"):
+        control_plane(transport).create_deployment({"image": "x"})
 
 
 def test_a_create_that_was_refused_is_not_asked_again() -> None:
