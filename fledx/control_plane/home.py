@@ -15,7 +15,7 @@ from pathlib import Path
 from fledx.control_plane.pki import Authority, authority, server_certificate
 from fledx.control_plane.store.database import path_of, prepare_directory
 from fledx.control_plane.tokens import Endpoint, kept
-from fledx.errors import InvalidSpec
+from fledx.errors import Conflict
 from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.settings.places import control_plane_directory
 from fledx.tunnel.tls import fingerprint
@@ -44,7 +44,7 @@ class Home:
 
 
 def settle(settings: ControlPlaneSettings, environ: Mapping[str, str], now: datetime) -> Home:
-    """Find or make everything a start needs; InvalidSpec when the directory cannot be used."""
+    """Find or make everything a start needs; Unavailable when the directory cannot be used."""
     directory = Path(settings.data_dir) if settings.data_dir else control_plane_directory(environ)
     prepare_directory(directory)
     database = path_of(settings.database_url) if settings.database_url else directory / "fledx.db"
@@ -112,14 +112,13 @@ def raise_file_limit() -> int:
 
 
 def lock(directory: Path) -> int:
-    """Take the directory for this process; InvalidSpec when another control plane has it. The descriptor holds it."""
+    """Take the directory for this process; Conflict when another control plane has it. The descriptor holds it."""
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise InvalidSpec(
-            "data_dir",
+        raise Conflict(
             f"another control plane runs on {directory}",
             hint="stop it, or give this one another --data-dir",
         ) from None

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fledx.errors import InvalidSpec
+from fledx.errors import Unavailable
 
 AUTHORITY_LIFE = timedelta(days=20 * 365)
 SERVER_LIFE = timedelta(days=90)
@@ -53,13 +53,12 @@ def authority(directory: Path, now: datetime) -> Authority:
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
         key = serialization.load_pem_private_key(key_file.read_bytes(), None)
     except (OSError, ValueError) as problem:
-        raise InvalidSpec(
-            "data_dir",
+        raise Unavailable(
             f"the certificate authority in {directory} cannot be read: {problem}",
             hint="restore ca.pem and ca.key from a backup: every node trusts this authority and no other",
         ) from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise InvalidSpec("data_dir", f"{key_file} does not hold a P-256 key")
+        raise Unavailable(f"{key_file} does not hold a P-256 key")
     return Authority(certificate=certificate, key=key)
 
 

@@ -23,6 +23,7 @@ from fledx.control_plane.agents import Agents
 from fledx.control_plane.api.app import app as make_app
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.changes import Changes
+from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.events import Events
@@ -36,10 +37,11 @@ from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.overview import Overview
 from fledx.control_plane.pki import utc_now
 from fledx.control_plane.reports import Reports
+from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.database import Database, inspect, path_of
 from fledx.control_plane.tokens import Tokens
-from fledx.errors import FledxError, InvalidSpec
+from fledx.errors import Conflict, FledxError
 from fledx.sealing import kept
 from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.settings.places import control_plane_directory
@@ -132,6 +134,8 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
             tokens=tokens,
             logs=Logs(store, dispatch, bell, tasks),
             events=Events(store, bell),
+            configs=Configs(store, changes),
+            secrets=Secrets(store, changes, seal),
             overview=Overview(store, dispatch, _boot.build_id()),
             settings=settings,
             metrics=metrics,
@@ -207,7 +211,7 @@ class _Web(Config):
 
 
 def listening(host: str, port: int, what: str, flag: str) -> socket.socket:
-    """A listening socket; InvalidSpec that says who wants it and what to do when it cannot be had."""
+    """A listening socket; Conflict that says who wants it and what to do when it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     opened = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -217,8 +221,7 @@ def listening(host: str, port: int, what: str, flag: str) -> socket.socket:
         opened.setblocking(False)
     except OSError as problem:
         opened.close()
-        raise InvalidSpec(
-            flag,
+        raise Conflict(
             f"the {what} cannot listen on {host}:{port}: {problem.strerror or problem}",
             hint=f"stop what uses the port (`ss -ltnp sport = :{port}` shows it), or choose another with {flag}",
         ) from None

@@ -89,14 +89,14 @@ def test_a_used_and_a_broken_join_string_and_a_wrong_node_token(system: System) 
     system.start("edge-1")
     used = system.agents["edge-1"].environ["FLEDX_AGENT_JOIN"]
 
-    for name, settings, words in [
-        ("edge-2", {"FLEDX_AGENT_JOIN": used}, "used up"),
-        ("edge-3", {"FLEDX_AGENT_JOIN": used[:-20]}, "join string"),
+    for name, settings, code, words in [
+        ("edge-2", {"FLEDX_AGENT_JOIN": used}, 1, "used up"),
+        ("edge-3", {"FLEDX_AGENT_JOIN": used[:-20]}, 2, "join string"),
     ]:
         agent = system.agent(name, **settings)
         agent.start()
         assert agent.running is not None
-        assert agent.running.wait(20) == 1
+        assert agent.running.wait(20) == code
         assert words in agent.said()
         assert "Traceback" not in agent.said()
 
@@ -182,11 +182,11 @@ def test_strangers_on_the_tunnel_port(system: System, stranger: Callable[[int], 
     assert made["status"] == "running"
 
 
-def refused_to_start(system: System) -> str:
+def refused_to_start(system: System, *, code: int = 1) -> str:
     """The one message of a control plane that cannot start."""
     system.control_plane.start()
     assert system.control_plane.running is not None
-    assert system.control_plane.running.wait(20) == 1
+    assert system.control_plane.running.wait(20) == code
     clear(system.control_plane.said())
     return system.control_plane.said()
 
@@ -221,7 +221,7 @@ def test_a_port_that_is_taken(system: System) -> None:
 def test_a_setting_that_is_nonsense(system: System) -> None:
     system.control_plane.environ["FLEDX_CP_SERVER_PORT"] = "eighty"
 
-    assert "FLEDX_CP_SERVER_PORT" in refused_to_start(system)
+    assert "FLEDX_CP_SERVER_PORT" in refused_to_start(system, code=2)
 
 
 def test_two_control_planes_on_one_directory(system: System) -> None:

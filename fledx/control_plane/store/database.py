@@ -12,7 +12,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from fledx.errors import Conflict, FledxError, InvalidSpec, LimitExceeded, Unavailable
+from fledx.errors import Conflict, FledxError, LimitExceeded, Unavailable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -116,7 +116,7 @@ def inspect(path: Path) -> None:
     if not path.exists():
         return
     if not path.is_file():
-        raise InvalidSpec("database", f"{path} is not a file")
+        raise Unavailable(f"the database {path} is not a file")
     with path.open("rb") as file:
         head = file.read(len(HEADER))
     if head != HEADER:
@@ -135,8 +135,7 @@ def prepare_directory(path: Path) -> None:
         probe.touch(mode=0o600)
         probe.unlink()
     except OSError as problem:
-        raise InvalidSpec(
-            "data_dir",
+        raise Unavailable(
             f"{path} cannot be written: {problem.strerror}",
             hint="name another with --data-dir or FLEDX_CP_DATA_DIR, or mend its owner and mode",
         ) from None
@@ -144,9 +143,7 @@ def prepare_directory(path: Path) -> None:
 
 def damaged(path: Path, why: str) -> FledxError:
     """The refusal to start on a database that is not sound; it is never replaced by an empty one."""
-    return InvalidSpec(
-        "database", f"{path} is damaged: {why}", hint="put a good copy in its place; nothing was changed"
-    )
+    return Unavailable(f"{path} is damaged: {why}", hint="put a good copy in its place; nothing was changed")
 
 
 @contextlib.contextmanager
@@ -169,5 +166,5 @@ def _ours(problem: sqlite3.DatabaseError, path: Path) -> FledxError:
     if "malformed" in text or "not a database" in text:
         return damaged(path, text)
     if "readonly" in text or "unable to open" in text:
-        return InvalidSpec("database", f"{path}: {text}", hint="mend the owner and mode of the file and its directory")
+        return Unavailable(f"{path}: {text}", hint="mend the owner and mode of the file and its directory")
     return Unavailable(f"{path}: {text}")

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from fledx.control_plane.store.database import connect, inspect, translated
-from fledx.errors import InvalidSpec
+from fledx.errors import Conflict
 
 PACKAGE = "fledx.control_plane.store.migrations"
 LEDGER = """CREATE TABLE IF NOT EXISTS migration (
@@ -56,18 +56,17 @@ def version(connection: sqlite3.Connection) -> int:
 
 
 def pending(connection: sqlite3.Connection, steps: list[Migration]) -> list[Migration]:
-    """What is still to be applied; InvalidSpec when the database is newer than, or differs from, this program."""
+    """What is still to be applied; Conflict when the database is newer than, or differs from, this program."""
     had = applied(connection)
     ours = {step.version: step for step in steps}
     for version, checksum in had.items():
         if version not in ours:
-            raise InvalidSpec(
-                "database",
-                f"it has migration {version}, which this version of fledx does not know",
+            raise Conflict(
+                f"the database has migration {version}, which this version of fledx does not know",
                 hint="run the newer fledx that wrote it, or restore a backup made before the upgrade",
             )
         if ours[version].checksum != checksum:
-            raise InvalidSpec("database", f"its migration {version} differs from this program's")
+            raise Conflict(f"the database's migration {version} differs from this program's")
     return [step for step in steps if step.version not in had]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fledx.control_plane.pki import authority, server_certificate
-from fledx.errors import InvalidSpec
+from fledx.errors import Unavailable
 
 NOW = datetime(2026, 11, 25, tzinfo=timezone.utc)
 NAMES = ["localhost", "127.0.0.1", "cp.example.com"]
@@ -28,7 +28,7 @@ def test_half_an_authority_is_refused_and_not_replaced(tmp_path: Path) -> None:
     authority(tmp_path, NOW)
     (tmp_path / "ca.key").unlink()
 
-    with pytest.raises(InvalidSpec, match="cannot be read"):
+    with pytest.raises(Unavailable, match="cannot be read"):
         authority(tmp_path, NOW)
 
 

@@ -11,7 +11,7 @@ import pytest
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.database import Database, connect, inspect, path_of, prepare_directory
 from fledx.control_plane.store.migrate import Migration
-from fledx.errors import Conflict, InvalidSpec
+from fledx.errors import Conflict, Unavailable
 
 NOW = datetime(2026, 11, 25, tzinfo=timezone.utc)
 FIRST = Migration(version=1, name="first", sql="CREATE TABLE a (x INTEGER);\nCREATE TABLE b (y INTEGER);\n")
@@ -43,9 +43,9 @@ def test_a_newer_database_and_an_edited_migration_are_refused(tmp_path: Path) ->
     connection = connect(tmp_path / "db")
     migrate.migrate(connection, [FIRST, SECOND], NOW)
 
-    with pytest.raises(InvalidSpec, match="migration 2, which this version of fledx does not know"):
+    with pytest.raises(Conflict, match="migration 2, which this version of fledx does not know"):
         migrate.pending(connection, [FIRST])
-    with pytest.raises(InvalidSpec, match="migration 2 differs"):
+    with pytest.raises(Conflict, match="migration 2 differs"):
         migrate.pending(connection, [FIRST, Migration(version=2, name="second", sql="SELECT 1;")])
     connection.close()
 
@@ -65,7 +65,7 @@ def test_fault_4_a_damaged_file_is_named_and_never_replaced(tmp_path: Path, cont
     path = tmp_path / "fledx.db"
     path.write_bytes(content)
 
-    with pytest.raises(InvalidSpec, match=r"fledx\.db is damaged"):
+    with pytest.raises(Unavailable, match=r"fledx\.db is damaged"):
         inspect(path)
 
     assert path.read_bytes() == content
@@ -76,7 +76,7 @@ def test_fault_4_a_truncated_database_is_named(tmp_path: Path) -> None:
     migrate.bring_up(path, NOW)
     path.write_bytes(path.read_bytes()[:8192])
 
-    with pytest.raises(InvalidSpec, match=r"fledx\.db is damaged"):
+    with pytest.raises(Unavailable, match=r"fledx\.db is damaged"):
         inspect(path)
 
 
@@ -84,7 +84,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
 
-    with pytest.raises(InvalidSpec, match="cannot be written"):
+    with pytest.raises(Unavailable, match="cannot be written"):
         prepare_directory(file / "below")
 
 
