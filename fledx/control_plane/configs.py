@@ -9,14 +9,30 @@ from typing import Any
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.delivery import roll
-from fledx.control_plane.store import assignments, nodes
+from fledx.control_plane.desired import delivery_of
+from fledx.control_plane.store import assignments, deployments, nodes
 from fledx.control_plane.store import configs as table
 from fledx.control_plane.store.database import Database
+from fledx.control_plane.store.deployments import Stored
 from fledx.control_plane.store.refs import resolve
 from fledx.errors import Conflict, InvalidSpec, NotFound
+from fledx.models.assignment import Assignment
+from fledx.models.check import shown
 from fledx.models.codec import decode
-from fledx.models.config import Attachment, Config, ConfigItem, ConfigMetadata, ConfigSpec, changed, refuse_unknown
+from fledx.models.config import (
+    Attachment,
+    Config,
+    ConfigItem,
+    ConfigMetadata,
+    ConfigSpec,
+    Environment,
+    Origin,
+    changed,
+    refuse_unknown,
+)
 from fledx.models.token import Operator
+
+MASK = "********"
 
 
 class Configs:
@@ -117,6 +133,24 @@ class Configs:
 
         return await self._changes.commit(work)
 
+    def environment(self, ref: str, number: int) -> Environment:
+        """
+        Where each variable and file of a replica comes from; no values.
+
+        NotFound for a number beyond the replicas. One that has no owner yet is shown without a node's configs.
+        """
+
+        def look(sql: sqlite3.Connection) -> Environment:
+            stored = deployments.by_id(sql, resolve(sql, "deployment", ref))
+            if stored is None or number >= stored.spec.replicas:
+                raise NotFound(f"no replica {number} of {shown(ref)}")
+            given = next(
+                (one for one in assignments.of_deployment(sql, stored.id) if one.replica_number == number), None
+            )
+            return _environment(sql, stored, number, given)
+
+        return self._store.read(look)
+
     def _follow(self, tx: Transaction, row: sqlite3.Row, kind: str, target_id: str, what: str, by: Operator) -> None:
         if kind == "deployment":
             tx.event("config.attached" if what == "attached to" else "config.detached", row["name"], by.name)
@@ -165,6 +199,46 @@ def _shown(sql: sqlite3.Connection, row: sqlite3.Row) -> Config:
 def _item(row: sqlite3.Row) -> ConfigItem:
     spec = table.spec_of(row["name"], row["version"], row["body"])
     return ConfigItem(metadata=table.metadata_of(row), entry_count=len(spec.entries), file_count=len(spec.files))
+
+
+def _environment(sql: sqlite3.Connection, stored: Stored, number: int, given: Assignment | None) -> Environment:
+    revision = given.revision if given else stored.revision
+    owner = given or Assignment(replica_number=number, node_id="", revision=revision)
+    template = deployments.templates(sql, {(stored.id, revision)})[stored.id, revision]
+    found = delivery_of(sql, stored.id, template, owner)
+    row = nodes.by_id(sql, owner.node_id)
+    known = {*found.sealed, *(nodes.own_secrets(row) if row is not None else ())}
+    variables = (
+        Origin(
+            name=each.name,
+            origin=each.origin,
+            value=MASK,
+            secret=each.secret,
+            optional=each.optional,
+            missing=each.secret is not None and each.secret not in known,
+        )
+        for _, each in sorted(found.variables.items())
+    )
+    files = [Origin(name=path, origin=found.origins[path]) for path in found.files]
+    files += [
+        Origin(
+            name=file.path,
+            origin=found.origins[file.path],
+            secret=file.secret,
+            optional=file.optional,
+            missing=file.secret not in known,
+        )
+        for file in found.secret_files
+    ]
+    return Environment(
+        deployment_id=stored.id,
+        name=stored.spec.name,
+        replica_number=number,
+        node=given.node if given else None,
+        revision=revision,
+        variables=tuple(variables),
+        files=tuple(sorted(files, key=lambda file: file.name)),
+    )
 
 
 def _attachment(row: sqlite3.Row, kind: str, target_id: str, since: str | None) -> Attachment:

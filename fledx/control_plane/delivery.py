@@ -56,6 +56,7 @@ class Delivery:
     All of it for one replica, by name and by path.
 
     ``sealed`` holds the secrets the control plane has, ``absent`` names those it lacks and that are not optional.
+    ``origins`` says by path where a file is from.
     """
 
     variables: Mapping[str, Variable]
@@ -63,13 +64,14 @@ class Delivery:
     secret_files: tuple[SecretFile, ...]
     sealed: Mapping[str, Sealed]
     absent: frozenset[str]
+    origins: Mapping[str, str]
 
     @classmethod
     def plain(cls, template: Mapping[str, Any]) -> Delivery:
         """That of a template that refers to nothing, with nothing attached."""
         own = template.get("env") or {}
         variables = {name: Variable(name=name, origin="env", value=value) for name, value in own.items()}
-        return cls(variables=variables, files={}, secret_files=(), sealed={}, absent=frozenset())
+        return cls(variables=variables, files={}, secret_files=(), sealed={}, absent=frozenset(), origins={})
 
     def fields(self) -> dict[str, Any]:
         """What the encoded template of the replica gets instead of its own fields."""
@@ -127,7 +129,7 @@ def delivered(
         return Delivery.plain(template)
     spec = decode_lenient(Template, template)
     variables = _variables(below.values(), own.values(), spec)
-    files = _files([*below.values(), *own.values()], spec)
+    origins, files = _files(below.values(), own.values(), spec)
     secret_files = (*(spec.secret_files or ()), *_secret_files(files))
     needed = _needed(variables, secret_files)
     early = {ref for each in own.values() for ref in _refs(each)}
@@ -143,17 +145,21 @@ def delivered(
         secret_files=secret_files,
         sealed=found,
         absent=frozenset(name for name, optional in needed.items() if not optional and name not in found),
+        origins={**origins, **{file.path: "secret file" for file in spec.secret_files or ()}},
     )
+
+
+def _levels(below: Iterable[ConfigSpec], own: Iterable[ConfigSpec]) -> Iterator[tuple[str, ConfigSpec]]:
+    """Configs in the order in which the later wins, each with what it is called as an origin."""
+    yield from ((f"node config {config.name}", config) for config in below)
+    yield from ((f"config {config.name}", config) for config in own)
 
 
 def _variables(below: Iterable[ConfigSpec], own: Iterable[ConfigSpec], spec: Template) -> dict[str, Variable]:
     found: dict[str, Variable] = {}
-    for kind, level in (("node config", below), ("config", own)):
-        for config in level:
-            for entry in config.entries:
-                found[entry.key] = Variable(
-                    name=entry.key, origin=f"{kind} {config.name}", value=entry.value, secret=entry.secret_ref
-                )
+    for origin, config in _levels(below, own):
+        for entry in config.entries:
+            found[entry.key] = Variable(name=entry.key, origin=origin, value=entry.value, secret=entry.secret_ref)
     for name, value in (spec.env or {}).items():
         found[name] = Variable(name=name, origin="env", value=value)
     for each in spec.secret_env or ():
@@ -161,9 +167,17 @@ def _variables(below: Iterable[ConfigSpec], own: Iterable[ConfigSpec], spec: Tem
     return found
 
 
-def _files(levels: Iterable[ConfigSpec], spec: Template) -> dict[str, ConfigFile]:
+def _files(
+    below: Iterable[ConfigSpec], own: Iterable[ConfigSpec], spec: Template
+) -> tuple[dict[str, str], dict[str, ConfigFile]]:
+    """By path, where each file of a config is from, and the files."""
     taken = {mount.container_path for mount in spec.volumes or ()} | {file.path for file in spec.secret_files or ()}
-    return {file.path: file for config in levels for file in config.files if file.path not in taken}
+    origins, found = {}, {}
+    for origin, config in _levels(below, own):
+        for file in config.files:
+            if file.path not in taken:
+                origins[file.path], found[file.path] = origin, file
+    return origins, found
 
 
 def _secret_files(files: Mapping[str, ConfigFile]) -> Iterator[SecretFile]:

@@ -176,6 +176,35 @@ class ConfigItem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """
+    Where a variable or file of a container is from: ``node config NAME``, ``config NAME``, ``env``, or a secret field.
+
+    ``value`` is a mask. ``secret`` is the secret it is filled from, ``missing`` tells that it is not known here.
+    """
+
+    name: str
+    origin: str
+    value: str | None = None
+    secret: str | None = None
+    optional: bool = False
+    missing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What one replica is given at its revision; without an owner yet, what any node would give."""
+
+    deployment_id: str
+    name: str
+    replica_number: int
+    node: str | None = None
+    revision: int
+    variables: tuple[Origin, ...] = ()
+    files: tuple[Origin, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attachment:
     """Whether a config is attached to a deployment or a node now, and since when."""
 

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from fledx.control_plane.api.auth import Gate
+from fledx.control_plane.api.configs import CONFIG_FILTERS, REPLICA, ConfigEndpoints
 from fledx.control_plane.api.deployments import CREATE, DEPLOYMENT_FILTERS, KEYED, MATCHED, Created, DeploymentEndpoints
 from fledx.control_plane.api.edge import Edge
 from fledx.control_plane.api.endpoint import ChangesOf, Endpoint, Limits, PageOf, Resource
@@ -30,18 +31,23 @@ from fledx.control_plane.api.nodes import (
     tunnel_of,
 )
 from fledx.control_plane.api.openapi import Description
+from fledx.control_plane.api.secrets import FORCE, RAW, SECRET_FILTERS, SecretEndpoints, SecretInput
 from fledx.control_plane.api.system import METRICS_TYPE, Authority, Status, SystemEndpoints, authority_of
+from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.events import Events
 from fledx.control_plane.logs import Logs
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.overview import Overview
+from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.tokens import Tokens
 from fledx.errors import FledxError
+from fledx.models.config import Attachment, Config, ConfigItem, ConfigMetadata, ConfigSpec, Environment
 from fledx.models.deployment import Deployment, DeploymentSpec
 from fledx.models.event import Event, LogLine
 from fledx.models.node import Node, NodeFacts
+from fledx.models.secret import Secret
 from fledx.settings.control_plane import ControlPlaneSettings
 
 Application = Starlette
@@ -55,10 +61,13 @@ def versioned(
     nodes: NodeEndpoints,
     logs: LogEndpoints,
     events: EventEndpoints,
+    configs: ConfigEndpoints,
+    secrets: SecretEndpoints,
     system: SystemEndpoints,
 ) -> tuple[Endpoint, ...]:
     """What lies under /api/v1; lines of one path stand together, and a fixed word before `{ref}`."""
-    one = "/deployments/{ref}"
+    one, config, secret = "/deployments/{ref}", "/configs/{ref}", "/secrets/{ref}"
+    in_deployment, in_node = f"{config}/deployments/{{target}}", f"{config}/nodes/{{target}}"
     return (
         Endpoint("GET", "/deployments", deployments.page, query=DEPLOYMENT_FILTERS, answer=PageOf(Deployment)),
         Endpoint(
@@ -77,6 +86,7 @@ def versioned(
         Endpoint("DELETE", one, deployments.delete),
         Endpoint("GET", f"{one}/watch", deployments.watch, answer=Deployment, media=SSE),
         Endpoint("GET", f"{one}/logs", logs.of_one, query=LOGS_OF_ONE, answer=LogLine, media=LINES),
+        Endpoint("GET", f"{one}/env", configs.environment, query=REPLICA, answer=Environment),
         Endpoint("GET", "/logs", logs.of_all, query=LOGS_OF_ALL, answer=LogLine, media=LINES),
         Endpoint("GET", "/nodes", nodes.page, query=NODE_FILTERS, answer=PageOf(Node)),
         Endpoint(
@@ -84,6 +94,19 @@ def versioned(
         ),
         Endpoint("POST", "/nodes/join-tokens", nodes.create_join, body=JoinRequest, answer=Join),
         Endpoint("GET", "/nodes/{ref}", nodes.get, answer=NodeDetail),
+        Endpoint("GET", "/configs", configs.page, query=CONFIG_FILTERS, answer=PageOf(ConfigItem)),
+        Endpoint("POST", "/configs", configs.create, body=ConfigSpec, answer=Config),
+        Endpoint("GET", config, configs.get, answer=Config),
+        Endpoint("PUT", config, configs.put, body=ChangesOf(ConfigSpec), answer=Config),
+        Endpoint("DELETE", config, configs.delete, answer=ConfigMetadata, done=200),
+        Endpoint("POST", in_deployment, configs.attach_deployment, answer=Attachment, other=200),
+        Endpoint("DELETE", in_deployment, configs.detach_deployment, answer=Attachment, done=200),
+        Endpoint("POST", in_node, configs.attach_node, answer=Attachment, other=200),
+        Endpoint("DELETE", in_node, configs.detach_node, answer=Attachment, done=200),
+        Endpoint("GET", "/secrets", secrets.page, query=SECRET_FILTERS, answer=PageOf(Secret)),
+        Endpoint("GET", secret, secrets.get, answer=Secret),
+        Endpoint("PUT", secret, secrets.put, body=SecretInput, raw=RAW, answer=Secret, other=201),
+        Endpoint("DELETE", secret, secrets.delete, query=FORCE),
         Endpoint("GET", "/events", events.read, query=EVENT_FILTERS, headers=RESUMED, answer=EventPage, streams=Event),
         Endpoint("GET", "/status", system.status, answer=Status),
         Endpoint("GET", "/authority", system.authority, access="public", answer=Authority),
@@ -107,6 +130,8 @@ def app(
     tokens: Tokens,
     logs: Logs,
     events: Events,
+    configs: Configs,
+    secrets: Secrets,
     overview: Overview,
     settings: ControlPlaneSettings,
     metrics: Metrics,
@@ -129,6 +154,8 @@ def app(
         NodeEndpoints(nodes, tokens, gate, tunnel=tunnel_of(tokens.endpoint, settings)),
         LogEndpoints(logs, stopping=stopping),
         EventEndpoints(events, stopping=stopping),
+        ConfigEndpoints(configs),
+        SecretEndpoints(secrets),
         system,
     )
     endpoints = tuple(replace(each, path=V1 + each.path) for each in endpoints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -16,18 +17,26 @@ from starlette.types import Receive
 from fledx.errors import InvalidSpec
 from fledx.models.check import shown
 
+BYTES = "application/octet-stream"
 MAX_DEPTH = 32  # a whole deployment is seven deep
 MAX_INTEGER = 2**63 - 1
 HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 async def read_object(
-    receive: Receive, headers: Mapping[str, str], *, most: int, seconds: float, optional: bool
+    receive: Receive,
+    headers: Mapping[str, str],
+    *,
+    most: int,
+    seconds: float,
+    optional: bool,
+    raw: str | None = None,
 ) -> dict[str, Any]:
     """
     The JSON object of a request, of at most `most` bytes, that must be here within `seconds`.
 
-    An `optional` body may be absent, which is an empty object. Raises HTTPException 408, 413 and 415, InvalidSpec with
+    An `optional` body may be absent, which is an empty object. With `raw`, a body of plain bytes becomes an object with
+    these in base64 under that key. Raises HTTPException 408, 413 and 415, InvalidSpec with
     what is wrong, and ClientDisconnect.
     """
     _refuse_early(headers, most)
@@ -35,6 +44,8 @@ async def read_object(
         content = await _read(receive, most)
     if limit.cancelled_caught:
         raise HTTPException(408, f"the body did not arrive within {seconds:g} seconds")
+    if raw is not None and headers.get("content-type", "").strip().lower() == BYTES:
+        return {raw: base64.b64encode(content).decode("ascii")}
     if not content and optional:
         return {}
     _refuse_type(headers)

@@ -28,12 +28,17 @@ REGISTRATION_BYTES = 16 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request as a handler sees it; `ref` is what the path names, `query` has every declared parameter."""
+    """
+    One request as a handler sees it.
+
+    `ref` is what the path names, `target` the second thing it names, `query` has every declared parameter.
+    """
 
     by: Operator
     source: str
     request_id: str
     ref: str
+    target: str = ""
     query: Mapping[str, Any]
     headers: Mapping[str, str]
     body: dict[str, Any]
@@ -65,7 +70,8 @@ class Endpoint:
     A `body` other than None is read and must be a JSON object; its handler decodes it. What it and `answer` say besides
     (a model, `PageOf`, `ChangesOf`, dict or str), `headers`, and `streams` (items of a stream that may be asked for
     instead) go into the API's description, where the handler's docstring is the summary. `dry_status`: that of a trial
-    that went well.
+    that went well. `done` is the status of success where it is not the method's usual one, `other` a second one. A body
+    of the type application/octet-stream is taken in base64 as the field `raw`, where there is one.
     """
 
     method: str
@@ -80,6 +86,9 @@ class Endpoint:
     media: str = "application/json"
     streams: Any = None
     dry_status: int | None = None
+    done: int | None = None
+    other: int | None = None
+    raw: str | None = None
 
     @property
     def body_optional(self) -> bool:
@@ -89,7 +98,7 @@ class Endpoint:
     @property
     def status(self) -> int:
         """That of success."""
-        return {"POST": 201, "DELETE": 204}.get(self.method, 200)
+        return self.done or {"POST": 201, "DELETE": 204}.get(self.method, 200)
 
 
 class Slots:
@@ -182,7 +191,12 @@ class Resource:
         if endpoint.body is not None:
             most = self._limits.size(endpoint.access)
             body = await read_object(
-                receive, headers, most=most, seconds=self._limits.body_seconds, optional=endpoint.body_optional
+                receive,
+                headers,
+                most=most,
+                seconds=self._limits.body_seconds,
+                optional=endpoint.body_optional,
+                raw=endpoint.raw,
             )
         answer = endpoint.handler(
             Call(
@@ -190,6 +204,7 @@ class Resource:
                 source=source,
                 request_id=scope["fledx.request_id"],
                 ref=scope["path_params"].get("ref", ""),
+                target=scope["path_params"].get("target", ""),
                 query=query,
                 headers=headers,
                 body=body,

@@ -61,8 +61,8 @@ def document(endpoints: Sequence[Endpoint], header: str) -> dict[str, Any]:
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
     for path, item in paths.items():
-        if "{ref}" in path:
-            item["parameters"] = [_ref(path)]
+        if named := [name for name in ("ref", "target") if f"{{{name}}}" in path]:
+            item["parameters"] = [_named(name, path) for name in named]
     error = {JSON: {"schema": schemas.of(Error)}}
     responses = {str(status): {"description": _words(code), "content": error} for status, code in CODES.items()}
     return {
@@ -94,13 +94,17 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
         "security": SECURITY[endpoint.access],
         "responses": {str(endpoint.status): _answer(endpoint, schemas), **_refusals(endpoint)},
     }
+    if endpoint.other is not None:
+        operation["responses"][str(endpoint.other)] = _answer(endpoint, schemas)
     if endpoint.dry_status is not None:
         answer = {**operation["responses"][str(endpoint.status)], "description": "what would be done"}
         operation["responses"][str(endpoint.dry_status)] = answer
     if parameters:
         operation["parameters"] = parameters
     if endpoint.body is not None:
-        content = {JSON: {"schema": _body(endpoint.body, schemas)}}
+        content: dict[str, Any] = {JSON: {"schema": _body(endpoint.body, schemas)}}
+        if endpoint.raw is not None:
+            content["application/octet-stream"] = {}
         operation["requestBody"] = {"required": not endpoint.body_optional, "content": content}
     return operation
 
@@ -109,9 +113,10 @@ def _parameter(name: str, place: str, help: str, schema: Mapping[str, Any]) -> d
     return {"name": name, "in": place, "description": help, "required": False, "schema": dict(schema)}
 
 
-def _ref(path: str) -> dict[str, Any]:
-    help = f"name, id, or at least four characters of the beginning of an id, of a {_tag(path).removesuffix('s')}"
-    return {**_parameter("ref", "path", help, {"type": "string", "minLength": 1}), "required": True}
+def _named(name: str, path: str) -> dict[str, Any]:
+    noun = path.partition(f"/{{{name}}}")[0].rpartition("/")[2].removesuffix("s")
+    help = f"name, id, or at least four characters of the beginning of an id, of a {noun}"
+    return {**_parameter(name, "path", help, {"type": "string", "minLength": 1}), "required": True}
 
 
 def _identity(endpoint: Endpoint) -> str:
@@ -121,7 +126,7 @@ def _identity(endpoint: Endpoint) -> str:
 
 def _tag(path: str) -> str:
     words = path.removeprefix("/api/v1").split("/")
-    return words[1] if words[1] in ("deployments", "nodes", "events", "logs") else "system"
+    return words[1] if words[1] in ("deployments", "nodes", "configs", "secrets", "events", "logs") else "system"
 
 
 def _answer(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:

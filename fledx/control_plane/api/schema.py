@@ -8,8 +8,9 @@ import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from fledx.models import check, health, node, port, template
+from fledx.models import check, config, health, node, port, template
 from fledx.models.assignment import Assignment
+from fledx.models.config import ConfigEntry, ConfigSpec
 from fledx.models.deployment import DESIRED_STATES, MAX_REPLICAS, STATUSES, Deployment, DeploymentSpec, UpdatePolicy
 from fledx.models.event import LogLine
 from fledx.models.health import HealthProbe
@@ -35,6 +36,9 @@ MORE: Mapping[tuple[type, str], Mapping[str, Any]] = {
     (Assignment, "replica_number"): COUNT,
     (Capacity, "cpu_millis"): {"minimum": 1},
     (Capacity, "memory_bytes"): {"minimum": 1},
+    (ConfigEntry, "value"): {"maxLength": config.MAX_VALUE_BYTES},
+    (ConfigSpec, "name"): {"pattern": f"^{check.NAME.pattern}$"},
+    (ConfigSpec, "version"): {"minimum": 1},
     (Deployment, "status"): {"enum": list(STATUSES)},
     (DeploymentSpec, "desired_state"): {"enum": list(DESIRED_STATES)},
     (DeploymentSpec, "name"): {"pattern": f"^({check.NAME.pattern})?$"},

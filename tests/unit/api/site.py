@@ -38,13 +38,15 @@ class Site:
     tokens: FakeTokens = field(default_factory=FakeTokens)
     logs: FakeLogs = field(default_factory=FakeLogs)
     events: FakeEvents = field(default_factory=FakeEvents)
+    configs: Any = None
+    secrets: Any = None
     overview: FakeOverview = field(default_factory=FakeOverview)
     metrics: Metrics = field(default_factory=Metrics)
     clock: Clock = field(default_factory=Clock)
     stopping: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
-        parts = ("deployments", "nodes", "tokens", "logs", "events", "overview")
+        parts = ("deployments", "nodes", "tokens", "logs", "events", "configs", "secrets", "overview")
         fakes: dict[str, Any] = {part: cast(Any, getattr(self, part)) for part in parts}
         self.app: Starlette = app(
             **fakes,
