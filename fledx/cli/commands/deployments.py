@@ -214,17 +214,40 @@ def logs(args: Namespace, terminal: Terminal) -> int:
     return following.logs(args, terminal)
 
 
+CREATE_EXAMPLES = """\
+examples:
+  fledx deployments create --name web --image nginx:latest --replicas 2 --port 80
+  fledx deployments create web --image nginx:latest --port 8080:80 --health-http /
+  fledx deployments create tick --image alpine:3 --command "sh -c 'while date; do sleep 5; done'"
+  fledx deployments create tick --image alpine:3 -- sh -c 'while date; do sleep 5; done'
+
+It ends with 0 when all replicas run, 1 when they cannot, 3 when they do not in time, 130 at Ctrl-C, which only stops
+the watching."""
+UPDATE_EXAMPLES = """\
+examples:
+  fledx deployments update web --image nginx:1.28
+  fledx deployments update web --limit-memory 256Mi --clear-env
+
+A list or a map that is given, such as --env or --port, replaces the old one; of limits, constraints, placement, health
+and update each flag changes its own part."""
+LOGS_EXAMPLES = """\
+examples:
+  fledx logs web --follow --tail 20
+  fledx logs --since 10m --timestamps"""
+
 VERBS = {
-    "create": Verb(create, "ask for a new deployment and see it run", create_flags, rest=True),
+    "create": Verb(create, "ask for a new deployment and see it run", create_flags, rest=True, epilog=CREATE_EXAMPLES),
     "list": Verb(list_them, "all deployments, a line each", list_flags),
     "status": Verb(status, "how many are in which state, and all of them", status_flags),
     "show": Verb(show, "what was asked, where it runs, what happened last, why not", show_flags),
-    "update": Verb(update, "change fields; a list or map that is given replaces the old one", update_flags, rest=True),
+    "update": Verb(update, "change it and see the change arrive", update_flags, rest=True, epilog=UPDATE_EXAMPLES),
     "scale": Verb(scale, "other numbers of replicas: NAME=3", scale_flags),
     "stop": Verb(stop, "stop its containers and keep the deployment", stop_flags),
     "start": Verb(start, "let a stopped one run again", start_flags),
     "delete": Verb(delete, "remove it and its containers", delete_flags),
-    "logs": Verb(logs, "what its containers wrote; without a name, of every deployment", logs_flags),
+    "logs": Verb(
+        logs, "what its containers wrote; without a name, of every deployment", logs_flags, epilog=LOGS_EXAMPLES
+    ),
     "watch": Verb(watch, "see it change until it is settled; exit code 1 if it failed", watch_flags),
 }
 ALIASES = {"ls": "list", "ps": "list", "rm": "delete", "get": "show", "describe": "show"}
