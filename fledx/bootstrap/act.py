@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 
@@ -14,11 +15,16 @@ from fledx.errors import FledxError, Unavailable
 
 
 class Progress:
-    """How far a run on one host came; what it holds is read when the run has ended, well or not."""
+    """
+    How far a run on one host came; what it holds is read when the run has ended, well or not.
 
-    def __init__(self, host: str, tell: Tell) -> None:
+    Once `halt` is set, no further step is begun and nothing is waited for.
+    """
+
+    def __init__(self, host: str, tell: Tell, halt: threading.Event | None = None) -> None:
         self.host = host
         self.tell = tell
+        self.halt = halt or threading.Event()
         self.steps: tuple[Step, ...] = ()
         self.troubles: tuple[Trouble, ...] = ()
         self.done = 0
@@ -27,6 +33,11 @@ class Progress:
 
     def say(self, kind: str, text: str, *, reason: str = "", number: int = 0, of: int = 0) -> None:
         self.tell(News(host=self.host, kind=kind, text=text, reason=reason, number=number, of=of))
+
+    def go_on(self) -> None:
+        """Raise FledxError if the operator has interrupted."""
+        if self.halt.is_set():
+            raise FledxError("interrupted", hint="run the same command again: it goes on from there")
 
     def took(self, what: str, since: float) -> None:
         self.timings.append(Timing(what=what, seconds=time.monotonic() - since))
@@ -41,6 +52,7 @@ def act(host: Host, plan: Plan, progress: Progress) -> None:
     """
     steps = plan.steps
     for number, step in enumerate(steps, 1):
+        progress.go_on()
         progress.say("doing", step.line, reason=step.reason, number=number, of=len(steps))
         began = time.monotonic()
         done = host.run(step)

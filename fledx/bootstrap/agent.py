@@ -66,7 +66,7 @@ def install_agent(visit: Visit, asked: AgentWanted, package: Package, api: Contr
         return told
     began = time.monotonic()
     visit.progress.say("waiting", "for the control plane to call it ready")
-    node = node_is_ready(api, node_id, package.version, visit.mode.wait_secs)
+    node = node_is_ready(api, node_id, package.version, visit.mode.wait_secs, visit.progress)
     visit.progress.took("node ready", began)
     return {**told, "name": node.get("name")}
 

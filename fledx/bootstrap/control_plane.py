@@ -86,7 +86,7 @@ def install_control_plane(
     path = save(access)
     if visit.mode.wait:
         visit.progress.say("waiting", f"for the API at {url}")
-        api_answers(api_of(access, path), visit.mode.wait_secs)
+        api_answers(api_of(access, path), visit.mode.wait_secs, visit.progress)
         visit.progress.took("API answers", began)
     return {**told, "authority": path}
 

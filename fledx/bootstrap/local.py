@@ -30,7 +30,15 @@ class LocalHost:
 def execute(command: str, feed: bytes, limit: float) -> Done:
     """Run a command line with /bin/sh here."""
     try:
-        done = subprocess.run(["/bin/sh", "-c", command], input=feed, capture_output=True, timeout=limit, check=False)
+        # In a session of its own, so that Ctrl-C at the terminal does not end a step half-way.
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            input=feed,
+            capture_output=True,
+            timeout=limit,
+            start_new_session=True,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return Done(code=124, err=f"not done within {limit:.0f} s")
     return Done(

@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any
 
-from fledx.bootstrap.act import Progress
 from fledx.bootstrap.agent import AgentWanted, install_agent
 from fledx.bootstrap.control_plane import Access, ControlPlaneWanted, SaveAccess, install_control_plane
-from fledx.bootstrap.host import Host
+from fledx.bootstrap.fleet import Hosts, on_each
 from fledx.bootstrap.layout import Role
-from fledx.bootstrap.local import LocalHost
 from fledx.bootstrap.news import News, Outcome, Tell
 from fledx.bootstrap.package import Package, package_at, read_package, running_package
-from fledx.bootstrap.ssh_config import SshOptions, Target
+from fledx.bootstrap.ssh_config import SshOptions
 from fledx.bootstrap.upkeep import describe, uninstall, upgrade
 from fledx.bootstrap.visit import Mode, Places, Visit
 from fledx.client.api import ControlPlane
-from fledx.errors import FledxError, InvalidSpec
+from fledx.errors import InvalidSpec
 
 __all__ = ["Access", "AgentWanted", "ControlPlaneWanted", "Hosts", "Mode", "News", "Outcome", "Places", "SshOptions"]
 
 LATEST = "latest"
-AT_ONCE = 16
-THIS_MACHINE = "this machine"
-
-Work = Callable[[Visit, str | None], dict[str, Any]]
-"""What to do on one host; the text is its name as the operator wrote it, None for this machine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hosts:
-    """
-    Which hosts, and how they are reached; no targets means this machine.
-
-    ``sudo_password`` and ``secret`` ask the operator without echo; None means that nothing may be asked.
-    """
-
-    targets: tuple[str, ...] = ()
-    ssh: SshOptions = dataclasses.field(default_factory=SshOptions)
-    places: Places = dataclasses.field(default_factory=Places)
-    sudo_password: Callable[[], str] | None = None
-    secret: Callable[[str], str] | None = None
-
-
-Open = Callable[[Target | None, Hosts, Progress], Host]
-"""Gets in to one host, or to this machine."""
 
 
 def bootstrap_control_plane(
@@ -155,63 +125,3 @@ def _of_control_plane(api: ControlPlane) -> Package:
     if own is not None and own.build == told.get("build"):
         return own
     return read_package(api.artifact(), "what the control plane gave out")
-
-
-def on_each(hosts: Hosts, work: Work, mode: Mode, tell: Tell, open_host: Open | None = None) -> list[Outcome]:
-    """Do the work on every host, several at a time; one that fails holds up no other."""
-    opened = open_host or _opened
-    if not hosts.targets:
-        return [_visited(None, hosts, work, mode, tell, opened)]
-    if len(set(hosts.targets)) < len(hosts.targets):
-        raise InvalidSpec("--ssh-host", "names a host twice")
-    targets = [Target.parse(text) for text in hosts.targets]
-    lock = threading.Lock()
-
-    def tell_in_turn(news: News) -> None:
-        with lock:
-            tell(news)
-
-    with ThreadPoolExecutor(min(AT_ONCE, len(targets))) as pool:
-        return list(pool.map(lambda target: _visited(target, hosts, work, mode, tell_in_turn, opened), targets))
-
-
-def _visited(target: Target | None, hosts: Hosts, work: Work, mode: Mode, tell: Tell, opened: Open) -> Outcome:
-    name = THIS_MACHINE if target is None else target.host
-    progress = Progress(name, tell)
-    facts: dict[str, Any] = {}
-    problem: FledxError | None = None
-    began = time.monotonic()
-    try:
-        host = opened(target, hosts, progress)
-        progress.took("log in", began)
-        with closing(host):
-            visit = Visit(host=host, places=hosts.places, mode=mode, progress=progress)
-            facts = work(visit, target.host if target else None)
-    except FledxError as fault:
-        problem = fault
-    progress.took("in all", began)
-    text, hint, code = (problem.text, problem.hint, problem.code) if problem else (None, None, None)
-    progress.say("done", text or "", reason=hint or "")
-    return Outcome(
-        host=name,
-        steps=progress.steps,
-        done=progress.done,
-        troubles=progress.troubles,
-        error=text,
-        hint=hint,
-        code=code,
-        undone=progress.undone,
-        facts=facts,
-        timings=tuple(progress.timings),
-    )
-
-
-def _opened(target: Target | None, hosts: Hosts, progress: Progress) -> Host:
-    if target is None:
-        return LocalHost(THIS_MACHINE, hosts.sudo_password)
-    from fledx.bootstrap.ssh import Questions, open_ssh
-
-    questions = Questions(
-        tell=lambda text: progress.say("told", text), sudo_password=hosts.sudo_password, secret=hosts.secret
-    )
-    return open_ssh(target, hosts.ssh, questions)

@@ -109,10 +109,10 @@ def _verify(visit: Visit, facts: HostFacts, roles: Sequence[Role], package: Pack
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
             file.write(access.authority)
             file.flush()
-            api_answers(api_of(access, file.name), limit)
+            api_answers(api_of(access, file.name), limit, visit.progress)
     if "agent" in roles and api is not None and facts.identity is not None and facts.identity.node_id is not None:
         visit.progress.say("waiting", "for the control plane to call it ready")
-        node_is_ready(api, facts.identity.node_id, package.version, limit)
+        node_is_ready(api, facts.identity.node_id, package.version, limit, visit.progress)
 
 
 def uninstall(visit: Visit, asked: Sequence[Role], *, purge: bool) -> dict[str, Any]:

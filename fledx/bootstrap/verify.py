@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from fledx.bootstrap.act import Progress
 from fledx.client.api import ControlPlane, Json
 from fledx.errors import NotFound, Unavailable
 
@@ -16,12 +17,12 @@ NOT_REACHED = "not_reached"
 T = TypeVar("T")
 
 
-def api_answers(api: ControlPlane, limit: float) -> Json:
+def api_answers(api: ControlPlane, limit: float, progress: Progress) -> Json:
     """The control plane's status, once it gives it to this operator; Unavailable with the last reason at the limit."""
-    return _until(lambda: (api.status(), ""), limit, f"the API at {api.peer} did not answer")
+    return _until(lambda: (api.status(), ""), limit, f"the API at {api.peer} did not answer", progress)
 
 
-def node_is_ready(api: ControlPlane, node_id: str, version: str, limit: float) -> Json:
+def node_is_ready(api: ControlPlane, node_id: str, version: str, limit: float, progress: Progress) -> Json:
     """The node, once the control plane calls it ready and it runs this version; Unavailable at the limit."""
 
     def look() -> tuple[Json | None, str]:
@@ -35,10 +36,10 @@ def node_is_ready(api: ControlPlane, node_id: str, version: str, limit: float) -
             return None, f"it still runs {node.get('agent_version')}"
         return node, ""
 
-    return _until(look, limit, f"node {node_id} is not ready")
+    return _until(look, limit, f"node {node_id} is not ready", progress)
 
 
-def _until(look: Callable[[], tuple[T | None, str]], limit: float, what: str) -> T:
+def _until(look: Callable[[], tuple[T | None, str]], limit: float, what: str, progress: Progress) -> T:
     """What `look` finds first; it gives None and why when it is too early."""
     end, why = time.monotonic() + limit, ""
     while True:
@@ -54,4 +55,5 @@ def _until(look: Callable[[], tuple[T | None, str]], limit: float, what: str) ->
             )
             late.code = NOT_REACHED
             raise late
-        time.sleep(LOOK_SECS)
+        progress.halt.wait(LOOK_SECS)
+        progress.go_on()

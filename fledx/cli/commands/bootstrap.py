@@ -10,11 +10,11 @@ from typing import Any
 from fledx.cli import types
 from fledx.cli.options import Parser
 from fledx.cli.terminal import Terminal
-from fledx.cli.verbs import Verb
+from fledx.cli.verbs import Run, Verb
 from fledx.errors import InvalidSpec
 
 ROLES = ("cp", "agent")
-NOT_REACHED = 3
+NOT_REACHED, INTERRUPTED = 3, 130
 
 
 def host_flags(parser: Parser) -> None:
@@ -225,6 +225,9 @@ def _hosts(args: Namespace, terminal: Terminal, screen: Any) -> Any:
     if args.local and args.ssh_host:
         raise InvalidSpec("--local", "means this machine, and --ssh-host another")
     ask = _Questions(terminal, screen)
+    # Asked before all else: a Ctrl-C at the prompt then ends everything, which it could not in a thread of its own.
+    needed = args.sudo_interactive and (args.ssh_host or os.geteuid() != 0)
+    password = ask("sudo's password: ") if needed else None
     return Hosts(
         targets=tuple(args.ssh_host or ()),
         ssh=SshOptions(
@@ -236,7 +239,7 @@ def _hosts(args: Namespace, terminal: Terminal, screen: Any) -> Any:
             host_keys=args.ssh_host_key_checking,
         ),
         places=Places(bin_dir=args.bin_dir, config_dir=args.config_dir, data_dir=args.data_dir),
-        sudo_password=(lambda: ask("sudo's password: ")) if args.sudo_interactive else None,
+        sudo_password=None if password is None else (lambda: password),
         secret=ask if args.ssh_interactive else None,
     )
 
@@ -374,10 +377,23 @@ def _uninstall_line(outcome: Any) -> str:
     return ended(outcome) + (f"; kept: {kept}" if kept else "")
 
 
+def _resumable(run: Run) -> Run:
+    """The command, and a word on how it goes on after Ctrl-C."""
+
+    def guarded(args: Namespace, terminal: Terminal) -> int:
+        try:
+            return run(args, terminal)
+        except KeyboardInterrupt:
+            terminal.say("\ninterrupted; the same command goes on from there")
+            return INTERRUPTED
+
+    return guarded
+
+
 VERBS = {
-    "cp": Verb(cp, "make a host the control plane, and write a profile for it", cp_flags),
-    "agent": Verb(agent, "make hosts nodes", agent_flags),
+    "cp": Verb(_resumable(cp), "make a host the control plane, and write a profile for it", cp_flags),
+    "agent": Verb(_resumable(agent), "make hosts nodes", agent_flags),
     "status": Verb(status, "what of fledx is on hosts, and how it fares", status_flags),
-    "upgrade": Verb(upgrade, "have hosts run another version, or the one before", upgrade_flags),
-    "uninstall": Verb(uninstall, "take fledx off hosts; data stays unless --purge", uninstall_flags),
+    "upgrade": Verb(_resumable(upgrade), "have hosts run another version, or the one before", upgrade_flags),
+    "uninstall": Verb(_resumable(uninstall), "take fledx off hosts; data stays unless --purge", uninstall_flags),
 }

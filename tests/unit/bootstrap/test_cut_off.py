@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from fledx.bootstrap.facts import Entry, HostFacts, Unit
+from fledx.bootstrap.host import Done, Order
 from fledx.bootstrap.layout import Role, unit_name
 from fledx.bootstrap.plan import plan
 from fledx.bootstrap.removal import plan_removal
@@ -175,3 +176,25 @@ def test_a_second_run_does_nothing_at_all() -> None:
     here = visit(host)
     here.carry_out(here.look(), decide(wish_for(("cp", "agent"))))
     assert (host.ran, host.starts) == ([], [])
+
+
+def test_an_interrupt_lets_the_step_end_and_begins_no_other() -> None:
+    host = fresh()
+    here = visit(host)
+    run = host.run
+
+    def interrupting(order: Order) -> Done:
+        done = run(order)
+        if len(host.ran) == 3:
+            here.progress.halt.set()
+        return done
+
+    host.run = interrupting  # type: ignore[method-assign]
+    with pytest.raises(FledxError, match="interrupted"):
+        here.carry_out(here.look(), decide(wish_for(("cp",))))
+    assert (3, False) == (len(host.ran), here.progress.undone)
+    host.run = run  # type: ignore[method-assign]
+    install(host, wish_for(("cp",)))
+    undisturbed = fresh()
+    install(undisturbed, wish_for(("cp",)))
+    assert lasting(undisturbed.facts) == lasting(host.facts)

@@ -13,6 +13,7 @@ from fledx.bootstrap import run as door
 from fledx.bootstrap.act import Progress
 from fledx.bootstrap.agent import AgentWanted, install_agent
 from fledx.bootstrap.control_plane import Access, ControlPlaneWanted, install_control_plane
+from fledx.bootstrap.fleet import on_each
 from fledx.bootstrap.host import Done, Order
 from fledx.bootstrap.news import News
 from fledx.bootstrap.reach import ANSWER, DIAL, Ask
@@ -257,7 +258,7 @@ def test_several_hosts_are_visited_at_once_and_one_that_fails_holds_up_no_other(
 
     heard: list[News] = []
     hosts = door.Hosts(targets=("ops@n1", "n2"))
-    outcomes = door.on_each(hosts, work, Mode(), heard.append, lambda target, hosts, progress: FakeHost())
+    outcomes = on_each(hosts, work, Mode(), heard.append, lambda target, hosts, progress: FakeHost())
     assert [("n1", "n1 is gone", False), ("n2", None, True)] == [(o.host, o.error, o.well) for o in outcomes]
     assert {"fine": True}.items() <= outcomes[1].encoded().items()
     assert ["n1", "n2"] == sorted(news.host for news in heard if news.kind == "done")
@@ -265,7 +266,9 @@ def test_several_hosts_are_visited_at_once_and_one_that_fails_holds_up_no_other(
 
 def test_a_host_named_twice_and_two_hosts_for_one_name_are_refused() -> None:
     with pytest.raises(InvalidSpec, match="twice"):
-        door.on_each(door.Hosts(targets=("n1", "n1")), lambda visit, name: {}, Mode(), lambda news: None)
+        on_each(door.Hosts(targets=("n1", "n1")), lambda visit, name: {}, Mode(), lambda news: None)
+    with pytest.raises(InvalidSpec, match="twice"):
+        on_each(door.Hosts(targets=("ops@n1", "n1")), lambda visit, name: {}, Mode(), lambda news: None)
     two = door.Hosts(targets=("n1", "n2"))
     with pytest.raises(InvalidSpec, match="names one node"):
         door.bootstrap_agents(

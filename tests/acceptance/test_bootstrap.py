@@ -1,0 +1,242 @@
+"""
+From three bare hosts to a running fleet and back, with the built file and nothing else.
+
+One bed for the whole file: the fleet is set up once, by the mission README's own commands; each test leaves it well.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fledx.sample.image import PORT
+from tests.acceptance.desk import Desk, rebuilt
+from tests.bed.host import Host
+from tests.bed.hosts import Hosts
+from tests.bed.waiting import eventually
+
+pytestmark = [pytest.mark.bed, pytest.mark.slow]
+
+NODES = ("n1", "n2")
+EVERYTHING = "find / -xdev ! -path '/proc/*' ! -path '/var/log/*' -iname '*fledx*' -print"
+
+# Whatever any process is called with, for as long as it goes on.
+WATCH_ARGUMENTS = """
+rm -f /tmp/stop
+while [ ! -e /tmp/stop ]; do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; done
+"""
+
+
+@pytest.fixture(scope="module")
+def desk(pyz: Path, hosts_of_session: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    hosts_of_session.renew("cp", *NODES)
+    return Desk(pyz, tmp_path_factory.mktemp("desk") / "home", hosts_of_session)
+
+
+@pytest.fixture(scope="module")
+def arguments_seen(desk: Desk) -> dict[str, str]:
+    """What was in any process list of n1 while it became a node; filled by `fleet`."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def fleet(desk: Desk, arguments_seen: dict[str, str]) -> Hosts:
+    """The README's quick start: a control plane, two nodes, each by one command."""
+    bed = desk.bed
+    desk.does("bootstrap", "cp", "--cp-hostname", bed["cp"].address, "--ssh-host", "ops@cp")
+    watch = ["docker", "exec", "-i", bed["n1"].container, "sh", "-c", WATCH_ARGUMENTS]
+    with subprocess.Popen(watch, stdout=subprocess.PIPE, text=True) as watching:
+        desk.does("bootstrap", "agent", "--ssh-host", "ops@n1")
+        bed["n1"].shell("touch /tmp/stop")
+        assert watching.stdout is not None
+        arguments_seen["n1"] = watching.stdout.read()
+    desk.does("bootstrap", "agent", "--ssh-host", "ops@n2")
+    return bed
+
+
+@pytest.fixture(autouse=True)
+def healed(fleet: Hosts) -> Iterator[None]:
+    yield
+    fleet.restore()
+
+
+def process(host: Host, unit: str) -> str:
+    return host.shell(f"systemctl show {unit} -p MainPID -p NRestarts --value").replace("\n", " ")
+
+
+def containers(host: Host) -> str:
+    return host.docker("ps", "-q", "--no-trunc", "--filter", "label=fledx.node_id").strip()
+
+
+def answers(address: str, port: int) -> bool:
+    with urllib.request.urlopen(f"http://{address}:{port}/", timeout=2) as answer:
+        return bool(answer.status == 200)
+
+
+def ready(desk: Desk, name: str) -> bool:
+    node = desk.nodes().get(name)
+    return node is not None and node["status"] == "ready"
+
+
+def test_the_quick_start_works_word_for_word(desk: Desk, fleet: Hosts, sample_in_registry: str) -> None:
+    desk.does(
+        *("deployments", "create", "--name", "nginx-demo", "--image", sample_in_registry),
+        *("--replicas", "2", "--port", str(PORT)),
+    )
+    for name in NODES:
+        eventually(lambda name=name: answers(fleet[name].address, PORT), within=30)  # type: ignore[misc]
+    assert "ready=2" in desk.first_words("nginx-demo", "status", "--watch")
+
+
+def test_the_profile_that_was_written_pins_the_authority_and_is_for_its_owner_alone(desk: Desk, fleet: Hosts) -> None:
+    folder = desk.home / ".config/fledx"
+    assert {"profiles.toml": 0o600, "default-ca.pem": 0o600} == {
+        path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()
+    }
+    shown = json.loads(desk.does("profile", "show", "--json").out)
+    assert f"https://{fleet['cp'].address}:8080" == shown["control_plane_url"]
+    assert fleet["cp"].shell("cat /var/lib/fledx/cp/ca.pem").strip() == (folder / "default-ca.pem").read_text().strip()
+
+
+def test_a_second_run_of_each_command_finds_nothing_to_do_and_restarts_nothing(desk: Desk, fleet: Hosts) -> None:
+    before = {host.name: process(host, "fledx-cp fledx-agent") for host in fleet}
+    again = [
+        desk.does("bootstrap", "cp", "--cp-hostname", fleet["cp"].address, "--ssh-host", "ops@cp"),
+        desk.does("bootstrap", "agent", "--ssh-host", "ops@n1"),
+        desk.does("bootstrap", "agent", "--ssh-host", "ops@n2"),
+    ]
+    assert all("nothing to do" in ended.out for ended in again)
+    assert before == {host.name: process(host, "fledx-cp fledx-agent") for host in fleet}
+    assert all(ready(desk, name) for name in NODES)
+
+
+def test_a_dry_run_of_a_change_prints_the_plan_and_changes_nothing(desk: Desk, fleet: Hosts) -> None:
+    before = process(fleet["n1"], "fledx-agent")
+    planned = desk.does("bootstrap", "agent", "--ssh-host", "n1", "--label", "zone=eu", "--dry-run", "--json").facts()
+    assert ["change /etc/fledx/fledx-agent.env", "change /etc/systemd/system/fledx-agent.service"] == [
+        step["step"] for step in planned[0]["plan"]
+    ][:2]
+    assert (False, before) == (planned[0]["changed"], process(fleet["n1"], "fledx-agent"))
+
+
+def test_units_are_as_exposed_as_they_have_to_be_and_no_more(fleet: Hosts) -> None:
+    for host, unit, most in (("cp", "fledx-cp", 1.5), ("n1", "fledx-agent", 2.0)):
+        said = fleet[host].shell(f"systemd-analyze security --no-pager {unit}.service | tail -n 1")
+        assert float(said.partition("service: ")[2].split()[0]) <= most, said
+
+
+def test_processes_run_as_users_without_a_shell_and_what_they_keep_is_theirs(fleet: Hosts) -> None:
+    for host, role in (("cp", "cp"), ("n1", "agent")):
+        user = f"fledx-{role}"
+        assert user == fleet[host].shell(f"ps -o user= -p $(systemctl show {user} -p MainPID --value)")
+        assert "/usr/sbin/nologin" == fleet[host].shell(f"getent passwd {user} | cut -d: -f7")
+        open_to_all = fleet[host].shell(f"find /var/lib/fledx/{role} /etc/fledx -type f -perm /077")
+        assert "" == open_to_all
+    assert "root:root 600" == fleet["n1"].shell("stat -c '%U:%G %a' /etc/fledx/fledx-agent.env")
+
+
+def test_no_secret_is_in_a_process_list_a_journal_a_history_or_a_readable_file(
+    fleet: Hosts, arguments_seen: dict[str, str]
+) -> None:
+    secrets = [
+        fleet["cp"].shell("cat /var/lib/fledx/cp/operator-token"),
+        fleet["cp"].shell("cat /var/lib/fledx/cp/pepper"),
+        json.loads(fleet["n1"].shell("cat /var/lib/fledx/agent/identity.json"))["node_token"],
+        "fledx-join.",
+    ]
+    assert "python3" in arguments_seen["n1"]
+    assert [] == [secret for secret in secrets if secret in arguments_seen["n1"]]
+    patterns = "\n".join(secrets) + "\n"
+    for host in fleet:
+        host.shell(f"cat >/root/patterns <<'EOF'\n{patterns}EOF\nchmod 600 /root/patterns")
+        journal = host.shell("journalctl --no-pager -o cat | grep -cFf /root/patterns || true")
+        readable = host.shell(
+            "find / -xdev -type f -perm -004 ! -path '/proc/*' ! -path '/sys/*' ! -name '*.pyz' -size -4M -print0"
+            " | xargs -0 grep -lFf /root/patterns || true"
+        )
+        history = host.shell("cat /home/*/.*history /root/.*history 2>/dev/null | grep -cFf /root/patterns || true")
+        assert ("0", "", "0") == (journal, readable, history), host.name
+        host.shell("rm /root/patterns")
+
+
+def test_a_host_that_was_rebooted_is_the_same_node_and_starts_its_work(desk: Desk, fleet: Hosts) -> None:
+    before = desk.nodes()["n1"]["node_id"]
+    fleet["n1"].reboot()
+    eventually(lambda: ready(desk, "n1"), within=60)
+    assert before == desk.nodes()["n1"]["node_id"]
+    eventually(lambda: answers(fleet["n1"].address, PORT), within=60)
+
+
+def test_a_host_that_is_cut_off_works_on_and_nothing_is_restarted_when_it_is_back(desk: Desk, fleet: Hosts) -> None:
+    running = eventually(lambda: containers(fleet["n1"]), within=30)
+    fleet["n1"].net.cut(fleet["cp"].address)
+    eventually(lambda: not ready(desk, "n1"), within=60)
+    assert answers(fleet["n1"].address, PORT)
+    fleet["n1"].net.heal()
+    eventually(lambda: ready(desk, "n1"), within=60)
+    assert running == containers(fleet["n1"])
+
+
+def test_settings_by_hand_and_settings_by_flag_live_together(desk: Desk, fleet: Hosts) -> None:
+    node = fleet["n2"]
+    node.shell("echo '# mine' >>/etc/fledx/fledx-agent.env; echo FLEDX_LOG=debug >>/etc/fledx/fledx-agent.env")
+    desk.does("bootstrap", "agent", "--ssh-host", "n2", "--label", "disk=ssd", "--capacity-cpu-millis", "1500")
+    text = node.shell("cat /etc/fledx/fledx-agent.env")
+    assert "# mine\nFLEDX_LOG=debug" in text
+    eventually(lambda: desk.nodes()["n2"]["labels"] == {"disk": "ssd"})
+    assert 1500 == desk.nodes()["n2"]["capacity"]["cpu_millis"]
+    assert "nothing to do" in desk.does("bootstrap", "agent", "--ssh-host", "n2").out
+
+
+def test_another_version_is_put_beside_the_old_one_and_going_back_is_one_command(
+    desk: Desk, fleet: Hosts, tmp_path: Path
+) -> None:
+    newer = rebuilt(desk.pyz, tmp_path / "fledx.pyz", version="9.9.0")
+    running = eventually(lambda: containers(fleet["n1"]), within=30)
+    every = ("--ssh-host", "cp", "--ssh-host", "n1", "--ssh-host", "n2")
+    desk.does("bootstrap", "upgrade", *every, pyz=newer)
+    assert {"9.9.0"} == {node["agent_version"] for node in desk.nodes().values()}
+    assert "nothing to do" in desk.does("bootstrap", "upgrade", *every, pyz=newer).out
+
+    desk.does("bootstrap", "upgrade", "--back", *every)
+    assert "9.9.0" not in {node["agent_version"] for node in desk.nodes().values()}
+    assert running == containers(fleet["n1"])
+    told = desk.does("bootstrap", "status", "--ssh-host", "n1", "--json").facts()[0]
+    assert "9.9.0" in told["previous"]
+
+
+def test_a_version_that_does_not_start_is_taken_back_by_itself(desk: Desk, fleet: Hosts, tmp_path: Path) -> None:
+    broken = rebuilt(desk.pyz, tmp_path / "broken.pyz", version="9.9.1", broken=True)
+    before = fleet["n1"].shell("readlink /usr/local/bin/fledx; cat /etc/systemd/system/fledx-agent.service")
+    ended = desk.run("bootstrap", "upgrade", "--ssh-host", "n1", "--version", str(broken))
+    assert 1 == ended.code
+    assert "this build is broken" in ended.err
+    assert "what had been done was undone" in ended.err
+    assert before == fleet["n1"].shell("readlink /usr/local/bin/fledx; cat /etc/systemd/system/fledx-agent.service")
+    eventually(lambda: ready(desk, "n1"))
+
+
+def test_a_node_is_taken_away_without_a_trace_and_comes_back_as_another(desk: Desk, fleet: Hosts) -> None:
+    before = desk.nodes()["n2"]["node_id"]
+    desk.does("bootstrap", "uninstall", "agent", "--ssh-host", "n2", "--purge", "--yes")
+    assert "" == fleet["n2"].shell(EVERYTHING)
+    assert "" == fleet["n2"].shell("getent passwd fledx-agent || true; getent group fledx-agent || true")
+    assert "" == containers(fleet["n2"])
+    assert "nothing to do" in desk.does("bootstrap", "uninstall", "agent", "--ssh-host", "n2", "--purge", "--yes").out
+    desk.does("bootstrap", "agent", "--ssh-host", "n2", "--name", "second")
+    assert before != desk.nodes()["second"]["node_id"]
+
+
+def test_without_purge_a_control_plane_comes_back_with_all_it_knew(desk: Desk, fleet: Hosts) -> None:
+    desk.does("bootstrap", "uninstall", "cp", "--ssh-host", "cp", "--yes")
+    assert "" == fleet["cp"].shell("ls /usr/local/bin /etc/systemd/system | grep fledx || true")
+    told = desk.does("bootstrap", "status", "--ssh-host", "cp", "--json").facts()[0]
+    assert (["/var/lib/fledx/cp"], {}) == (told["kept"], told["roles"])
+    desk.does("bootstrap", "cp", "--cp-hostname", fleet["cp"].address, "--ssh-host", "ops@cp")
+    eventually(lambda: ready(desk, "n1"), within=60)
+    assert "nginx-demo" in desk.does("deployments", "list").out
