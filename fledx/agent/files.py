@@ -24,11 +24,15 @@ def open_directory(directory: Path) -> None:
         ) from None
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Keep a second agent off this directory; the lock ends with the process, however that ends."""
     path = directory / "agent.lock"
-    with path.open("a+b") as file:
+    with path.open("a+b", opener=_private) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -14,7 +14,7 @@ import anyio
 
 from fledx.control_plane.bell import Ear
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.store import deployments, instances, nodes, usage
+from fledx.control_plane.store import deployments, events, instances, nodes, usage
 from fledx.control_plane.store.database import Database
 from fledx.errors import FledxError
 from fledx.models.codec import decode_lenient, encode
@@ -110,6 +110,8 @@ def _owned(instance: Instance, node_id: str) -> Instance:
 
 
 def _happened(tx: Transaction, node_id: str, each: Happening, names: Mapping[str, str]) -> None:
+    if each.deployment_id and events.repeats(tx.sql, each.deployment_id, each.replica_number, each.kind, each.reason):
+        return
     node = nodes.by_id(tx.sql, node_id)
     subject = names.get(each.deployment_id or "") or (node["name"] if node is not None else node_id)
     scope = "replica" if each.deployment_id else "node"

@@ -18,7 +18,8 @@ from fledx.errors import FledxError
 from fledx.settings.control_plane import ControlPlaneSettings
 
 log = logging.getLogger(__name__)
-SEEN_FLUSH_SECONDS = 60.0
+SEEN_FLUSH_SECONDS = 10.0
+SEEN_FLUSH_NODE_SECONDS = 0.05  # so that 1,200 nodes and more are written once a minute: 7 ms and 150 kB for 10,000
 
 
 class Reachability:
@@ -60,7 +61,7 @@ class Reachability:
         )
         for action in actions:
             await self._act(action)
-        if now - self._flushed >= SEEN_FLUSH_SECONDS:
+        if now - self._flushed >= max(SEEN_FLUSH_SECONDS, len(self._heard) * SEEN_FLUSH_NODE_SECONDS):
             self._flushed = now
             await self.flush()
 

@@ -67,6 +67,17 @@ def page(
     return found if after else found[::-1]
 
 
+def repeats(
+    connection: sqlite3.Connection, deployment_id: str, replica_number: int | None, kind: str, reason: str
+) -> bool:
+    """Whether the last thing that happened to a replica is this very thing: a retry that fails as before is no news."""
+    row = connection.execute(
+        "SELECT kind, reason FROM event WHERE deployment_id = ? AND replica_number IS ? ORDER BY id DESC LIMIT 1",
+        (deployment_id, replica_number),
+    ).fetchone()
+    return row is not None and row["kind"] == f"replica.{kind}" and row["reason"] == reason[:MAX_REASON]
+
+
 def newest(connection: sqlite3.Connection) -> int:
     """The number of the last event, 0 before the first."""
     return int(connection.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()[0])

@@ -233,3 +233,20 @@ async def test_a_node_may_have_a_port_range_of_its_own(stage: Stage) -> None:
 
     assert [given.ports[0].host_port for given in made.assignments] == [80, 40000, 40001]
     assert "from 40000 to 40001" in made.pending[0].reason
+
+
+async def test_a_retry_that_fails_as_before_is_no_news(stage: Stage) -> None:
+    node = await stage.node("edge-1")
+    made = await stage.deployments.create(spec(), by=ME)
+
+    def failed(reason: str) -> Happening:
+        return Happening(at=NOW, kind="failed", deployment_id=made.deployment_id, replica_number=0, reason=reason)
+
+    for reason in ("no such image", "no such image", "no space", "no such image"):
+        await stage.report(node, happenings=(failed(reason),))
+
+    assert [event.reason for event in stage.happened("replica.failed")] == [
+        "no such image",
+        "no space",
+        "no such image",
+    ]
