@@ -179,7 +179,8 @@ def next_step(
     if moves:
         return Step(state=look.moving(moves), decisions=moves)
     if look.arrived():
-        done = replace(look.state, phase=ROLLED_BACK if state.rolling_back else COMPLETE, unready=())
+        # whoever went away in the middle of it is still down by our doing: `unready` keeps its share of the budget
+        done = replace(look.state, phase=ROLLED_BACK if state.rolling_back else COMPLETE)
         over = state.phase != PROGRESSING
         return Step(state=done, decisions=() if over else (Complete(reason=look.told(wanted)),))
     return Step(state=look.state, decisions=(Wait(reason=look.told(wanted)),))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fledx.control_plane.rollout import (
@@ -219,6 +219,23 @@ def test_a_node_that_goes_away_in_the_middle_keeps_its_share_of_the_budget_until
     assert not fleet.told(RollBack)
 
 
+def test_a_replica_that_went_away_in_the_middle_keeps_its_share_when_the_rest_is_complete() -> None:
+    fleet = Fleet.of(3, {}, UpdatePolicy(progress_deadline_seconds=60))
+    fleet.slots[2].present_since = None
+    state = begin(after(1), 2, 0)
+    while fleet.revisions() != [2, 2, 1]:
+        fleet.tick()
+        state = fleet.step(state)
+    fleet.slots[1].present_since = None
+    state = fleet.run(state)
+    assert (COMPLETE, [2, 2, 1]) == (state.phase, fleet.revisions())
+    fleet.slots[2].present_since = fleet.now
+    fleet.tick()
+    state = fleet.step(state)
+    assert [2, 2, 1] == fleet.revisions()
+    assert [1] == [one.number for one in state.unready]
+
+
 def test_a_control_plane_that_was_away_lets_no_deadline_run_out() -> None:
     fleet = Fleet.of(3, {})
     state = begin(after(1), 2, 0)
@@ -351,6 +368,7 @@ KINDS = st.sampled_from([GOOD, GOOD, CRASHES, NEVER_READY, DIES])
     seed=st.integers(0, 10_000),
     lag=st.integers(0, 8),
 )
+@example(count=6, first=GOOD, second=GOOD, most=1, healthy=12.0, on_failure="rollback", seed=1, lag=6)
 def test_whatever_happens_the_budget_is_kept_and_the_end_is_reached(
     count: int, first: str, second: str, most: int, healthy: float, on_failure: str, seed: int, lag: int
 ) -> None:
