@@ -113,13 +113,13 @@ class Reporter:
         digest_at = self._clock.monotonic() + DIGEST_SECS
         while True:
             await self._clock.wait(self._wake, digest_at - self._clock.monotonic())
-            await anyio.sleep(COALESCE_SECS)
             if not self._tell():
                 await self._clock.sleep(RETRY_SECS)
                 self._wake.ring()
             elif self._clock.monotonic() >= digest_at:
                 digest_at = self._clock.monotonic() + DIGEST_SECS
                 self._send({"type": "digest", "digest": digest_of(self._told), "revision": self._revision()})
+            await anyio.sleep(COALESCE_SECS)
 
     def _tell(self) -> bool:
         """Compare and send; False when the link could not take it and it must be tried again."""

@@ -44,14 +44,14 @@ class Reports:
         self._arrival.ring()
 
     async def run(self) -> None:
-        """Store what was queued, in groups, for ever."""
+        """Store what was queued, the first of a quiet time at once and those behind it in groups, for ever."""
         while True:
             await self._arrival.wait()
-            await anyio.sleep(GROUP_SECONDS)
             while self._queue:
                 group = [self._queue.popleft() for _ in range(min(MAX_GROUP, len(self._queue)))]
                 self._room.ring()
                 await self.store(group)
+                await anyio.sleep(GROUP_SECONDS)
 
     async def store(self, group: list[tuple[str, Report]]) -> None:
         """Store reports in one transaction; a failure is logged, and the agents' digests will bring it to light."""
