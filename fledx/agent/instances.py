@@ -57,7 +57,7 @@ def instance_of(known: Known) -> Instance | None:
         exit_code=_exit_code(known, first),
         restart_count=_restarts(known, first),
         generation=known.replica.generation if known.replica else first.marks.generation if first else 0,
-        revision=first.marks.revision if first else 0,
+        revision=_revision(known.replica, first),
         template=first.marks.template if first else None,
         fence=first.marks.fence if first else 0,
         started_at=container.started_at if container and running else None,
@@ -65,6 +65,13 @@ def instance_of(known: Known) -> Instance | None:
         endpoints=_endpoints(first, known.host) if first and running else (),
         health=health,
     )
+
+
+def _revision(replica: ReplicaDesired | None, first: Copy | None) -> int:
+    """That of the replica which its container fits: a revision that changes the probes alone keeps the container."""
+    if first is None:
+        return 0
+    return replica.revision if replica is not None and first.fits(replica) else first.marks.revision
 
 
 def stamped(instance: Instance, before: Instance | None, stamp: str) -> Instance:

@@ -17,7 +17,8 @@ class Instance:
 
     ``state`` is pending while it is on its way (pulling, starting, waiting for its next quick restart), failed when the
     quick tries are used up or cannot help. ``message`` is the reason in words. ``template`` and ``fence`` are those of
-    the container that is there, ``revision`` the one it was made for; where none is there yet, the desired ones.
+    the container that is there, ``revision`` the newest one it fits: one that changes only what the agent does, such as
+    its probes, keeps the container. 0 and None where none is there yet.
     ``ready`` is: it runs and its readiness probe, if it has one, passes. ``endpoints`` are ``host:port`` of published
     ports.
     """

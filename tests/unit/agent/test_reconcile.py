@@ -328,3 +328,12 @@ async def test_a_removal_that_docker_refuses_is_tried_again_with_growing_waits()
         await stage.wait(10)
         assert 2 <= stage.runtime.done.count("refused") <= 5
         assert name in [each.name for each in stage.runtime.all()]
+
+
+async def test_a_revision_that_changes_only_what_the_agent_does_keeps_the_container_and_is_told_as_reached() -> None:
+    async with running() as stage:
+        await stage.want(replica())
+        old = stage.runtime.running()[0]
+        await stage.want(replica(revision=2, stop_grace_seconds=3.0))
+        assert [each.id for each in stage.runtime.all()] == [old.id]
+        assert (stage.instance().revision, stage.instance().ready) == (2, True)
