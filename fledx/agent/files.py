@@ -32,7 +32,7 @@ def _private(path: str, flags: int) -> int:
 def locked(directory: Path) -> Iterator[None]:
     """Keep a second agent off this directory; the lock ends with the process, however that ends."""
     path = directory / "agent.lock"
-    with path.open("a+b", opener=_private) as file:
+    with open(path, "a+b", opener=_private) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
