@@ -45,10 +45,10 @@ def create(args: Namespace, terminal: Terminal) -> int:
         raise InvalidSpec("", "which image? Give --image, such as --image nginx:1.27")
     api = connect(args, terminal)
     if args.dry_run:
-        checked = api.check_deployment(body)
+        checked = api.check_deployment(body, configs=args.config or ())
         show(args, terminal, checked, lambda: deployment_screen(checked, terminal.now(), columns=terminal.width))
         return DONE
-    made = api.create_deployment(body, pause=terminal.sleep)
+    made = api.create_deployment(body, pause=terminal.sleep, configs=args.config or ())
     terminal.say(f"{harmless(made['name'])} created")
     return _stay(args, terminal, api, [made])
 

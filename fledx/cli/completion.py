@@ -64,10 +64,21 @@ class _Names:
 
                 return sorted(profiles.load(profiles.path(self._terminal.environ)).known)
             api = control_plane(resolve(parsed_args, self._terminal.environ), self._terminal, timeout=PATIENCE)
-            page = api.nodes({}, limit=500) if self._noun == "node" else api.deployments({}, limit=500)
+            items = _items(api, self._noun)
         except FledxError:
             return []
-        return [str(item["name"]) for item in page.items if str(item.get("name", "")).isprintable()]
+        return [str(item["name"]) for item in items if str(item.get("name", "")).isprintable()]
+
+
+def _items(api: Any, noun: str) -> Sequence[Mapping[str, Any]]:
+    """Some things of a noun, each with its name."""
+    if noun == "config":
+        return [item["metadata"] for item in api.configs({}, limit=500).items]
+    if noun == "secret":
+        found: Sequence[Mapping[str, Any]] = api.secrets(limit=500).items
+        return found
+    page = api.nodes({}, limit=500) if noun == "node" else api.deployments({}, limit=500)
+    return list(page.items)
 
 
 def script(shell: str) -> str:

@@ -149,11 +149,17 @@ def secret_env(text: str) -> dict[str, Any]:
 
 
 def secret_file(text: str) -> dict[str, Any]:
-    """`/PATH=SECRET` as the API takes it."""
+    """`/PATH=SECRET[,owner=UID[:GID]][,mode=0440]` as the API takes it."""
     from fledx.models.secret import SecretFile
 
-    path, secret = pair(text)
-    return _modelled(lambda _: SecretFile(path=path, secret=secret), text)
+    path, rest = pair(text)
+    secret, *more = rest.split(",")
+    options = dict(pair(each) for each in more)
+    if unknown := set(options) - {"owner", "mode"}:
+        raise ArgumentTypeError(f"{sorted(unknown)[0]!r} is neither owner nor mode")
+    return _modelled(
+        lambda _: SecretFile(path=path, secret=secret, owner=options.get("owner"), mode=options.get("mode")), text
+    )
 
 
 def optional(read: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 NOUNS = {
     "deployments": "ask for containers, see them run, change and stop them",
     "nodes": "the machines that run them",
+    "configs": "variables and files that several of them share",
+    "secrets": "values that go in and are never shown again",
     "status": "everything at one look",
     "events": "what happened, and why",
     "profile": "the control planes you know",
@@ -26,6 +28,8 @@ SHORT = {
     "completion": ("completions",),
     "deployment": ("deployments",),
     "node": ("nodes",),
+    "config": ("configs",),
+    "secret": ("secrets",),
     "profiles": ("profile",),
 }
 ROLES = {"fledx-cp": "cp", "fledx-agent": "agent"}

@@ -100,7 +100,9 @@ class ControlPlane:
         """One deployment with its instances and what is pending."""
         return self._object("GET", _deployment(ref))
 
-    def create_deployment(self, body: Json, *, pause: Callable[[float], None] = time.sleep) -> Json:
+    def create_deployment(
+        self, body: Json, *, pause: Callable[[float], None] = time.sleep, configs: Iterable[str] = ()
+    ) -> Json:
         """
         A new deployment; done once, however often a breaking network makes us ask.
 
@@ -108,7 +110,8 @@ class ControlPlane:
         in which a control plane can come back. The reply is the deployment as it was created.
         """
         headers = {**self._credentials.operator(), **JSON, "idempotency-key": os.urandom(16).hex()}
-        request = Request(method="POST", target=f"{ROOT}/deployments", headers=headers, body=_encoded(body))
+        path = target(f"{ROOT}/deployments", [("config", ref) for ref in configs])
+        request = Request(method="POST", target=path, headers=headers, body=_encoded(body))
         for number, seconds in enumerate(PAUSES):
             try:
                 return self._json(self._sent(request))
@@ -118,9 +121,10 @@ class ControlPlane:
             pause(seconds)
         return self._json(self._sent(request))
 
-    def check_deployment(self, body: Json) -> Json:
+    def check_deployment(self, body: Json, *, configs: Iterable[str] = ()) -> Json:
         """What creating it would give, without creating it."""
-        return self._object("POST", target(f"{ROOT}/deployments", [("dry_run", True)]), body=body)
+        query = [("dry_run", True), *(("config", ref) for ref in configs)]
+        return self._object("POST", target(f"{ROOT}/deployments", query), body=body)
 
     def patch_deployment(self, ref: str, changes: Json, *, generation: int | None = None) -> Json:
         """Change the fields named; `generation` refuses the change if the deployment has moved on since."""
@@ -160,6 +164,52 @@ class ControlPlane:
     def node(self, ref: str) -> Json:
         """One node with its instances."""
         return self._object("GET", _node(ref))
+
+    def configs(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
+        """Configs, the last changed first; `limit` None reads all pages."""
+        return self._list(f"{ROOT}/configs", query, limit, offset)
+
+    def config(self, ref: str) -> Json:
+        """One config with its entries, its files, and what it is attached to."""
+        return self._object("GET", _config(ref))
+
+    def create_config(self, body: Json) -> Json:
+        """A new config."""
+        return self._object("POST", f"{ROOT}/configs", body=body)
+
+    def put_config(self, ref: str, body: Json) -> Json:
+        """Change a config; entries and files are replaced as a whole where the body has them."""
+        return self._object("PUT", _config(ref), body=body)
+
+    def delete_config(self, ref: str) -> Json:
+        """Remove a config; what it was called."""
+        return self._object("DELETE", _config(ref))
+
+    def attach_config(self, ref: str, kind: str, to: str) -> Json:
+        """Give a config to a deployment or node (`kind`)."""
+        return self._object("POST", f"{_config(ref)}/{kind}s/{quoted(to)}")
+
+    def detach_config(self, ref: str, kind: str, to: str) -> Json:
+        """Take a config from a deployment or node (`kind`)."""
+        return self._object("DELETE", f"{_config(ref)}/{kind}s/{quoted(to)}")
+
+    def environment(self, ref: str, replica: int = 0) -> Json:
+        """Where each variable and file of a replica is from."""
+        return self._object("GET", target(f"{_deployment(ref)}/env", [("replica", replica)]))
+
+    def secrets(self, *, limit: int | None = None, offset: int = 0) -> Page:
+        """What is told of secrets, by name; `limit` None reads all pages."""
+        return self._list(f"{ROOT}/secrets", {}, limit, offset)
+
+    def put_secret(self, name: str, value: bytes) -> Json:
+        """Keep a value under a name; what is told of it then."""
+        headers = {"accept": "application/json", "content-type": "application/octet-stream"}
+        whole = {**self._credentials.operator(), **headers}
+        return self._json(self._sent(Request(method="PUT", target=_secret(name), headers=whole, body=value)))
+
+    def delete_secret(self, name: str, *, force: bool = False) -> None:
+        """Forget a value; `force` even while deployments use it."""
+        self._sent_as("DELETE", target(_secret(name), [("force", True)] if force else [])).read()
 
     def register_node(self, facts: Json) -> Json:
         """`{node_id, node_token, name, tunnel}`; the token is shown this once."""
@@ -265,6 +315,14 @@ def _deployment(ref: str) -> str:
 
 def _node(ref: str) -> str:
     return f"{ROOT}/nodes/{quoted(ref)}"
+
+
+def _config(ref: str) -> str:
+    return f"{ROOT}/configs/{quoted(ref)}"
+
+
+def _secret(name: str) -> str:
+    return f"{ROOT}/secrets/{quoted(name)}"
 
 
 def _resuming(after: str | None) -> dict[str, str]:

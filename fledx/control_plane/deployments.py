@@ -6,7 +6,7 @@ import hashlib
 import json
 import sqlite3
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from fledx.control_plane.listing import deployment_item
 from fledx.control_plane.placing import place, release, revise_board, settle_waiting
 from fledx.control_plane.revising import new_revision
 from fledx.control_plane.store import assignments, instances
+from fledx.control_plane.store import configs as config_table
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
@@ -44,34 +45,46 @@ class Deployments:
         self._changes = changes
         self._public_host = public_host
 
-    async def create(self, spec: DeploymentSpec, *, by: Operator, idempotency_key: str | None = None) -> Deployment:
+    async def create(
+        self,
+        spec: DeploymentSpec,
+        *,
+        by: Operator,
+        idempotency_key: str | None = None,
+        configs: Sequence[str] = (),
+    ) -> Deployment:
         """
-        Store a new deployment and place its replicas; those that find no place wait with their reasons.
+        Store a new deployment, with these configs attached, and place its replicas.
+
+        Those that find no place wait with their reasons.
 
         Conflict when the name is taken. The same idempotency key of the same operator has one effect; with another
         spec it is a Conflict.
         """
-        hashed = hashlib.sha256(json.dumps(encode(spec), sort_keys=True).encode()).hexdigest()
+        asked = [encode(spec), *configs] if configs else encode(spec)
+        hashed = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
         def work(tx: Transaction) -> str:
             if idempotency_key is not None:
                 before = table.remembered(tx.sql, by.name, idempotency_key)
                 if before is not None:
                     return _same(before, hashed)
-            deployment_id = self._insert(tx, spec, by)
+            deployment_id = self._insert(tx, spec, by, configs)
             if idempotency_key is not None:
                 table.remember(tx.sql, by.name, idempotency_key, hashed, deployment_id, tx.stamp)
             return deployment_id
 
-        return self.get(await self._changes.commit(work))
+        return self.get(await self._changes.commit(work, occasion="create"))
 
-    def _insert(self, tx: Transaction, spec: DeploymentSpec, by: Operator) -> str:
+    def _insert(self, tx: Transaction, spec: DeploymentSpec, by: Operator, configs: Sequence[str] = ()) -> str:
         if table.id_of_name(tx.sql, spec.name) is not None:
             raise Conflict(
                 f"there is a deployment {spec.name} already",
                 hint=f"change it with `fledx deployments update {spec.name}`, or choose another name with --name",
             )
         deployment_id = str(uuid.uuid4())
+        for ref in configs:  # before the first revision, which sees what is attached by then
+            config_table.attach(tx.sql, resolve(tx.sql, "config", ref), "deployment", deployment_id, tx.stamp)
         table.insert(tx.sql, deployment_id, spec, by.name, tx.stamp)
         tx.event("deployment.created", spec.name, f"created by {by.name}", deployment_id=deployment_id)
         tx.touched.add(deployment_id)
@@ -79,11 +92,11 @@ class Deployments:
             place(tx, _stored(tx, deployment_id), range(spec.replicas), why="new")
         return deployment_id
 
-    async def preview(self, spec: DeploymentSpec, *, by: Operator) -> Deployment:
+    async def preview(self, spec: DeploymentSpec, *, by: Operator, configs: Sequence[str] = ()) -> Deployment:
         """What a create would do, with nothing stored: the assignments, and the reasons of those that would wait."""
 
         def work(tx: Transaction) -> None:
-            deployment_id = self._insert(tx, spec, by)
+            deployment_id = self._insert(tx, spec, by, configs)
             raise _Preview(deployment_view(tx.sql, _stored(tx, deployment_id), self._public_host))
 
         try:
@@ -131,7 +144,7 @@ class Deployments:
             self._apply(tx, stored, decode(DeploymentSpec, merged), by)
             return stored.id
 
-        return self.get(await self._changes.commit(work))
+        return self.get(await self._changes.commit(work, occasion="update"))
 
     async def replace(
         self, ref: str, spec: DeploymentSpec, *, by: Operator, generation: int | None = None
@@ -143,7 +156,7 @@ class Deployments:
             self._apply(tx, stored, spec, by)
             return stored.id
 
-        return self.get(await self._changes.commit(work))
+        return self.get(await self._changes.commit(work, occasion="update"))
 
     def _apply(self, tx: Transaction, stored: Stored, spec: DeploymentSpec, by: Operator) -> None:
         """Bring a deployment to a new spec; what did not change is left alone, and nothing at all if nothing did."""

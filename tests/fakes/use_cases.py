@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,7 +59,9 @@ class FakeDeployments:
             failure, self.failure = self.failure, None
             raise failure
 
-    async def create(self, spec: DeploymentSpec, *, by: Operator, idempotency_key: str | None = None) -> Deployment:
+    async def create(
+        self, spec: DeploymentSpec, *, by: Operator, idempotency_key: str | None = None, configs: Sequence[str] = ()
+    ) -> Deployment:
         self._note("create", by.name, idempotency_key)
         if self.held is not None:
             await self.held.wait()
@@ -68,7 +70,7 @@ class FakeDeployments:
         self.known[spec.name] = deployment(spec)
         return self.known[spec.name]
 
-    async def preview(self, spec: DeploymentSpec, *, by: Operator) -> Deployment:
+    async def preview(self, spec: DeploymentSpec, *, by: Operator, configs: Sequence[str] = ()) -> Deployment:
         self._note("preview", by.name)
         return deployment(spec)
 

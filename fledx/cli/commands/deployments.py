@@ -55,9 +55,25 @@ def status(args: Namespace, terminal: Terminal) -> int:
 
 def show_flags(parser: Parser) -> None:
     add_ref(parser, "deployment", many=True)
+    parser.add_argument("--env", action="store_true", help="where each variable and file is from, values masked")
+    parser.add_argument("--replica", metavar="N", type=types.whole, default=0, help="for --env: this replica's [0]")
+
+
+def show_environment(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import naming, output
+    from fledx.cli.target import connect
+    from fledx.cli.views.configs import environment_screen
+
+    api = connect(args, terminal)
+    for name in some(refs(args), "deployment"):
+        found = api.environment(naming.deployment(api, name)["deployment_id"], args.replica)
+        output.show(args, terminal, found, lambda found=found: environment_screen(found))  # type: ignore[misc]
+    return 0
 
 
 def show(args: Namespace, terminal: Terminal) -> int:
+    if getattr(args, "env", False):
+        return show_environment(args, terminal)
     from fledx.cli import naming, output
     from fledx.cli.target import connect
     from fledx.cli.views.deployments import deployment_screen
@@ -84,6 +100,10 @@ def create_flags(parser: Parser) -> None:
 
     add_name(parser)
     add_spec(parser)
+    complete(
+        "config",
+        parser.add_argument("--config", metavar="CONFIG", action="append", help="attach this config; repeatable"),
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would come of it, and do nothing")
     add_waiting(parser)
 

@@ -27,7 +27,10 @@ DEPLOYMENT_FILTERS = (
     LABELS,
     word("node", "only those with a replica on this node (name, id or its beginning)"),
 )
-CREATE = (flag("dry_run", "answer what would be done, with the reasons, and do nothing"),)
+CREATE = (
+    flag("dry_run", "answer what would be done, with the reasons, and do nothing"),
+    word("config", "attach this config (name, id or its beginning) at once; may be repeated", many=True),
+)
 MATCHED = {"If-Match": "generation the change was made for; 409 when it has moved on"}
 KEYED = {"Idempotency-Key": "1 to 255 printable characters; a repeated create with it has one effect"}
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -61,9 +64,10 @@ class DeploymentEndpoints:
         """Create a deployment; one that cannot be placed yet is accepted and says why it is pending."""
         key = idempotency_key(call.headers)
         spec = decode(DeploymentSpec, call.body)
+        configs = call.query["config"]
         if call.query["dry_run"]:
-            return _created(await self._deployments.preview(spec, by=call.by), status=200)
-        made = await self._deployments.create(spec, by=call.by, idempotency_key=key)
+            return _created(await self._deployments.preview(spec, by=call.by, configs=configs), status=200)
+        made = await self._deployments.create(spec, by=call.by, idempotency_key=key, configs=configs)
         return _created(made, status=201)
 
     def get(self, call: Call) -> Response:
