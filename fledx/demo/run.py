@@ -15,9 +15,9 @@ from fledx.client.api import ControlPlane, Credentials
 from fledx.client.connection import SocketTransport
 from fledx.client.http1 import Address
 from fledx.demo.processes import Role, environment, free_port, own_command, wait_for
-from fledx.demo.story import Story
+from fledx.demo.story import Story, web
 from fledx.errors import FledxError, Unavailable
-from fledx.sample.image import NAME, PORT, Engine, ensure_image
+from fledx.sample.image import NAME, Engine, ensure_image
 
 NODES = 3
 START_SECONDS = 60.0
@@ -162,8 +162,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _show(system: System) -> int:
     with contextlib.closing(system.api()) as api:
-        web = {"name": "web", "image": NAME, "replicas": NODES, "ports": [{"container_port": PORT}]}
-        api.create_deployment(web)
+        api.create_deployment(web(NODES))
         found = wait_for("web running", lambda: _running(api), seconds=START_SECONDS, roles=system.agents)
     print(_told(system, found), flush=True)
     wait_for("Ctrl-C", lambda: None, seconds=10 * 365 * 86400.0, roles=[*system.agents, system.control_plane])

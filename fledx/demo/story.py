@@ -65,8 +65,7 @@ class Story:
         return 0
 
     def _create(self) -> str:
-        body = {"name": WEB, "image": NAME, "replicas": 3, "ports": [{"container_port": PORT}]}
-        self._id = str(self._api.create_deployment({**body, "env": {"VERSION": "1"}})["deployment_id"])
+        self._id = str(self._api.create_deployment({**web(3), "env": {"VERSION": "1"}})["deployment_id"])
         found = self._running(3)
         return f"running as {found['deployment_id'][:8]}"
 
@@ -179,6 +178,18 @@ class Story:
 
     def _processes(self) -> set[tuple[str, int]]:
         return {(each["Id"], each["State"]["Pid"]) for each in self._alive()}
+
+
+def web(replicas: int) -> dict[str, Any]:
+    """The sample app, ready once it says so itself."""
+    readiness = {"type": "http", "port": PORT, "path": "/healthz", "interval_seconds": 1}
+    return {
+        "name": WEB,
+        "image": NAME,
+        "replicas": replicas,
+        "ports": [{"container_port": PORT}],
+        "health": {"readiness": readiness},
+    }
 
 
 def ports_of(deployment: dict[str, Any]) -> list[int]:
