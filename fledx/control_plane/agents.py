@@ -12,6 +12,7 @@ import anyio
 from fledx import __version__
 from fledx.control_plane.dispatch import Dispatch, Session
 from fledx.control_plane.loops.reachability import Reachability
+from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.reports import Reports, report_of
 from fledx.control_plane.tokens import Tokens
@@ -38,7 +39,9 @@ class Agents:
         reports: Reports,
         reachability: Reachability,
         heartbeat_secs: float,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._nodes = nodes
         self._tokens = tokens
         self._dispatch = dispatch
@@ -56,6 +59,9 @@ class Agents:
                 _facts(hello)
                 return self._welcome({"name": name})
         except FledxError as problem:
+            self._metrics.connected(problem.code)
+            if isinstance(problem, Denied):
+                self._metrics.refused("node" if hello.role == "agent" else "registration")
             log.warning("refused at the tunnel", extra={"peer": address, "role": hello.role, "reason": problem.text})
             reason = problem.text if problem.hint is None else f"{problem.text} ({problem.hint})"
             return Refused(code=problem.code, reason=reason)
@@ -85,12 +91,16 @@ class Agents:
         session = Session(hello.node_id, self._nodes.get(hello.node_id).name, link)
         await self._nodes.connected(hello.node_id, _facts(hello), link.address)
         self._dispatch.enter(session)
+        self._metrics.connected("ok")
+        self._metrics.sessions(len(self._dispatch))
         log.info("node connected", extra={"node": session.name, "peer": link.address})
         try:
             await self._serve(session)
         finally:
             self._reachability.heard(session.node_id)
             self._dispatch.leave(session)
+            self._metrics.disconnected(link.reason or "control plane stops")
+            self._metrics.sessions(len(self._dispatch))
             log.info("node disconnected", extra={"node": session.name, "reason": link.reason or "control plane stops"})
 
     async def _serve(self, session: Session) -> None:

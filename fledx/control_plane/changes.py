@@ -19,6 +19,7 @@ from fledx.models.event import Event
 from fledx.models.moment import stamp
 
 T = TypeVar("T")
+Decided = Callable[[str, int, int], None]
 EVENTS = "events"
 OVERVIEW = "overview"
 
@@ -39,6 +40,7 @@ class Transaction:
         self.touched: set[str] = set()
         self.news: list[Event] = []
         self.overview = False
+        self.decisions = (0, 0)
         self._kept = kept
 
     @property
@@ -49,6 +51,10 @@ class Transaction:
     def board_changed(self) -> None:
         """The board in memory and the rows it stands for were changed alike."""
         self._kept.advance(self.sql)
+
+    def decided(self, *, placed: int, waiting: int) -> None:
+        """The scheduler was asked: so many replicas got a place, so many wait for one."""
+        self.decisions = (self.decisions[0] + placed, self.decisions[1] + waiting)
 
     def event(
         self,
@@ -87,13 +93,24 @@ class Changes:
         self.clock = clock
         self._kept = KeptBoard(ports)
         self._tell_nodes: Callable[[set[str]], None] = lambda node_ids: None
+        self._on_decision: Decided = lambda occasion, placed, waiting: None
 
     def tell_nodes(self, listener: Callable[[set[str]], None]) -> None:
         """Whom to call, in the loop, with the ids of nodes whose desired state has changed."""
         self._tell_nodes = listener
 
-    async def commit(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
-        """Run `work` in one transaction with all its consequences; its result, once that is on the disk."""
+    def on_decision(self, listener: Decided) -> None:
+        """Whom to call with an occasion and how many replicas were placed, and how many wait, once that is stored."""
+        self._on_decision = listener
+
+    async def commit(
+        self, work: Callable[[Transaction], T], *, durable: bool = True, occasion: str = "reschedule"
+    ) -> T:
+        """
+        Run `work` in one transaction with all its consequences; its result, once that is on the disk.
+
+        `occasion` is a word for the figures of the scheduler.
+        """
 
         def whole(sql: sqlite3.Connection) -> tuple[Transaction, T]:
             tx = Transaction(sql, self.clock(), self._kept)
@@ -111,6 +128,8 @@ class Changes:
             self._kept.drop()
             raise
         self._tell_nodes(tx.touched_nodes)
+        if any(tx.decisions):
+            self._on_decision(occasion, *tx.decisions)
         topics = {*tx.touched, *({EVENTS} if tx.news else ()), *({OVERVIEW} if tx.touched or tx.overview else ())}
         self.bell.ring(topics)
         return result

@@ -64,6 +64,9 @@ class Placing(Protocol):
     def board_changed(self) -> None:
         """Rows and board were changed alike."""
 
+    def decided(self, *, placed: int, waiting: int) -> None:
+        """The scheduler was asked: so many replicas got a place, so many wait for one."""
+
     def event(
         self,
         kind: str,
@@ -85,6 +88,7 @@ def place(tx: Placing, stored: Stored, numbers: Sequence[int], *, why: str) -> N
     """
     board, spec = tx.board, spec_of(stored.id, stored.spec)
     plan = schedule(board, spec, numbers)
+    tx.decided(placed=len(plan.placed), waiting=len(plan.left))
     names = {each.node.id: each.node.name for each in board.places}
     for placed in plan.placed:
         fence = counters.following(tx.sql, FENCE)

@@ -16,10 +16,10 @@ import anyio
 from anyio.abc import TaskGroup
 from hypercorn.asyncio import serve as serve_http
 from hypercorn.config import Config
-from starlette.applications import Starlette
 
 from fledx import __version__, _boot, systemd_notify
 from fledx.control_plane.agents import Agents
+from fledx.control_plane.api.app import Application
 from fledx.control_plane.api.app import app as make_app
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.changes import Changes
@@ -41,6 +41,7 @@ from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.database import Database, inspect, path_of
 from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.usage import UsageHistory
 from fledx.errors import Conflict, FledxError
 from fledx.sealing import kept
 from fledx.settings.control_plane import ControlPlaneSettings
@@ -111,6 +112,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
     bell, metrics = Bell(), Metrics()
     ports = (settings.ports_range_start, settings.ports_range_end) if settings.ports_auto_assign else None
     changes = Changes(store, bell, ports)
+    _measure(metrics, store, changes)
     tokens = Tokens(
         store,
         pepper=home.pepper,
@@ -125,7 +127,13 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
     reports = Reports(store, changes)
     reachability = Reachability(store, changes, dispatch, settings)
     agents = Agents(
-        nodes, tokens, dispatch, reports, reachability, heartbeat_secs=settings.tunnel_heartbeat_interval_secs
+        nodes,
+        tokens,
+        dispatch,
+        reports,
+        reachability,
+        heartbeat_secs=settings.tunnel_heartbeat_interval_secs,
+        metrics=metrics,
     )
     async with anyio.create_task_group() as tasks:
         app = make_app(
@@ -136,6 +144,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
             events=Events(store, bell),
             configs=Configs(store, changes),
             secrets=Secrets(store, changes, seal),
+            usage=UsageHistory(store, kept_seconds=settings.retention_usage_window_secs),
             overview=Overview(store, dispatch, _boot.build_id()),
             settings=settings,
             metrics=metrics,
@@ -150,11 +159,19 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
         tasks.cancel_scope.cancel()
 
 
+def _measure(metrics: Metrics, store: Database, changes: Changes) -> None:
+    """Tell the figures what runs, how long writes take and what the scheduler decides."""
+    schema, target = store.read(migrate.version), migrate.known()[-1].version
+    metrics.program(version=__version__, build=_boot.build_id(), schema=schema, target=target)
+    store.on_transaction = lambda seconds, durable: metrics.transaction(seconds, durable=durable)
+    changes.on_decision(lambda occasion, placed, waiting: metrics.decided(occasion, placed=placed, waiting=waiting))
+
+
 async def _listen(
     settings: ControlPlaneSettings,
     home: Home,
     agents: Agents,
-    app: Starlette,
+    app: Application,
     tasks: TaskGroup,
     stopping: anyio.Event,
 ) -> None:
@@ -180,7 +197,7 @@ async def _listen(
         web.start_soon(_serve_web, app, _Web(api_socket, tls if api_tls else None), stopping)
 
 
-async def _serve_web(app: Starlette, web: Config, stopping: anyio.Event) -> None:
+async def _serve_web(app: Application, web: Config, stopping: anyio.Event) -> None:
     await serve_http(app, web, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]
 
 

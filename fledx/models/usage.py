@@ -24,7 +24,7 @@ class Usage:
     Averages over the samples of the minute that begins at ``bucket_start``.
 
     CPU in percent of one core; memory without the page cache; network and block bytes are counters since the
-    container's start.
+    container's start. ``deployment`` and ``node`` are names, None once they are deleted.
     """
 
     deployment_id: str
@@ -38,6 +38,8 @@ class Usage:
     avg_network_tx_bytes: int
     avg_blk_read_bytes: int
     avg_blk_write_bytes: int
+    deployment: str | None = None
+    node: str | None = None
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> Usage:
@@ -49,5 +51,7 @@ class Usage:
             replica_number=row["replica_number"],
             bucket_start=stamp(row["bucket_start"]),
             samples=row["samples"],
+            deployment=row.get("deployment"),
+            node=row.get("node"),
             **figures,
         )

@@ -32,7 +32,16 @@ from fledx.control_plane.api.nodes import (
 )
 from fledx.control_plane.api.openapi import Description
 from fledx.control_plane.api.secrets import FORCE, RAW, SECRET_FILTERS, SecretEndpoints, SecretInput
-from fledx.control_plane.api.system import METRICS_TYPE, Authority, Status, SystemEndpoints, authority_of
+from fledx.control_plane.api.system import (
+    METRICS_TYPE,
+    SUMMARY,
+    Authority,
+    RequestSummary,
+    Status,
+    SystemEndpoints,
+    authority_of,
+)
+from fledx.control_plane.api.usage import USAGE_FILTERS, UsageEndpoints
 from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.events import Events
@@ -42,12 +51,14 @@ from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.overview import Overview
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.usage import UsageHistory
 from fledx.errors import FledxError
 from fledx.models.config import Attachment, Config, ConfigItem, ConfigMetadata, ConfigSpec, Environment
 from fledx.models.deployment import Deployment, DeploymentSpec
 from fledx.models.event import Event, LogLine
 from fledx.models.node import Node, NodeFacts
 from fledx.models.secret import Secret
+from fledx.models.usage import Usage
 from fledx.settings.control_plane import ControlPlaneSettings
 
 Application = Starlette
@@ -63,6 +74,7 @@ def versioned(
     events: EventEndpoints,
     configs: ConfigEndpoints,
     secrets: SecretEndpoints,
+    usage: UsageEndpoints,
     system: SystemEndpoints,
 ) -> tuple[Endpoint, ...]:
     """What lies under /api/v1; lines of one path stand together, and a fixed word before `{ref}`."""
@@ -108,6 +120,8 @@ def versioned(
         Endpoint("PUT", secret, secrets.put, body=SecretInput, raw=RAW, answer=Secret, other=201),
         Endpoint("DELETE", secret, secrets.delete, query=FORCE),
         Endpoint("GET", "/events", events.read, query=EVENT_FILTERS, headers=RESUMED, answer=EventPage, streams=Event),
+        Endpoint("GET", "/usage", usage.page, query=USAGE_FILTERS, answer=PageOf(Usage)),
+        Endpoint("GET", "/metrics/summary", system.requests, query=SUMMARY, answer=RequestSummary),
         Endpoint("GET", "/status", system.status, answer=Status),
         Endpoint("GET", "/authority", system.authority, access="public", answer=Authority),
     )
@@ -132,6 +146,7 @@ def app(
     events: Events,
     configs: Configs,
     secrets: Secrets,
+    usage: UsageHistory,
     overview: Overview,
     settings: ControlPlaneSettings,
     metrics: Metrics,
@@ -156,6 +171,7 @@ def app(
         EventEndpoints(events, stopping=stopping),
         ConfigEndpoints(configs),
         SecretEndpoints(secrets),
+        UsageEndpoints(usage),
         system,
     )
     endpoints = tuple(replace(each, path=V1 + each.path) for each in endpoints)

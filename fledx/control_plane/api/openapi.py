@@ -25,6 +25,7 @@ REFUSALS = {
     "registration": (400, 401, 403, 409, 429, 431, 503, 507),
 }
 BODY_REFUSALS = (408, 413, 415)
+TAGS = ("deployments", "nodes", "configs", "secrets", "events", "logs", "usage", "tokens", "audit-logs")
 SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],
     "metrics": [{}, {"operator": []}],
@@ -126,7 +127,7 @@ def _identity(endpoint: Endpoint) -> str:
 
 def _tag(path: str) -> str:
     words = path.removeprefix("/api/v1").split("/")
-    return words[1] if words[1] in ("deployments", "nodes", "configs", "secrets", "events", "logs") else "system"
+    return words[1] if words[1] in TAGS else "system"
 
 
 def _answer(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:

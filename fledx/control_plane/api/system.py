@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,11 +11,15 @@ from starlette.responses import Response
 
 from fledx import __version__
 from fledx.control_plane.api.endpoint import Call
+from fledx.control_plane.api.params import number
 from fledx.control_plane.api.replies import model_reply, reply
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.overview import Overview
+from fledx.control_plane.recent import WINDOW_SECONDS
 from fledx.errors import NotFound
+from fledx.models.moment import stamp
 
+SUMMARY = (number("limit", "how many at most", default=16, least=1, most=100),)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -55,6 +60,26 @@ class Status:
     control_plane: Program
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How often something was asked of this control plane; `path` is a template, `status` a text as in fledx-core."""
+
+    method: str
+    path: str
+    status: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestSummary:
+    """Requests of the last `window_secs` seconds, the most frequent first."""
+
+    limit: int
+    window_secs: int
+    as_of: str
+    items: tuple[Asked, ...]
+
+
 class SystemEndpoints:
     """What operators, monitors and new hosts ask the control plane about itself."""
 
@@ -76,6 +101,16 @@ class SystemEndpoints:
         self._metrics.fleet(self._overview.summary()["summary"])
         text = await anyio.to_thread.run_sync(self._metrics.exposition)
         return Response(text, headers={"content-type": METRICS_TYPE})
+
+    def requests(self, call: Call) -> Response:
+        """Count the requests of the last minute by method, path and status."""
+        limit = call.query["limit"]
+        items = tuple(
+            Asked(method=method, path=path, status=str(status), count=count)
+            for (method, path, status), count in self._metrics.recent.top(limit)
+        )
+        found = RequestSummary(limit=limit, window_secs=WINDOW_SECONDS, as_of=stamp(time.time()), items=items)
+        return model_reply(found)
 
     def authority(self, call: Call) -> Response:
         """Give the certificate authority that nodes pin."""

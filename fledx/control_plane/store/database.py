@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +28,8 @@ class Database:
     Writes run one after another, each in a `BEGIN IMMEDIATE` transaction of its own, and return after COMMIT; durable
     ones are on the disk by then (`synchronous=FULL`), others may be lost by a power cut, never torn. Reads run on a
     connection of their own and see the last commit. WAL mode: readers never wait for the writer.
+
+    `on_transaction` hears in the loop how many seconds each committed write took, and whether it was durable.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,13 +38,21 @@ class Database:
             self._writer = connect(path)
             self._reader = connect(path)
             self._far_reader = connect(path)
+        self.on_transaction: Callable[[float, bool], None] = lambda seconds, durable: None
         self._turn = anyio.CapacityLimiter(1)
         self._far_turn = anyio.CapacityLimiter(1)
 
     async def write(self, work: Work[T], *, durable: bool = True) -> T:
         """Run `work` in a transaction and return its result once that is committed; it is rolled back if it raises."""
         synchronous = "FULL" if durable else "NORMAL"
-        return await anyio.to_thread.run_sync(self._transaction, work, synchronous, limiter=self._turn)
+        took, result = await anyio.to_thread.run_sync(self._timed, work, synchronous, limiter=self._turn)
+        self.on_transaction(took, durable)
+        return result
+
+    def _timed(self, work: Work[T], synchronous: str) -> tuple[float, T]:
+        began = time.perf_counter()
+        result = self._transaction(work, synchronous)
+        return time.perf_counter() - began, result
 
     def write_now(self, work: Work[T]) -> T:
         """The same without a thread, for a process that has no loop yet or any more."""

@@ -56,8 +56,9 @@ def page(
     condition = " AND ".join(where)
     total = connection.execute(f"SELECT count(*) FROM usage WHERE {condition}", values).fetchone()[0]
     sql = (
-        f"SELECT * FROM usage WHERE {condition} ORDER BY bucket_start DESC, deployment_id, node_id, replica_number"
-        " LIMIT ? OFFSET ?"
+        "SELECT usage.*, deployment.name AS deployment, node.name AS node FROM usage"
+        " LEFT JOIN deployment ON deployment.id = deployment_id LEFT JOIN node ON node.id = node_id"
+        f" WHERE {condition} ORDER BY bucket_start DESC, deployment_id, node_id, replica_number LIMIT ? OFFSET ?"
     )
     rows = connection.execute(sql, (*values, limit, offset))
     return [Usage.of_row(dict(row)) for row in rows], total

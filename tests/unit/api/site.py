@@ -40,13 +40,14 @@ class Site:
     events: FakeEvents = field(default_factory=FakeEvents)
     configs: Any = None
     secrets: Any = None
+    usage: Any = None
     overview: FakeOverview = field(default_factory=FakeOverview)
     metrics: Metrics = field(default_factory=Metrics)
     clock: Clock = field(default_factory=Clock)
     stopping: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
-        parts = ("deployments", "nodes", "tokens", "logs", "events", "configs", "secrets", "overview")
+        parts = ("deployments", "nodes", "tokens", "logs", "events", "configs", "secrets", "usage", "overview")
         fakes: dict[str, Any] = {part: cast(Any, getattr(self, part)) for part in parts}
         self.app: Starlette = app(
             **fakes,
