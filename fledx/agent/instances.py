@@ -13,6 +13,9 @@ from fledx.models.desired import ReplicaDesired
 from fledx.models.health import HealthStatus
 from fledx.models.instance import MAX_MESSAGE, Instance
 
+CRASHES = 3
+"""From so many in a row on a replica is called failed; one crash may be a database that was not up yet."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
@@ -113,7 +116,7 @@ def _while_running(known: Known, health: HealthStatus | None) -> str:
     if history is None or known.replica is None:
         return ""
     if history.problem is not None:
-        return f"revision {known.replica.revision} does not start: {_again(known, history)}"
+        return f"revision {known.replica.revision} does not start: {_again(history)}"
     if health is not None and not health.ready:
         return f"not ready: {health.last_probe_result or 'its readiness probe has not answered yet'}"
     return f"restarted after: {_with_lines(history)}" if history.failures and history.ending else ""
@@ -131,11 +134,12 @@ def _down(known: Known, replica: ReplicaDesired, first: Copy | None) -> tuple[st
         if finished(replica, code):
             return ("stopped" if code == 0 else "failed"), _with_lines(history) or f"exited with code {code}"
     if history.problem or history.failures:
-        return "failed", _again(known, history)
+        patient = history.problem is None and (history.outside or history.failures < CRASHES)
+        return ("pending" if patient else "failed"), _again(history)
     return "pending", history.repair or history.ending or ""
 
 
-def _again(known: Known, history: History) -> str:
+def _again(history: History) -> str:
     """What went wrong, and when it is tried again."""
     what = history.problem or (history.repair if history.outside else None) or _with_lines(history)
     often = f"failed {history.failures} times in a row, " if history.failures > 1 else ""

@@ -54,7 +54,7 @@ class Reconciler:
         changed: Callable[[], None],
         spread: Callable[[], float] = random.random,
     ) -> None:
-        self.trouble: str | None = "Docker has not been asked yet"
+        self.trouble: str | None = None
         self.engine: str | None = None
         self.asked = False
         self._looked = False
@@ -141,7 +141,7 @@ class Reconciler:
     async def _round(self, tasks: TaskGroup) -> None:
         busy = self._lanes.busy()
         try:
-            if self.trouble is not None:
+            if self.trouble is not None or self.engine is None:
                 self.engine = await self._runtime.describe()
             containers = await self._runtime.look(self._node_id)
         except FledxError as problem:

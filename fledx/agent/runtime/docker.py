@@ -7,9 +7,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import types
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn, TypeVar
 
@@ -30,8 +31,9 @@ from fledx.agent.runtime.base import (
     Usage,
 )
 from fledx.agent.runtime.body import Body, frames, lines
+from fledx.agent.runtime.lines import Tally, entries
 from fledx.agent.runtime.pulling import Progress, pull_failure
-from fledx.agent.runtime.shapes import container_of, create_body, event_of, log_entries, usage_of
+from fledx.agent.runtime.shapes import container_of, create_body, event_of, log_bound, usage_of
 from fledx.agent.runtime.threads import Threads
 from fledx.errors import FledxError, NotFound, Unavailable
 from fledx.models.port import PortMapping
@@ -45,6 +47,7 @@ sys.modules.setdefault("docker.transport.sshconn", None)  # type: ignore[arg-typ
 import docker  # noqa: E402
 import docker.auth  # noqa: E402
 import docker.errors  # noqa: E402
+import docker.transport.unixconn as unixconn  # noqa: E402
 import docker.utils  # noqa: E402
 import requests.exceptions  # noqa: E402
 
@@ -58,6 +61,37 @@ PORT_WORDS = ("port is already allocated", "address already in use", "ports are 
 TELL_EVERY = 0.5
 
 
+class Connection(unixconn.UnixHTTPConnection):
+    """docker-py's, but a socket that finds nobody is closed."""
+
+    def connect(self) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(self.timeout)
+            sock.connect(self.unix_socket)
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
+
+
+class Pool(unixconn.UnixHTTPConnectionPool):
+    """Of such connections."""
+
+    def _new_conn(self) -> Any:
+        return Connection(self.base_url, self.socket_path, self.timeout)  # type: ignore[arg-type]
+
+
+class OnePool(unixconn.UnixHTTPAdapter):
+    """Keeps connections for all paths together; docker-py has a pool for each URL and closes those in use."""
+
+    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:
+        with self.pools.lock:
+            if self not in self.pools:
+                self.pools[self] = Pool(str(url), self.socket_path, self.timeout, maxsize=self.max_pool_size)
+            return self.pools[self]
+
+
 class Client(docker.APIClient):
     """docker-py's client, and a way to take the socket from under a streaming answer."""
 
@@ -68,6 +102,8 @@ class Client(docker.APIClient):
         """A client that gives up a question after this long; it asks nothing yet."""
         client = cls(address, ".".join(map(str, OLDEST_API)), seconds, max_pool_size=PATIENT_THREADS)
         client.trust_env = False
+        if address.startswith("unix://"):
+            client.mount("http+docker://", OnePool(address.replace("unix", "http+unix", 1), seconds, max_pool_size=64))
         return client
 
     def open(self, method: str, path: str, *, seconds: float, **request: Any) -> Body:
@@ -110,6 +146,7 @@ class DockerRuntime:
         self.address = address or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self._quick = Threads(QUICK_THREADS, "docker")
         self._patient = Threads(PATIENT_THREADS, "docker-patient")
+        self._making = threading.Lock()
         self._clients: tuple[Client, Client] | None = None
         self._known: dict[str, Container] = {}
         self._watching = self._noticed = 0
@@ -258,15 +295,37 @@ class DockerRuntime:
         until: str | None = None,
         tail: int | None = None,
     ) -> AsyncIterator[AsyncIterator[Sequence[LogEntry]]]:
-        query: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow)}
-        query |= {name: value for name, value in (("since", since), ("until", until)) if value}
-        query["tail"] = "all" if tail is None else tail
-        path = f"/containers/{container_id}/logs"
-        body = await self._ask(lambda client: client.open("GET", path, params=query, seconds=QUICK))
+        bounds = {name: log_bound(value) for name, value in (("since", since), ("until", until)) if value}
+        query = {"stdout": 1, "stderr": 1, "timestamps": 1, "tail": "all" if tail is None else tail, **bounds}
+        body = await self._log(container_id, query, follow=follow)
         try:
-            yield ([entry for frame in batch for entry in log_entries(*frame)] async for batch in frames(body))
+            yield self._followed(body, container_id, query) if follow else entries(body)
         finally:
             body.close()
+
+    async def _followed(
+        self, body: Body, container_id: str, query: Mapping[str, Any]
+    ) -> AsyncIterator[Sequence[LogEntry]]:
+        tally = Tally()
+        async for batch in entries(body):
+            tally.note(batch)
+            yield batch
+        since = {"since": log_bound(tally.last), "tail": "all"} if tally.last else {}
+        try:
+            rest = await self._log(container_id, {**query, **since}, follow=False)
+        except NotFound:
+            return
+        try:
+            async for batch in entries(rest):
+                if unread := tally.unread(batch):
+                    yield unread
+        finally:
+            rest.close()
+
+    async def _log(self, container_id: str, query: Mapping[str, Any], *, follow: bool) -> Body:
+        path = f"/containers/{container_id}/logs"
+        asked = {**query, "follow": int(follow)}
+        return await self._ask(lambda client: client.open("GET", path, params=asked, seconds=QUICK))
 
     async def usage(self, container_id: str) -> Usage | None:
         try:
@@ -320,14 +379,22 @@ class DockerRuntime:
 
     def _made(self) -> tuple[Client, Client]:
         """Both clients, made at the first call that finds an engine; called in a thread."""
-        if self._clients is None:
-            if not self.address.startswith(("unix://", "tcp://")) or os.environ.get("DOCKER_TLS_VERIFY"):
-                raise OSError("only unix://PATH and tcp://HOST:PORT without TLS are supported")
-            quick, patient = Client.at(self.address, QUICK), Client.at(self.address, PATIENT)
+        with self._making:
+            if self._clients is None:
+                self._clients = self._new_clients()
+            return self._clients
+
+    def _new_clients(self) -> tuple[Client, Client]:
+        if not self.address.startswith(("unix://", "tcp://")) or os.environ.get("DOCKER_TLS_VERIFY"):
+            raise OSError("only unix://PATH and tcp://HOST:PORT without TLS are supported")
+        quick, patient = Client.at(self.address, QUICK), Client.at(self.address, PATIENT)
+        try:
             quick.negotiate()
-            patient._version = quick._version
-            self._clients = quick, patient
-        return self._clients
+        except BaseException:
+            quick.close()
+            raise
+        patient._version = quick._version
+        return quick, patient
 
 
 async def _never_silent(source: AsyncIterator[bytes], image: str) -> AsyncIterator[bytes]:

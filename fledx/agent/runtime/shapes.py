@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from fledx.agent.runtime.base import Container, ContainerSpec, LogEntry, RuntimeEvent, Usage
+from fledx.errors import InvalidSpec
 from fledx.models.port import PortMapping
 from fledx.models.template import DEFAULT_STOP_GRACE, Limits
 
@@ -16,6 +18,7 @@ NEVER = "0001-01-01T00:00:00Z"
 KINDS = {name: name for name in ("start", "die", "oom", "pause", "unpause", "destroy")} | {"stop": "halt"}
 KILLING = frozenset({"2", "3", "6", "9", "15", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL", "SIGTERM"})
 MAX_PIECE = 16 * 1024
+RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)")
 
 
 def create_body(spec: ContainerSpec) -> dict[str, Any]:
@@ -153,8 +156,19 @@ def usage_of(shown: Mapping[str, Any]) -> Usage | None:
     )
 
 
+def log_bound(stamp: str) -> str:
+    """RFC 3339 to the `seconds.nanoseconds` that Docker wants; InvalidSpec for what is no time."""
+    found = RFC3339.fullmatch(stamp.strip().upper())
+    if found is None:
+        raise InvalidSpec("since", f"{stamp[:60]!r} is not a time such as 2026-11-25T12:00:00Z")
+    day, clock, fraction, offset = found.groups()
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if offset == 'Z' else offset}")
+    except ValueError:
+        raise InvalidSpec("since", f"{stamp[:60]!r} is not a time such as 2026-11-25T12:00:00Z") from None
+    return f"{int(moment.timestamp())}.{(fraction or '').ljust(9, '0')[:9]}"
+
+
 def _seconds(stamp: str) -> float:
-    """RFC 3339 with nanoseconds to seconds since the epoch; microseconds are enough here."""
-    whole, _, fraction = stamp.removesuffix("Z").partition(".")
-    moment = datetime.strptime(whole, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    return moment.timestamp() + (float(f"0.{fraction}") if fraction.isdigit() else 0.0)
+    """Docker's own RFC 3339 stamps as seconds since the epoch; microseconds are enough here."""
+    return float(log_bound(stamp))

@@ -26,7 +26,7 @@ async def test_a_crash_is_reported_with_its_code_and_last_lines_and_restarted_af
         await stage.wait(2.5)
         await _crash(stage, 3)
         shown = stage.instance()
-        assert (shown.state, shown.exit_code, shown.restart_count) == ("failed", 3, 0)
+        assert (shown.state, shown.exit_code, shown.restart_count) == ("pending", 3, 0)
         assert shown.message == "exited with code 3 after 2.5 s; tried again after 1 s\ncannot open database"
         await stage.wait(1.25)
         shown = stage.instance()
@@ -67,6 +67,7 @@ async def test_a_crash_loop_is_slowed_down_and_then_tried_every_five_minutes() -
             if stage.instance().restart_count != before:
                 starts.append(round(stage.clock.now - 1000))
         assert starts == [1, 3, 7, 15, 31, 331]
+        assert stage.instance().state == "failed"
         assert "failed 7 times in a row, tried again after 300 s" in (stage.instance().message or "")
 
 
