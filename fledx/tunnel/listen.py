@@ -29,7 +29,9 @@ STRANGERS = 256
 """Connections that have not said who they are. Above it, the oldest makes room once it had `PATIENCE_SECS`."""
 
 PATIENCE_SECS = 1.0
-GREETING_SECS = 10.0
+GREETING_SECS = 30.0
+"""A line that loses 30 % and needs 2 s for a round trip takes up to 20 s for handshake and hello."""
+
 SILENCE_SECS = 90.0
 REST_SECS = 0.1
 NOTES, NOTE_SECS = 10, 10.0

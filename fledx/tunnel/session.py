@@ -340,7 +340,8 @@ class Session:
         self.answer(
             Refused(code="protocol", reason=f"this side speaks {us}, the other {them}: bring both to one version")
         )
-        events.append(Closed("protocol", f"the peer speaks {them}, this side {us}", faulty=True))
+        self.closed = Closed("protocol", f"the peer speaks {them}, this side {us}", faulty=True)
+        events.append(self.closed)
 
     def _take_authority(self, stream: int, payload: memoryview, now: float, events: list[Event]) -> None:
         self._reader.allowed = WHILE_DECIDING

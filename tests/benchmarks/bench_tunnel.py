@@ -1,11 +1,12 @@
 """
 The tunnel beside `ssh -R` between the same two points, in the same rounds.
 
-    python tests/benchmarks/bench_tunnel.py [--rounds 7] [--megabytes 300] [--seconds 2]
+    python tests/benchmarks/bench_tunnel.py [--rounds 7] [--megabytes 300] [--seconds 2] [--wan 3]
 
 Two processes are the ends of the tunnel, TLS on, two of ssh are those of ssh; one more is the target of both. Ratios
 are medians of those of each round; absolute figures wander with the machine. Prints a table, writes
-build/bench/tunnel.json, and ends with 1 if a goal is missed.
+build/bench/tunnel.json, and ends with 1 if a goal is missed. The last rows are small HTTP beside eight bulk streams
+over a relay that makes a slow uplink of loopback.
 """
 
 from __future__ import annotations
@@ -28,13 +29,18 @@ sys.path.insert(0, str(ROOT))
 import trustme  # noqa: E402
 
 from tests.benchmarks import sshd, traffic  # noqa: E402
+from tests.benchmarks.wan import Line, Wan  # noqa: E402
 
 OUTPUT = ROOT / "build" / "bench" / "tunnel.json"
 ENDS = Path(__file__).with_name("tunnel_ends.py")
 GOALS = {"up MB/s": 1.2, "down MB/s": 1.2, "http 16 req/s": 1.8}
 """Multiples of ssh that must be reached; the others are printed only."""
 
+SLOW_UPLINK = Line(delay_secs=0.01, rate=12_500_000, queue=256_000)
+"""100 Mbit/s, 10 ms each way."""
+
 Measure = Callable[[int], dict[str, float]]
+Figures = dict[str, dict[str, list[float]]]
 
 
 def measures(megabytes: int, seconds: float) -> list[Measure]:
@@ -84,21 +90,25 @@ def certificates(folder: Path) -> None:
 
 
 @contextmanager
-def contenders() -> Iterator[dict[str, int]]:
-    """A front port for each way to the target."""
+def contenders(line: Line | None = None) -> Iterator[dict[str, int]]:
+    """A front port for each way to the target, both over a line of that kind if there is one."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+
+        def via(port: int) -> int:
+            return stack.enter_context(Wan(port, up=line)).port if line else port
+
         certificates(folder)
         (target,) = stack.enter_context(process(str(Path(traffic.__file__))))
         tunnel, front = stack.enter_context(process(str(ENDS), "listener", str(folder)))
-        stack.enter_context(process(str(ENDS), "dialler", str(folder), tunnel, target))
-        yield {"fledx": int(front), "ssh": stack.enter_context(sshd.reverse_forward(folder, int(target)))}
+        stack.enter_context(process(str(ENDS), "dialler", str(folder), str(via(int(tunnel))), target))
+        yield {"fledx": int(front), "ssh": stack.enter_context(sshd.reverse_forward(folder, int(target), via))}
 
 
-def run(rounds: int, what: list[Measure]) -> dict[str, dict[str, list[float]]]:
+def run(rounds: int, what: list[Measure], line: Line | None = None) -> Figures:
     """Every figure of every round, by name and contender; who goes first changes from round to round."""
-    figures: dict[str, dict[str, list[float]]] = {}
-    with contenders() as ports:
+    figures: Figures = {}
+    with contenders(line) as ports:
         for number in range(rounds):
             for measure in what:
                 for name in sorted(ports, reverse=bool(number % 2)):
@@ -107,7 +117,14 @@ def run(rounds: int, what: list[Measure]) -> dict[str, dict[str, list[float]]]:
     return figures
 
 
-def summary(figures: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+def beside_bulk(port: int) -> dict[str, float]:
+    """Small HTTP while eight streams send up as fast as they can."""
+    with traffic.downloading(port, 8):
+        got = traffic.requests(port, 1, 4.0)
+    return {"wan http req/s": got.per_second, "wan http p50 ms": got.median * 1000}
+
+
+def summary(figures: Figures) -> dict[str, dict[str, float]]:
     """Medians, and the median ratio of the rounds."""
     return {
         figure: {
@@ -127,8 +144,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--megabytes", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--wan", type=int, default=3, help="rounds over a slow uplink, 0 for none")
     options = parser.parse_args()
     figures = run(options.rounds, measures(options.megabytes, options.seconds))
+    if options.wan:
+        figures |= run(options.wan, [beside_bulk], SLOW_UPLINK)
     rows = summary(figures)
     print(f"{'':16} {'fledx':>10} {'ssh -R':>10} {'ratio':>7}   goal")
     for figure, row in rows.items():

@@ -8,14 +8,18 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def reverse_forward(folder: Path, target: int) -> Iterator[int]:
-    """A port that `ssh -R` carries to the port `target`; stops both its processes at the end."""
+def reverse_forward(folder: Path, target: int, via: Callable[[int], int] = int) -> Iterator[int]:
+    """
+    A port that `ssh -R` carries to the port `target`; stops both its processes at the end.
+
+    The client reaches the server's port by way of the port that `via` gives for it.
+    """
     server = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if server is None:
         raise SystemExit("the benchmark needs an OpenSSH server to compare with: apt-get install openssh-server")
@@ -41,10 +45,11 @@ def reverse_forward(folder: Path, target: int) -> Iterator[int]:
     client = None
     try:
         _wait_for(port)
+        door = via(port)
         options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ExitOnForwardFailure=yes"]
         client = subprocess.Popen(
             [
-                *("ssh", "-N", "-F", "none", "-i", str(folder / "user"), "-p", str(port)),
+                *("ssh", "-N", "-F", "none", "-i", str(folder / "user"), "-p", str(door)),
                 *(word for option in options for word in ("-o", option)),
                 *("-R", f"127.0.0.1:{front}:127.0.0.1:{target}", f"{getpass.getuser()}@127.0.0.1"),
             ],

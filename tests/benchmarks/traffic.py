@@ -6,13 +6,17 @@ Plain epoll loops in one thread each, so that they cost little beside what is me
 
 from __future__ import annotations
 
+import contextlib
 import re
 import select
 import shutil
 import socket
 import statistics
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 CHUNK = 64 * 1024
@@ -92,7 +96,10 @@ class Target:
         if not left:
             self._end(fd, SOURCE)
             return
-        self._counts[fd] = left - self._sockets[fd].send(ZEROS[: min(left, 4 * CHUNK)])
+        try:
+            self._counts[fd] = left - self._sockets[fd].send(ZEROS[: min(left, 4 * CHUNK)])
+        except ConnectionError:
+            self._end(fd, SOURCE)
 
     def _end(self, fd: int, kind: bytes | None) -> None:
         sock = self._sockets.pop(fd)
@@ -138,6 +145,36 @@ def upload(port: int, count: int) -> float:
     if int(answer) not in (count, count - 1):
         raise ConnectionError(f"{answer!r} of {count} bytes arrived")
     return count / 1e6 / took
+
+
+@contextmanager
+def downloading(port: int, streams: int) -> Iterator[None]:
+    """So many connections that receive as fast as they can, until the block ends; begins when all have begun."""
+    sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(streams)]
+    begun = threading.Barrier(streams + 1)
+
+    def drain(sock: socket.socket) -> None:
+        sock.sendall(b"%b%d" % (SOURCE, 10**12))
+        room = bytearray(CHUNK)
+        sock.recv_into(room)
+        begun.wait(60)
+        with contextlib.suppress(OSError):
+            while sock.recv_into(room):
+                pass
+
+    threads = [threading.Thread(target=drain, args=(sock,), daemon=True) for sock in sockets]
+    for thread in threads:
+        thread.start()
+    begun.wait(60)
+    try:
+        yield
+    finally:
+        for sock in sockets:
+            sock.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(10)
+        for sock in sockets:
+            sock.close()
 
 
 @dataclass(frozen=True, kw_only=True)
