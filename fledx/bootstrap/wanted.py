@@ -87,7 +87,7 @@ def agent_wish(
     memory_bytes: int | None = None,
 ) -> RoleWish:
     """A node; what is None stays what it is, at first the `usual_name` and nothing else."""
-    given = {"FLEDX_AGENT_DATA_DIR": layout.role_data("agent")}
+    given = {"FLEDX_AGENT_DATA_DIR": layout.role_data("agent"), "FLEDX_AGENT_CONFIG_DIR": layout.role_config("agent")}
     if name is not None:
         given["FLEDX_AGENT_NAME"] = name
     if labels:
