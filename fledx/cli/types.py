@@ -30,6 +30,17 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def up_to(most: int) -> Callable[[str], int]:
+    """A whole number between 1 and `most`."""
+
+    def read(text: str) -> int:
+        if (number := count(text)) > most:
+            raise ArgumentTypeError(f"{text!r} is more than {most}")
+        return number
+
+    return read
+
+
 def port_number(text: str) -> int:
     """A port between 1 and 65535."""
     number = whole(text)

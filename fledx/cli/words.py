@@ -10,6 +10,8 @@ NOUNS = {
     "secrets": "values that go in and are never shown again",
     "status": "everything at one look",
     "events": "what happened, and why",
+    "usage": "what replicas use: CPU, memory, network",
+    "metrics": "what is asked of the control plane",
     "profile": "the control planes you know",
     "bootstrap": "make hosts a control plane and nodes, over SSH",
     "cp": "run the control plane",

@@ -131,6 +131,18 @@ class ControlPlane:
         headers = {} if generation is None else {"if-match": f'"{generation}"'}
         return self._object("PATCH", _deployment(ref), body=changes, extra=headers)
 
+    def revisions(self, ref: str) -> Page:
+        """A deployment's history, newest first."""
+        return self._list(f"{_deployment(ref)}/revisions", {}, None, 0)
+
+    def rollback_deployment(self, ref: str, *, to: int | None = None) -> Json:
+        """Back to an earlier revision, the last good one unless `to` names another."""
+        return self._object("POST", f"{_deployment(ref)}/rollback", body={"to": to})
+
+    def restart_deployment(self, ref: str) -> Json:
+        """New containers of the same template, step by step."""
+        return self._object("POST", f"{_deployment(ref)}/restart")
+
     def delete_deployment(self, ref: str) -> None:
         """Remove it; its containers follow."""
         self._sent_as("DELETE", _deployment(ref)).read()
@@ -210,6 +222,14 @@ class ControlPlane:
     def delete_secret(self, name: str, *, force: bool = False) -> None:
         """Forget a value; `force` even while deployments use it."""
         self._sent_as("DELETE", target(_secret(name), [("force", True)] if force else [])).read()
+
+    def usage(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
+        """What replicas used, minute by minute, the newest first."""
+        return self._list(f"{ROOT}/usage", query, limit, offset)
+
+    def requests(self, query: Mapping[str, Any]) -> Json:
+        """`{limit, window_secs, as_of, items}`: what was asked of the control plane in the last minute."""
+        return self._object("GET", target(f"{ROOT}/metrics/summary", query.items()))
 
     def register_node(self, facts: Json) -> Json:
         """`{node_id, node_token, name, tunnel}`; the token is shown this once."""

@@ -81,6 +81,10 @@ nodes list
 nodes list --status ready --wide
 nodes status
 nodes status --status unreachable
+metrics show
+metrics show --limit 10 --json
+usage list --deployment 11111111-aaaa-4aaa-8aaa-111111111111
+usage list --node 11111111-aaaa-4aaa-8aaa-111111111111 --range 30m
 profile list
 profile show
 profile show --name production
