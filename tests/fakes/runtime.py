@@ -46,6 +46,7 @@ class FakeRuntime:
         self.exits: dict[str, int] = {}
         self.refuses: dict[str, FledxError] = {}
         self.down = False
+        self.address = "10.0.0.9"
         self.done: list[str] = []
         self.specs: dict[str, ContainerSpec] = {}
         self.written: dict[str, list[LogEntry]] = {}
@@ -169,7 +170,7 @@ class FakeRuntime:
                 if any(_clash(port, taken) for taken in other.ports):
                     raise PortTaken(f"Bind for 0.0.0.0:{port.host_port} failed: port is already allocated")
         stamp = self._stamp()
-        self._change(container_id, state="running", exit_code=None, started_at=stamp, ports=ports, address="10.0.0.9")
+        self._change(container_id, state="running", exit_code=None, started_at=stamp, ports=ports, address=self.address)
         self._emit("start", container_id)
         if container.image in self.exits:
             self._end(container_id, self.exits[container.image])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -202,4 +203,5 @@ def _reason(problem: BaseException) -> str:
     inner = getattr(seen, "exceptions", None)
     if inner:
         seen = inner[0]
-    return (getattr(seen, "strerror", None) or str(seen) or type(seen).__name__).lower()
+    number = getattr(seen, "errno", None)
+    return (os.strerror(number) if number else str(seen) or type(seen).__name__).lower()
