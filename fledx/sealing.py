@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -83,9 +84,11 @@ def kept(path: Path) -> tuple[Seal, bool]:
     """
     The key in a file of mode 0600, made if there is none, and whether it was made just now.
 
-    InvalidSpec when others can read the file, or it is no key.
+    InvalidSpec when others can read the file, or it is no key. From now on this process leaves no core dump: that would
+    hold the key and whatever was opened with it.
     """
     made = _make(path)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise InvalidSpec("key", f"{path} can be read by others", hint=f"chmod 600 {path}")

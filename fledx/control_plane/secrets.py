@@ -62,6 +62,15 @@ class Secrets:
         """What is told of one secret."""
         return self._store.read(lambda sql: self._shown(sql, _row(sql, name)))
 
+    def unreadable(self) -> list[str]:
+        """The secrets that were sealed with a key that is not here."""
+
+        def look(sql: sqlite3.Connection) -> list[str]:
+            found = ((name, table.now(sql, name)) for name in table.present(sql))
+            return [name for name, sealed in found if sealed is None or not self._readable(sealed)]
+
+        return self._store.read(look)
+
     def page(self, *, limit: int, offset: int) -> tuple[list[Secret], int]:
         """A page of secrets by name, and how many there are in all."""
 

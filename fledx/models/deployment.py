@@ -27,19 +27,22 @@ class UpdatePolicy:
 
     At most ``max_unavailable`` replicas are down at once by our own doing; a replica counts as taken over when it has
     been ready for ``min_healthy_seconds``; after ``progress_deadline_seconds`` without progress the rollout has failed,
-    and ``on_failure`` (rollback or pause) happens.
+    and ``on_failure`` (rollback or pause) happens. The rollout is complete once one replica at least has stayed ready
+    for ``watch_seconds``: 35 by default, so that an image that dies after half a minute is found out before the last
+    good one is given up.
     """
 
     max_unavailable: int = 1
     min_healthy_seconds: float = 3.0
     progress_deadline_seconds: float = 300.0
     on_failure: str = "rollback"
+    watch_seconds: float = 35.0
 
     def __post_init__(self) -> None:
         faults = Faults()
         if self.max_unavailable < 1:
             faults.add("max_unavailable", f"{self.max_unavailable} is less than 1")
-        for field in ("min_healthy_seconds", "progress_deadline_seconds"):
+        for field in ("min_healthy_seconds", "progress_deadline_seconds", "watch_seconds"):
             if not 0 <= getattr(self, field) <= 86400:
                 faults.add(field, f"{getattr(self, field):g} is not between 0 and 86400")
         if self.on_failure not in ("rollback", "pause"):
@@ -107,7 +110,11 @@ class Pending:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
-    """How far the current revision has got; ``state`` is progressing, complete, paused, rolled_back or failed."""
+    """
+    How far the current revision has got; ``state`` is progressing, complete, paused, rolled_back or failed.
+
+    ``reason`` says why it ended badly or cannot go on, ``waits_for`` what it waits for while all is well.
+    """
 
     state: str
     revision: int
@@ -115,6 +122,27 @@ class Rollout:
     wanted: int
     reason: str | None = None
     since: str | None = None
+    waits_for: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """
+    One template in a deployment's history.
+
+    ``changed`` names the fields that differ from the revision before; none where a config or secret changed that they
+    refer to. ``state`` is progressing, complete, paused, failed, rolled_back or superseded (by the next, before it was
+    complete); ``current`` marks the one that is wanted now.
+    """
+
+    revision: int
+    state: str
+    current: bool = False
+    image: str
+    changed: tuple[str, ...] = ()
+    reason: str | None = None
+    created_at: str
+    created_by: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +151,8 @@ class Deployment(DeploymentSpec):
     A deployment as the API shows it: the spec, and what became of it; times are RFC 3339 in UTC.
 
     ``generation`` rises with every accepted change, ``revision`` when the template changes. ``ready_replicas`` counts
-    instances of the current revision that run and pass their readiness probe.
+    instances of the current revision that run and pass their readiness probe. ``configs`` are the names of those that
+    are attached, told of a single deployment only.
     """
 
     deployment_id: str
@@ -139,6 +168,7 @@ class Deployment(DeploymentSpec):
     instance: Instance | None = None
     pending: tuple[Pending, ...] = ()
     rollout: Rollout | None = None
+    configs: tuple[str, ...] | None = None
     last_reported: str | None = None
     created_at: str
     updated_at: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,12 @@ def test_a_key_is_made_once_for_its_owner_alone_and_then_kept(tmp_path: Path) ->
     assert (tmp_path / "secrets.key").stat().st_mode & 0o777 == 0o600
     assert again.unseal(seal.seal(b"x", "c"), "c") == b"x"
     assert [path.name for path in tmp_path.iterdir()] == ["secrets.key"]
+
+
+def test_a_process_that_holds_a_key_leaves_no_core_dump(tmp_path: Path) -> None:
+    kept(tmp_path / "secrets.key")
+
+    assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
 
 
 def test_a_key_that_others_can_read_is_refused_with_what_mends_it(tmp_path: Path) -> None:

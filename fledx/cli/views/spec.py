@@ -19,6 +19,7 @@ def lines(item: Json) -> list[tuple[str, str | None]]:
         ("wanted", "stopped" if item.get("desired_state") == "stopped" else None),
         ("ports", ", ".join(port(each) for each in item.get("ports") or ()) or None),
         ("env", " ".join(f"{harmless(key)}={harmless(text)}" for key, text in (item.get("env") or {}).items()) or None),
+        ("configs", harmless(", ".join(item.get("configs") or ())) or None),
         ("secrets", ", ".join([*_secret_env(item), *_secret_files(item)]) or None),
         ("volumes", ", ".join(volume(each) for each in item.get("volumes") or ()) or None),
         *[(kind, probe(each)) for kind, each in (item.get("health") or {}).items() if each],
@@ -119,6 +120,7 @@ def _update(policy: Json) -> str:
         "max_unavailable": 1,
         "min_healthy_seconds": 3,
         "progress_deadline_seconds": 300,
+        "watch_seconds": 35,
         "on_failure": "rollback",
     }
     words = [

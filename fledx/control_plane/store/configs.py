@@ -160,3 +160,13 @@ def naming_secret(connection: sqlite3.Connection, name: str) -> list[str]:
         {"name": name},
     )
     return [row[0] for row in rows]
+
+
+def names_on(connection: sqlite3.Connection, kind: str, target_id: str) -> list[str]:
+    """The names of the configs that a deployment or a node has attached now."""
+    rows = connection.execute(
+        "SELECT name FROM config JOIN config_use ON config_id = config.id"
+        " WHERE kind = ? AND target_id = ? AND until IS NULL ORDER BY name",
+        (kind, target_id),
+    )
+    return [row[0] for row in rows]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from fledx.models.codec import decode
+from fledx.models.config import ConfigSpec
 from fledx.models.secret import SecretEnv
 from tests.builders import spec
 from tests.unit.api.schemas import faults
@@ -18,6 +25,8 @@ from tests.unit.control_plane.conftest import ME, Stage
 
 pytestmark = pytest.mark.anyio
 CONFIGS, SECRETS = "/api/v1/configs", "/api/v1/secrets"
+FIELDS = ["name", "version", "entries", "files", "key", "value", "secret_ref", "path", "content", "content_base64"]
+FIELDS += ["file_ref", "value_base64"]
 BODY = {"name": "shop", "entries": [{"key": "B", "value": "2"}, {"key": "A", "value": ""}]}
 
 
@@ -206,3 +215,47 @@ async def test_every_answer_keeps_to_its_description(site: Site, stage: Stage) -
         assert answer.status < 300, answer.body
         schema = content_of(document, method, template, answer.status)
         assert list(faults(answer.json(), schema, document)) == [], (method, path)
+
+
+PATHS = ("", "/shop", "/nix", "/shop/deployments/web", "/shop/nodes/edge-1", "/%00", "/a%2fb", "/db", "/db?force=yes")
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["A", "/x", "\x00"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH"]),
+            st.sampled_from([CONFIGS, SECRETS, "/api/v1/deployments/web/env"]),
+            st.sampled_from(PATHS),
+            st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=5).map(lambda body: json.dumps(body).encode())
+            | st.binary(max_size=40),
+            st.sampled_from(["application/json", "application/octet-stream"]),
+        ),
+        min_size=5,
+        max_size=15,
+    )
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_is_sent_the_answer_is_below_500(calls: list[tuple[str, str, str, bytes, str]]) -> None:
+    async def story() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            stage = Stage(Path(folder) / "fledx.db")
+            await stage.node("edge-1")
+            await stage.deployments.create(spec(), by=ME)
+            await stage.configs.create(decode(ConfigSpec, BODY), by=ME)
+            site = Site(configs=stage.configs, secrets=stage.secrets)
+            for method, root, path, body, kind in calls:
+                answer = await site.call(method, root + path, body=body, headers={"content-type": kind})
+                assert answer.status < 500, (method, root + path, body, answer.body)
+            stage.store.close()
+
+    anyio.run(story)

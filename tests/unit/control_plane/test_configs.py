@@ -118,6 +118,7 @@ async def test_attaching_twice_keeps_the_first_time_and_detaching_what_is_not_at
     assert (new, new_again) == (True, False)
     assert (first.attached, again.attached_at) == (True, first.attached_at)
     assert stage.configs.get("shop").deployments == ("web",)
+    assert stage.deployments.get("web").configs == ("shop",)
     gone = await stage.configs.detach("shop", "deployment", "web", by=ME)
     assert (gone.attached, gone.attached_at) == (False, None)
     assert not (await stage.configs.detach("shop", "deployment", "web", by=ME)).attached

@@ -225,7 +225,9 @@ async def test_without_its_key_a_secret_is_unreadable_and_changes_nothing_that_r
 
     assert state is not None
     assert (state.replicas[0].template, state.replicas[0].secrets) == (before, ())
-    assert not Secrets(stage.store, stage.changes, lost).get("db").readable
+    without = Secrets(stage.store, stage.changes, lost)
+    assert not without.get("db").readable
+    assert (without.unreadable(), stage.secrets.unreadable()) == (["db"], [])
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "..", "x" * 64, "-a", "a\n"])
