@@ -114,6 +114,28 @@ def _tell(args: Namespace, terminal: Terminal, wanted: Sequence[str], changes: J
     return _stay(args, terminal, api, changed)
 
 
+def rollback(args: Namespace, terminal: Terminal) -> int:
+    """Back to an earlier revision."""
+    wanted = ref(args, "deployment")
+    api = connect(args, terminal)
+    current = naming.deployment(api, wanted)
+    changed = api.rollback_deployment(current["deployment_id"], to=args.to)
+    name, before = harmless(changed["name"]), current.get("revision")
+    terminal.say(f"{name} goes back from revision {before} to revision {changed['revision']}")
+    return _stay(args, terminal, api, [changed])
+
+
+def restart(args: Namespace, terminal: Terminal) -> int:
+    """New containers of the same template."""
+    api = connect(args, terminal)
+    found = [naming.deployment(api, name) for name in some(refs(args), "deployment")]
+    changed = []
+    for deployment in found:
+        changed.append(api.restart_deployment(deployment["deployment_id"]))
+        terminal.say(f"{harmless(deployment['name'])} gets new containers")
+    return _stay(args, terminal, api, changed)
+
+
 def _stay(args: Namespace, terminal: Terminal, api: ControlPlane, changed: Sequence[Json]) -> int:
     """Wait for each in turn, print each; the worst exit code."""
     worst = DONE

@@ -55,13 +55,15 @@ class Goal:
         rollout = deployment.get("rollout")
         if not rollout or rollout == self._before or rollout.get("state") not in ENDED:
             return None
+        if rollout.get("state") == "rolled_back" and int(deployment.get("revision", 1)) == self.revision:
+            return None
         return f"the update was {str(rollout['state']).replace('_', ' ')}: {_reason(deployment)}"
 
     def _arrived(self, deployment: Json, now: float) -> bool:
         """Every replica runs what was asked for, and has done so for long enough to believe it."""
         if _finished(deployment):
             return True
-        if not _runs(deployment):
+        if not _runs(deployment) or (self.revision > 1 and _rolling(deployment)):
             self._steady_since = None
             return False
         if self._steady_since is None:
@@ -70,7 +72,7 @@ class Goal:
 
     def _hopeless(self, deployment: Json, now: float) -> Replica | None:
         """A replica that cannot be started or ends again and again, where no rollout will decide about it."""
-        if self.revision > 1 and (deployment.get("rollout") or {}).get("state") == "progressing":
+        if self.revision > 1 and _rolling(deployment):
             return None
         failing = [each for each in replicas(deployment) if each.is_current and _state(each) == "failed"]
         self._failing = {each.number: self._failing.get(each.number, now) for each in failing}
@@ -95,10 +97,14 @@ def _has_readiness(deployment: Json) -> bool:
 
 
 def _runs(deployment: Json) -> bool:
-    """All replicas at the present revision and ready; the rollout itself watches on for half a minute more."""
+    """All replicas at the present revision and ready."""
     complete = not deployment.get("unplaced_replicas")
     enough = deployment.get("ready_replicas", 0) >= deployment.get("replicas", 1)
     return complete and enough and deployment.get("status") == "running"
+
+
+def _rolling(deployment: Json) -> bool:
+    return bool((deployment.get("rollout") or {}).get("state") == "progressing")
 
 
 def _finished(deployment: Json) -> bool:

@@ -24,6 +24,7 @@ NESTED: tuple[tuple[str, Callable[[str], Any], tuple[str, ...], str], ...] = (
     ("--max-unavailable", types.count, ("update", "max_unavailable"), "replicas that may be down during an update [1]"),
     ("--min-healthy", types.seconds, ("update", "min_healthy_seconds"), "how long a new replica must be ready [3s]"),
     ("--progress-deadline", types.some_seconds, ("update", "progress_deadline_seconds"), "limit without progress [5m]"),
+    ("--watch-time", types.seconds, ("update", "watch_seconds"), "how long one must stay ready in the end [35s]"),
     ("--on-failure", str, ("update", "on_failure"), "rollback or pause, when an update fails [rollback]"),
 )
 #: Flag of a repeated nested field, and where it goes.

@@ -139,9 +139,9 @@ class Deployments:
         """
 
         def work(tx: Transaction) -> str:
-            stored = _expected(tx, ref, generation)
+            stored = expected(tx, ref, generation)
             merged = patched(encode(stored.spec), changes, SPEC_FIELDS)
-            self._apply(tx, stored, decode(DeploymentSpec, merged), by)
+            self.apply(tx, stored, decode(DeploymentSpec, merged), by)
             return stored.id
 
         return self.get(await self._changes.commit(work, occasion="update"))
@@ -152,13 +152,14 @@ class Deployments:
         """Replace the whole spec."""
 
         def work(tx: Transaction) -> str:
-            stored = _expected(tx, ref, generation)
-            self._apply(tx, stored, spec, by)
+            stored = expected(tx, ref, generation)
+            restarted = spec.restarted_at or stored.spec.restarted_at  # a file that says nothing of it restarts nothing
+            self.apply(tx, stored, replace(spec, restarted_at=restarted), by)
             return stored.id
 
         return self.get(await self._changes.commit(work, occasion="update"))
 
-    def _apply(self, tx: Transaction, stored: Stored, spec: DeploymentSpec, by: Operator) -> None:
+    def apply(self, tx: Transaction, stored: Stored, spec: DeploymentSpec, by: Operator) -> None:
         """Bring a deployment to a new spec; what did not change is left alone, and nothing at all if nothing did."""
         before, after = encode(stored.spec), encode(spec)
         changed = sorted(key for key in SPEC_FIELDS if before.get(key) != after.get(key))
@@ -170,7 +171,10 @@ class Deployments:
         if table.template_of(before) != table.template_of(after):
             revision = new_revision(tx, stored, spec, by=by.name)
         table.update(tx.sql, stored.id, spec, generation=stored.generation + 1, revision=revision, now=tx.stamp)
-        reason = f"{', '.join(changed)} changed by {by.name}"
+        if changed == ["restarted_at"]:
+            reason = f"new containers wanted by {by.name}"
+        else:
+            reason = f"{', '.join(changed)} changed by {by.name}"
         tx.event("deployment.updated", spec.name, reason, deployment_id=stored.id)
         self._follow(tx, stored, _stored(tx, stored.id), reason)
 
@@ -197,7 +201,7 @@ class Deployments:
         """Remove a deployment; its agents remove the containers, those that are away when they come back."""
 
         def work(tx: Transaction) -> None:
-            stored = _expected(tx, ref, None)
+            stored = expected(tx, ref, None)
             numbers = [given.replica_number for given in assignments.of_deployment(tx.sql, stored.id)]
             release(tx, stored, numbers, why=f"deployment deleted by {by.name}")
             tx.event("deployment.deleted", stored.spec.name, f"deleted by {by.name}", deployment_id=stored.id)
@@ -236,7 +240,8 @@ def _stored(tx: Transaction, deployment_id: str) -> Stored:
     return stored
 
 
-def _expected(tx: Transaction, ref: str, generation: int | None) -> Stored:
+def expected(tx: Transaction, ref: str, generation: int | None) -> Stored:
+    """The deployment to change; Conflict when it is not at the generation that the change was made for."""
     stored = _stored(tx, resolve(tx.sql, "deployment", ref))
     if generation is not None and generation != stored.generation:
         raise Conflict(

@@ -62,7 +62,8 @@ def _rollout(row: sqlite3.Row, owners: Sequence[sqlite3.Row]) -> str:
     kept = {} if row["rollout"] is None else json.loads(row["rollout"])
     updated = sum([owner["revision"] == row["revision"] for owner in owners])
     state = quoted(kept.get("state", "complete" if updated == len(owners) else "progressing"))
-    more = "".join(f',"{name}":{quoted(kept[name])}' for name in ("reason", "since") if kept.get(name) is not None)
+    told = [name for name in ("reason", "since", "waits_for") if kept.get(name) is not None]
+    more = "".join(f',"{name}":{quoted(kept[name])}' for name in told)
     counts = f'"revision":{row["revision"]},"updated":{updated},"wanted":{row["replicas"]}'
     return f'{{"state":{state},{counts}{more}}}'
 

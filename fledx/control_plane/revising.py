@@ -17,6 +17,7 @@ def new_revision(tx: Transaction, stored: Stored, spec: DeploymentSpec, *, by: s
     """Keep the spec's template as the next revision and begin its rollout; its number."""
     revision = deployments.newest_revision(tx.sql, stored.id) + 1
     deployments.add_revision(tx.sql, stored.id, revision, spec, by, tx.stamp)
+    deployments.supersede(tx.sql, stored.id, revision)
     deployments.set_rollout(tx.sql, stored.id, stored_as(begin(kept(stored), revision, tx.now)))
     return revision
 
@@ -32,6 +33,7 @@ def go_back(tx: Transaction, stored: Stored, revision: int, *, why: str, by: str
         raise NotFound(f"{stored.spec.name} has no revision {revision}")
     kept_fields = {key: value for key, value in encode(stored.spec).items() if key not in deployments.TEMPLATE_FIELDS}
     spec = decode_lenient(DeploymentSpec, {**kept_fields, **found})
+    deployments.supersede(tx.sql, stored.id, revision)
     deployments.update(tx.sql, stored.id, spec, generation=stored.generation + 1, revision=revision, now=tx.stamp)
     reason = f"back to revision {revision} by {by}: {why}"
     tx.event("deployment.rolled_back", spec.name, reason, deployment_id=stored.id)

@@ -18,9 +18,6 @@ from fledx.models.moment import stamp
 PROGRESSING, COMPLETE, PAUSED, ROLLED_BACK, FAILED = "progressing", "complete", "paused", "rolled_back", "failed"
 #: So many restarts of a container that was never ready for long enough are a crash loop.
 CRASHES = 3
-#: A rollout is complete when one replica at least has stayed ready for so long: an image that dies after half a minute
-#: is found out before the last good one is forgotten.
-WATCH_SECONDS = 35.0
 MOST_OF_A_MESSAGE = 1000
 
 
@@ -75,7 +72,8 @@ class RolloutState:
     What is remembered of a rollout between two steps.
 
     ``previous`` is the revision to go back to: the last one that was complete, None if none was. ``rolling_back`` marks
-    a rollout that is itself the way back: it has no further way back.
+    a rollout that is itself the way back: it has no further way back. ``waits_for`` says what it waited for when it was
+    last looked at.
     """
 
     revision: int
@@ -87,6 +85,7 @@ class RolloutState:
     taken: tuple[Taken, ...] = ()
     unready: tuple[Unready, ...] = ()
     reason: str | None = None
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +139,17 @@ class Step:
 
 def begin(before: RolloutState | None, revision: int, now: float) -> RolloutState:
     """A new revision is to be rolled out; `before` is the state of whatever was rolled out until now."""
-    return RolloutState(revision=revision, previous=_last_good(before), started_at=now, progressed_at=now)
+    return RolloutState(revision=revision, previous=last_good(before), started_at=now, progressed_at=now)
 
 
-def _last_good(state: RolloutState | None) -> int | None:
+def begin_back(before: RolloutState | None, revision: int, now: float, reason: str) -> RolloutState:
+    """An operator wants an earlier revision; to the last good one there is no way back that is better."""
+    if last_good(before) in (None, revision):
+        return replace(begin(None, revision, now), rolling_back=True, reason=reason)
+    return begin(before, revision, now)
+
+
+def last_good(state: RolloutState | None) -> int | None:
     if state is None or state.phase == FAILED:
         return None
     return state.revision if state.rolling_back or state.phase in (COMPLETE, ROLLED_BACK) else state.previous
@@ -158,7 +164,6 @@ def next_step(
     wanted: int,
     running: bool = True,
     restart: str = "always",
-    watch_seconds: float = WATCH_SECONDS,
 ) -> Step:
     """
     Decide what happens to a deployment of `wanted` replicas now.
@@ -172,7 +177,7 @@ def next_step(
         return Step(state=state, decisions=(Wait(reason=state.reason or state.phase),))
     if not running:
         return _stopped(state, replicas, now)
-    look = _Look(state, policy, replicas, now, restart=restart, watch_seconds=watch_seconds)
+    look = _Look(state, policy, replicas, now, restart=restart)
     if (fault := look.fault()) is not None:
         return _failed(look.state, policy, fault, now)
     moves = look.advances()
@@ -180,10 +185,12 @@ def next_step(
         return Step(state=look.moving(moves), decisions=moves)
     if look.arrived():
         # whoever went away in the middle of it is still down by our doing: `unready` keeps its share of the budget
-        done = replace(look.state, phase=ROLLED_BACK if state.rolling_back else COMPLETE)
+        done = replace(look.state, phase=ROLLED_BACK if state.rolling_back else COMPLETE, waits_for=None)
         over = state.phase != PROGRESSING
         return Step(state=done, decisions=() if over else (Complete(reason=look.told(wanted)),))
-    return Step(state=look.state, decisions=(Wait(reason=look.told(wanted)),))
+    told = look.told(wanted)
+    waiting = replace(look.state, waits_for=told if state.phase == PROGRESSING else None)
+    return Step(state=waiting, decisions=(Wait(reason=told),))
 
 
 def shown(state: RolloutState, wanted: int, *, reason: str | None = None) -> Rollout:
@@ -195,6 +202,7 @@ def shown(state: RolloutState, wanted: int, *, reason: str | None = None) -> Rol
         wanted=wanted,
         reason=state.reason or reason,
         since=stamp(state.started_at),
+        waits_for=state.waits_for,
     )
 
 
@@ -234,9 +242,8 @@ class _Look:
         now: float,
         *,
         restart: str,
-        watch_seconds: float,
     ) -> None:
-        self.policy, self.now, self.restart, self.watch_seconds = policy, now, restart, watch_seconds
+        self.policy, self.now, self.restart = policy, now, restart
         self.all = sorted(replicas, key=lambda one: one.number)
         self.here = [one for one in self.all if one.present_since is not None]
         self.new = [one for one in self.here if one.revision == state.revision]
@@ -315,9 +322,9 @@ class _Look:
         if not self.here or len(self.well) < len(self.here) or self.arrived():
             return None
         since = max(self.state.progressed_at, *(one.present_since or 0 for one in self.here))
-        if self.now - since <= self.policy.progress_deadline_seconds + self.watch_seconds:
+        if self.now - since <= self.policy.progress_deadline_seconds + self.policy.watch_seconds:
             return None
-        return f"no replica has stayed ready for {self.watch_seconds:g} s"
+        return f"no replica has stayed ready for {self.policy.watch_seconds:g} s"
 
     def _is_first(self) -> bool:
         return self.state.revision == 1 and self.state.previous is None and not self.state.rolling_back
@@ -360,7 +367,7 @@ class _Look:
             return False
         if self.state.phase != PROGRESSING or self.state.rolling_back or self._is_first():
             return True
-        return any(self.now - (one.ready_since or self.now) >= self.watch_seconds for one in self.new)
+        return any(self.now - (one.ready_since or self.now) >= self.policy.watch_seconds for one in self.new)
 
     def told(self, wanted: int) -> str:
         """How far it has got, and what it waits for."""
@@ -370,7 +377,7 @@ class _Look:
             one = waiting[0]
             texts.append(f"waiting for replica {one.number} on {one.node}{_message(one.seen, most=200)}")
         elif self.new and not self.arrived():
-            texts.append(f"watched until one has been ready for {self.watch_seconds:g} s")
+            texts.append(f"watched until one has been ready for {self.policy.watch_seconds:g} s")
         away = sum(one.present_since is None for one in self.all)
         texts += [f"{away} on nodes that are away"] if away else []
         texts += [f"{wanted - len(self.all)} without a node"] if wanted > len(self.all) else []

@@ -17,6 +17,11 @@ def kept(stored: Stored) -> RolloutState | None:
 
 
 def stored_as(state: RolloutState) -> dict[str, Any]:
-    """The state as it is stored; `state`, `reason` and `since` are what the API shows."""
-    shown = {"state": state.phase, "reason": state.reason, "since": stamp(state.started_at)}
+    """The state as it is stored; the fields beside `kept` are what the API shows."""
+    shown = {
+        "state": state.phase,
+        "reason": state.reason,
+        "since": stamp(state.started_at),
+        "waits_for": state.waits_for,
+    }
     return {**{name: value for name, value in shown.items() if value is not None}, "kept": encode(state)}

@@ -37,6 +37,7 @@ from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.overview import Overview
 from fledx.control_plane.pki import utc_now
 from fledx.control_plane.reports import Reports
+from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.database import Database, inspect, path_of
@@ -124,6 +125,10 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
     dispatch = Dispatch(store, seal)
     changes.tell_nodes(dispatch.changed)
     nodes = Nodes(store, changes, tokens)
+    deployments = Deployments(store, changes, settings.ports_public_host)
+    secrets = Secrets(store, changes, seal)
+    if lost := secrets.unreadable():
+        log.error("secrets.key is not the key these secrets were sealed with: set them again", extra={"secrets": lost})
     reports = Reports(store, changes)
     reachability = Reachability(store, changes, dispatch, settings)
     agents = Agents(
@@ -137,13 +142,14 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
     )
     async with anyio.create_task_group() as tasks:
         app = make_app(
-            deployments=Deployments(store, changes, settings.ports_public_host),
+            deployments=deployments,
+            revisions=Revisions(store, changes, deployments),
             nodes=nodes,
             tokens=tokens,
             logs=Logs(store, dispatch, bell, tasks),
             events=Events(store, bell),
             configs=Configs(store, changes),
-            secrets=Secrets(store, changes, seal),
+            secrets=secrets,
             usage=UsageHistory(store, kept_seconds=settings.retention_usage_window_secs),
             overview=Overview(store, dispatch, _boot.build_id()),
             settings=settings,

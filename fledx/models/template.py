@@ -43,7 +43,8 @@ class Template:
     """
     The part of a spec that a container is made from; a change of it is a new revision.
 
-    Seconds for ``stop_grace_seconds``; ``restart`` is always, on_failure or never.
+    Seconds for ``stop_grace_seconds``; ``restart`` is always, on_failure or never. ``restarted_at`` is when an operator
+    asked for new containers of what is otherwise the same.
     """
 
     image: str
@@ -57,6 +58,7 @@ class Template:
     limits: Limits | None = None
     restart: str = "always"
     stop_grace_seconds: float = DEFAULT_STOP_GRACE
+    restarted_at: str | None = None
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -72,6 +74,7 @@ class Template:
             faults.add(f"env.{key[:60]}", check.env_name(key) or check.env_value(value))
         if self.restart not in RESTART_POLICIES:
             faults.add("restart", f"{shown(self.restart)} is not always, on_failure or never")
+        faults.add("restarted_at", None if self.restarted_at is None else check.line(self.restarted_at))
         if not 0 <= self.stop_grace_seconds <= 86400:
             faults.add("stop_grace_seconds", f"{self.stop_grace_seconds:g} is not between 0 and 86400")
         self._look_for_doubles(faults)
@@ -103,7 +106,7 @@ class Template:
 #: Fields that a running container cannot change; health, restart and grace are the agent's own doing.
 CONTAINER_FIELDS = (
     *("image", "command", "env", "secret_env", "secret_files", "ports", "volumes", "limits"),
-    *("files", "secrets_digest"),
+    *("files", "secrets_digest", "restarted_at"),
 )
 
 

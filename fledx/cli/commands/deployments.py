@@ -175,6 +175,46 @@ def scale(args: Namespace, terminal: Terminal) -> int:
     return changing.scale(args, terminal)
 
 
+def history_flags(parser: Parser) -> None:
+    add_ref(parser, "deployment")
+
+
+def history(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import naming, output
+    from fledx.cli.target import connect
+    from fledx.cli.views.revisions import revision_table
+
+    api = connect(args, terminal)
+    found = api.revisions(naming.deployment(api, ref(args, "deployment"))["deployment_id"])
+    output.show(
+        args,
+        terminal,
+        found.encoded(),
+        lambda: revision_table(found.items, terminal.now(), columns=terminal.width, colour=terminal.colour),
+    )
+    return 0
+
+
+def rollback_flags(parser: Parser) -> None:
+    from fledx.cli.changing import add_waiting
+
+    add_ref(parser, "deployment")
+    parser.add_argument("--to", metavar="N", type=types.count, help="this revision [the last good one]")
+    add_waiting(parser)
+
+
+def rollback(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import changing
+
+    return changing.rollback(args, terminal)
+
+
+def restart(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import changing
+
+    return changing.restart(args, terminal)
+
+
 def delete_flags(parser: Parser) -> None:
     add_ref(parser, "deployment", many=True)
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
@@ -261,6 +301,9 @@ VERBS = {
     "status": Verb(status, "how many are in which state, and all of them", status_flags),
     "show": Verb(show, "what was asked, where it runs, what happened last, why not", show_flags),
     "update": Verb(update, "change it and see the change arrive", update_flags, rest=True, epilog=UPDATE_EXAMPLES),
+    "rollback": Verb(rollback, "go back to an earlier revision and see it arrive", rollback_flags),
+    "restart": Verb(restart, "new containers of the same, step by step", start_flags),
+    "history": Verb(history, "its revisions: when, by whom, what changed, what became of it", history_flags),
     "scale": Verb(scale, "other numbers of replicas: NAME=3", scale_flags),
     "stop": Verb(stop, "stop its containers and keep the deployment", stop_flags),
     "start": Verb(start, "let a stopped one run again", start_flags),

@@ -122,12 +122,12 @@ def _facts(item: Json, now: float) -> list[tuple[str, str | None]]:
 
 
 def rollout(state: Json | None) -> str | None:
-    """How far the current revision has got; nothing once all have it, though it is watched for a while more."""
+    """How far the current revision has got, and what it waits for; nothing once it is complete."""
     if not state or state.get("state") == "complete":
         return None
     arrived = state.get("updated", 0) >= state.get("wanted", 0)
-    if state.get("state") == "progressing" and arrived and not state.get("reason"):
+    reason = state.get("reason") or state.get("waits_for")
+    if state.get("state") == "progressing" and arrived and not reason:
         return None
     told = f"{state.get('state')}: {state.get('updated', 0)} of {state.get('wanted', 0)} updated"
-    reason = state.get("reason")
     return brief(f"{told}; {reason}" if reason else told)

@@ -31,6 +31,8 @@ from fledx.control_plane.api.nodes import (
     tunnel_of,
 )
 from fledx.control_plane.api.openapi import Description
+from fledx.control_plane.api.params import PAGING
+from fledx.control_plane.api.revisions import RevisionEndpoints, RollbackRequest
 from fledx.control_plane.api.secrets import FORCE, RAW, SECRET_FILTERS, SecretEndpoints, SecretInput
 from fledx.control_plane.api.system import (
     METRICS_TYPE,
@@ -49,12 +51,13 @@ from fledx.control_plane.logs import Logs
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.overview import Overview
+from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
 from fledx.errors import FledxError
 from fledx.models.config import Attachment, Config, ConfigItem, ConfigMetadata, ConfigSpec, Environment
-from fledx.models.deployment import Deployment, DeploymentSpec
+from fledx.models.deployment import Deployment, DeploymentSpec, Revision
 from fledx.models.event import Event, LogLine
 from fledx.models.node import Node, NodeFacts
 from fledx.models.secret import Secret
@@ -69,6 +72,7 @@ LINES = "application/x-ndjson"
 
 def versioned(
     deployments: DeploymentEndpoints,
+    revisions: RevisionEndpoints,
     nodes: NodeEndpoints,
     logs: LogEndpoints,
     events: EventEndpoints,
@@ -97,6 +101,17 @@ def versioned(
         Endpoint("PUT", one, deployments.put, headers=MATCHED, body=DeploymentSpec, answer=Deployment),
         Endpoint("DELETE", one, deployments.delete),
         Endpoint("GET", f"{one}/watch", deployments.watch, answer=Deployment, media=SSE),
+        Endpoint("GET", f"{one}/revisions", revisions.page, query=PAGING, answer=PageOf(Revision)),
+        Endpoint(
+            "POST",
+            f"{one}/rollback",
+            revisions.rollback,
+            headers=MATCHED,
+            body=RollbackRequest,
+            answer=Deployment,
+            done=200,
+        ),
+        Endpoint("POST", f"{one}/restart", revisions.restart, headers=MATCHED, answer=Deployment, done=200),
         Endpoint("GET", f"{one}/logs", logs.of_one, query=LOGS_OF_ONE, answer=LogLine, media=LINES),
         Endpoint("GET", f"{one}/env", configs.environment, query=REPLICA, answer=Environment),
         Endpoint("GET", "/logs", logs.of_all, query=LOGS_OF_ALL, answer=LogLine, media=LINES),
@@ -140,6 +155,7 @@ def unversioned(system: SystemEndpoints, description: Description) -> tuple[Endp
 def app(
     *,
     deployments: Deployments,
+    revisions: Revisions,
     nodes: Nodes,
     tokens: Tokens,
     logs: Logs,
@@ -166,6 +182,7 @@ def app(
     system = SystemEndpoints(overview, metrics, authority=authority_of(authority, tokens.endpoint.pins))
     endpoints = versioned(
         DeploymentEndpoints(deployments, stopping=stopping),
+        RevisionEndpoints(revisions),
         NodeEndpoints(nodes, tokens, gate, tunnel=tunnel_of(tokens.endpoint, settings)),
         LogEndpoints(logs, stopping=stopping),
         EventEndpoints(events, stopping=stopping),

@@ -72,18 +72,18 @@ class DeploymentEndpoints:
 
     def get(self, call: Call) -> Response:
         """Show a deployment: its spec, where it runs, what was observed, and why it is not simply running."""
-        return _shown(self._deployments.get(ref_of(call)))
+        return whole(self._deployments.get(ref_of(call)))
 
     async def patch(self, call: Call) -> Response:
         """Change some fields: null leaves a field as it is, an empty list or object clears it."""
         generation = if_match(call.headers)
-        return _shown(await self._deployments.patch(ref_of(call), call.body, by=call.by, generation=generation))
+        return whole(await self._deployments.patch(ref_of(call), call.body, by=call.by, generation=generation))
 
     async def put(self, call: Call) -> Response:
         """Replace the whole spec."""
         generation = if_match(call.headers)
         spec = decode(DeploymentSpec, call.body)
-        return _shown(await self._deployments.replace(ref_of(call), spec, by=call.by, generation=generation))
+        return whole(await self._deployments.replace(ref_of(call), spec, by=call.by, generation=generation))
 
     async def delete(self, call: Call) -> Response:
         """Delete a deployment; its containers are stopped and removed."""
@@ -118,7 +118,8 @@ def _created(deployment: Deployment, *, status: int) -> Response:
     return reply(body, status=status, headers=headers)
 
 
-def _shown(deployment: Deployment) -> Response:
+def whole(deployment: Deployment) -> Response:
+    """All of a deployment, with its generation as the tag for If-Match."""
     return model_reply(deployment, headers={"etag": f'"{deployment.generation}"'})
 
 

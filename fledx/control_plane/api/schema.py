@@ -67,6 +67,7 @@ MORE: Mapping[tuple[type, str], Mapping[str, Any]] = {
     (UpdatePolicy, "min_healthy_seconds"): DAY,
     (UpdatePolicy, "on_failure"): {"enum": ["rollback", "pause"]},
     (UpdatePolicy, "progress_deadline_seconds"): DAY,
+    (UpdatePolicy, "watch_seconds"): DAY,
 }
 
 

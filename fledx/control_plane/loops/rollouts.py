@@ -16,7 +16,9 @@ from fledx.control_plane.placing import advance
 from fledx.control_plane.reachability import LONGEST_NAP, Watchfulness
 from fledx.control_plane.revising import go_back
 from fledx.control_plane.rollout import (
+    COMPLETE,
     PROGRESSING,
+    ROLLED_BACK,
     Advance,
     Complete,
     Decision,
@@ -88,7 +90,7 @@ class Rollouts:
         tx.touched.add(deployment_id)
         owned = {given.replica_number: given for given in assignments.of_deployment(tx.sql, deployment_id)}
         for decision in decisions:
-            _act(tx, stored, owned, decision)
+            _act(tx, stored, owned, decision, state)
 
     def _decided(
         self, sql: sqlite3.Connection, stored: Stored, state: RolloutState | None
@@ -139,11 +141,11 @@ class Rollouts:
 
 def blocked(sql: sqlite3.Connection, stored: Stored) -> str | None:
     """Why nobody may go on to the present revision: what it refers to is missing. Who runs, runs on."""
-    for given in assignments.of_deployment(sql, stored.id):
-        if given.revision != stored.revision:
-            reason = missing_for(sql, stored.id, stored.revision, given.node_id)
-            if reason is not None:
-                return f"revision {stored.revision} waits: {reason}"
+    owned = assignments.of_deployment(sql, stored.id)
+    for node_id in dict.fromkeys(given.node_id for given in owned if given.revision != stored.revision):
+        reason = missing_for(sql, stored.id, stored.revision, node_id)
+        if reason is not None:
+            return f"revision {stored.revision} waits: {reason}"
     return None
 
 
@@ -152,7 +154,21 @@ def not_waiting(decision: Decision) -> bool:
     return isinstance(decision, Advance | Complete | RollBack | Pause)
 
 
-def _act(tx: Transaction, stored: Stored, owned: dict[int, Assignment], decision: Decision) -> None:
+def settled(decision: Decision, state: RolloutState) -> tuple[str, str | None] | None:
+    """What has become of the revision by this decision, and why; None while it is on its way."""
+    if isinstance(decision, Complete):
+        return COMPLETE, None
+    if isinstance(decision, RollBack):
+        return ROLLED_BACK, decision.reason
+    return (state.phase, decision.reason) if isinstance(decision, Pause) else None
+
+
+def _act(
+    tx: Transaction, stored: Stored, owned: dict[int, Assignment], decision: Decision, state: RolloutState
+) -> None:
+    outcome = settled(decision, state)
+    if outcome is not None:
+        deployments.settle_revision(tx.sql, stored.id, stored.revision, *outcome)
     if isinstance(decision, Advance):
         if decision.replica_number in owned:
             advance(tx, stored, owned[decision.replica_number], why=decision.reason)

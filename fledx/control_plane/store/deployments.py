@@ -80,6 +80,26 @@ def add_revision(
     )
 
 
+def settle_revision(
+    connection: sqlite3.Connection, deployment_id: str, revision: int, outcome: str, reason: str | None
+) -> None:
+    """Keep what became of a revision's rollout."""
+    sql = "UPDATE revision SET outcome = ?, reason = ? WHERE deployment_id = ? AND revision = ?"
+    connection.execute(sql, (outcome, reason, deployment_id, revision))
+
+
+def supersede(connection: sqlite3.Connection, deployment_id: str, revision: int) -> None:
+    """Revisions that are still on their way will not arrive, but for this one."""
+    sql = "UPDATE revision SET outcome = 'superseded' WHERE deployment_id = ? AND revision <> ? AND outcome IS NULL"
+    connection.execute(sql, (deployment_id, revision))
+
+
+def history(connection: sqlite3.Connection, deployment_id: str) -> list[sqlite3.Row]:
+    """All revisions, oldest first."""
+    sql = "SELECT * FROM revision WHERE deployment_id = ? ORDER BY revision"
+    return connection.execute(sql, (deployment_id,)).fetchall()
+
+
 def newest_revision(connection: sqlite3.Connection, deployment_id: str) -> int:
     """The highest number that a revision of this deployment has had."""
     sql = "SELECT coalesce(max(revision), 0) FROM revision WHERE deployment_id = ?"

@@ -41,13 +41,14 @@ class Site:
     configs: Any = None
     secrets: Any = None
     usage: Any = None
+    revisions: Any = None
     overview: FakeOverview = field(default_factory=FakeOverview)
     metrics: Metrics = field(default_factory=Metrics)
     clock: Clock = field(default_factory=Clock)
     stopping: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
-        parts = ("deployments", "nodes", "tokens", "logs", "events", "configs", "secrets", "usage", "overview")
+        parts = ("deployments", "revisions", "nodes", "tokens", "logs", "events", "configs", "secrets", "usage", "overview")
         fakes: dict[str, Any] = {part: cast(Any, getattr(self, part)) for part in parts}
         self.app: Starlette = app(
             **fakes,

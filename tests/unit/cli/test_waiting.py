@@ -204,7 +204,7 @@ def test_it_has_arrived(seen: dict[str, Any]) -> None:
         crashed(2),
         crashed(0, restart="never"),
         deployment(status="failed", ready_replicas=0, instances=[instance(0, "failed", message="no such image")]),
-        deployment(rollout={"state": "rolled_back", "revision": 1, "reason": "not ready in time"}),
+        deployment(revision=3, rollout={"state": "rolled_back", "revision": 3, "reason": "not ready in time"}),
         deployment(desired_state="stopped"),
     ],
 )
@@ -370,3 +370,17 @@ def test_a_create_without_an_image_is_a_matter_of_usage() -> None:
     assert 2 == cli.run("deployments", "create", "--name", "web")
     assert "fledx: which image? Give --image, such as --image nginx:1.27\n" == cli.said
     assert [] == cli.asked()
+
+
+def test_a_way_back_that_was_asked_for_has_arrived_when_it_is_rolled_back() -> None:
+    going = {"state": "progressing", "revision": 2, "reason": "me went back from revision 3"}
+    before = deployment(generation=7, revision=2, rollout=going)
+    assert "waiting" == judged(before, before)
+    assert "reached" == judged(deployment(generation=7, revision=2, rollout={**going, "state": "rolled_back"}), before)
+
+
+def test_an_update_has_arrived_when_its_rollout_is_complete_and_not_before() -> None:
+    watched = {"state": "progressing", "revision": 2, "waits_for": "watched until one has been ready for 35 s"}
+    before = deployment(generation=2, revision=2, rollout=watched, ready_replicas=0)
+    assert "waiting" == judged(deployment(generation=2, revision=2, rollout=watched), before)
+    assert "reached" == judged(deployment(generation=2, revision=2, rollout={**watched, "state": "complete"}), before)
