@@ -23,6 +23,9 @@ from fledx.errors import FledxError
 from fledx.models.token import JoinString
 
 JOIN_TTL_SECS = 900
+SIGN_OF_LIFE_SECS, SIGN_LOOK_SECS = 16.0, 0.5
+"""A connected node's last sign of life is at most ten seconds behind in what the API tells."""
+
 END = "-----END CERTIFICATE-----"
 
 
@@ -118,7 +121,7 @@ def _reach(
     """Try the way to the tunnel where it is known, unless something else stands in the way anyhow."""
     if facts.python is None or plan(facts, wanted).fatal:
         return None
-    taken = _name_taken(facts, wanted, api)
+    taken = _name_taken(visit, facts, wanted, api)
     if taken is not None:
         return taken
     if join is not None:
@@ -134,17 +137,39 @@ def _reach(
     return trouble
 
 
-def _name_taken(facts: HostFacts, wanted: Wanted, api: ControlPlane | None) -> Trouble | None:
+def _name_taken(visit: Visit, facts: HostFacts, wanted: Wanted, api: ControlPlane | None) -> Trouble | None:
     """A host that is no node yet may not take the name of one that is connected now; the rest the joining decides."""
     if api is None or facts.identity is not None:
         return None
-    name = wanted.roles["agent"].over(facts.settings("agent")).get("FLEDX_AGENT_NAME", "")
-    try:
-        node = api.node(name)
-    except FledxError:
-        return None
-    if node.get("name") != name or node.get("status") != "ready":
+    standing = facts.settings("agent")
+    name = {**standing, **wanted.roles["agent"].over(standing)}["FLEDX_AGENT_NAME"]
+    if not _is_connected(api, name, visit):
         return None
     return Trouble(
         text=f"another node is called {name} already, and it is connected", mend="give this one another --name"
     )
+
+
+def _is_connected(api: ControlPlane, name: str, visit: Visit) -> bool:
+    """
+    Whether a node of this name gives signs of life.
+
+    One that was taken down a moment ago is still called ready: it may be this very host, and is told by its silence.
+    """
+    seen: str | None = None
+    until = time.monotonic() + SIGN_OF_LIFE_SECS
+    while time.monotonic() < until:
+        try:
+            node = api.node(name)
+        except FledxError:
+            return False
+        if node.get("name") != name or node.get("status") != "ready":
+            return False
+        if seen is not None and node.get("last_seen") != seen:
+            return True
+        if seen is None:
+            visit.progress.say("waiting", f"to see whether the node {name} that there is already is alive")
+        seen = node.get("last_seen")
+        visit.progress.halt.wait(SIGN_LOOK_SECS)
+        visit.progress.go_on()
+    return False

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 
 from fledx.bootstrap.facts import Entry
 
-# The command exits with 1 on a digest that does not match: a connection that broke has cut the input short.
+# The command exits with 1 on a digest that does not match: a connection that broke has cut the input short. What a run
+# that was killed here has left is removed by the next one.
 RECEIVE = """\
+rm -f {directory}/.fledx-????????
 t=$(mktemp {directory}/.fledx-XXXXXXXX)
 trap 'rm -f "$t"' EXIT
+trap 'exit 1' HUP INT PIPE TERM
 cat >"$t"
 [ "$(sha256sum "$t" | cut -d ' ' -f 1)" = {digest} ] || {{ echo "{path} did not arrive whole" >&2; exit 1; }}
 chown {owner} "$t"

@@ -221,15 +221,15 @@ def test_a_version_that_does_not_start_is_taken_back_by_itself(desk: Desk, fleet
     eventually(lambda: ready(desk, "n1"))
 
 
-def test_a_node_is_taken_away_without_a_trace_and_comes_back_as_another(desk: Desk, fleet: Hosts) -> None:
+def test_a_node_is_taken_away_without_a_trace_and_comes_back_as_itself(desk: Desk, fleet: Hosts) -> None:
     before = desk.nodes()["n2"]["node_id"]
     desk.does("bootstrap", "uninstall", "agent", "--ssh-host", "n2", "--purge", "--yes")
     assert "" == fleet["n2"].shell(EVERYTHING)
     assert "" == fleet["n2"].shell("getent passwd fledx-agent || true; getent group fledx-agent || true")
     assert "" == containers(fleet["n2"])
     assert "nothing to do" in desk.does("bootstrap", "uninstall", "agent", "--ssh-host", "n2", "--purge", "--yes").out
-    desk.does("bootstrap", "agent", "--ssh-host", "n2", "--name", "second")
-    assert before != desk.nodes()["second"]["node_id"]
+    desk.does("bootstrap", "agent", "--ssh-host", "n2")
+    assert before == desk.nodes()["n2"]["node_id"]
 
 
 def test_without_purge_a_control_plane_comes_back_with_all_it_knew(desk: Desk, fleet: Hosts) -> None:

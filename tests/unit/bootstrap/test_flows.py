@@ -44,11 +44,14 @@ class CloudOfOne:
         self.pem = authority.cert_pem.bytes().decode()
         self.status = status
         self.taken = taken
+        self.looks = 0
         self.transport = FakeTransport(self._answer)
         self.api = ControlPlane(self.transport, Credentials(operator_token="t"), peer="https://cp.example.com:8080")
 
     def _answer(self, request: Request) -> Answer:
+        self.looks += 1
         node = {"node_id": NODE_ID, "name": "edge-1", "status": self.status, "agent_version": "0.1.0"}
+        node["last_seen"] = f"look {self.looks}"
         if request.target == "/api/v1/authority":
             return json_answer({"pem": self.pem, "fingerprint": "x"})
         if request.target == "/api/v1/nodes/join-tokens":

@@ -75,6 +75,13 @@ def test_input_that_a_broken_connection_cut_short_never_becomes_the_file(tmp_pat
     assert [file.read_text() for file in tmp_path.iterdir()] == ["A=0\n"]
 
 
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".fledx-Ab12Cd34").write_text("half of it")
+    (tmp_path / ".fledx-mine").write_text("by hand")
+    run(written(tmp_path))
+    assert {"role.env", ".fledx-mine"} == {file.name for file in tmp_path.iterdir()}
+
+
 def test_a_script_that_was_cut_short_itself_is_not_run(tmp_path: Path) -> None:
     order = Script(text=f"touch {tmp_path}/a\nif true; then touch {tmp_path}/b; fi\n")
     command, feed = packed(order)
