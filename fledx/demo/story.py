@@ -138,7 +138,7 @@ class Story:
             raise Unavailable("scaling restarted a container")
         self._api.patch_deployment(WEB, {"replicas": 2})
         self._running(2)
-        wait_for("2 containers", lambda: len(self._containers()) == 2, seconds=SECONDS)
+        wait_for("2 running containers", lambda: len(self._alive()) == 2, seconds=SECONDS)
         return "nothing else was touched"
 
     def _stop_and_start(self) -> str:
