@@ -12,12 +12,13 @@ from fledx.bootstrap.control_plane import Access, ControlPlaneWanted, SaveAccess
 from fledx.bootstrap.fleet import Hosts, on_each
 from fledx.bootstrap.layout import Role
 from fledx.bootstrap.news import News, Outcome, Tell
+from fledx.bootstrap.oneline import line_for
 from fledx.bootstrap.package import Package, package_at, read_package, running_package
 from fledx.bootstrap.ssh_config import SshOptions
 from fledx.bootstrap.upkeep import describe, uninstall, upgrade
 from fledx.bootstrap.visit import Mode, Places, Visit
 from fledx.client.api import ControlPlane
-from fledx.errors import InvalidSpec
+from fledx.errors import InvalidSpec, NotFound
 
 __all__ = ["Access", "AgentWanted", "ControlPlaneWanted", "Hosts", "Mode", "News", "Outcome", "Places", "SshOptions"]
 
@@ -91,6 +92,15 @@ def upgrade_hosts(
 def uninstall_hosts(hosts: Hosts, roles: Sequence[Role], *, purge: bool, mode: Mode, tell: Tell) -> list[Outcome]:
     """Take the roles off each host."""
     return on_each(hosts, lambda visit, _: uninstall(visit, roles, purge=purge), mode, tell)
+
+
+def join_line(connect: Callable[[], ControlPlane], join: str) -> str | None:
+    """What to paste into the shell of a new host; None where the control plane gives no file to other machines."""
+    with closing(connect()) as api:
+        try:
+            return line_for(api.peer, _of_control_plane(api), join)
+        except NotFound:
+            return None
 
 
 def chosen_package(version: str | None, connect: Callable[[], ControlPlane] | None) -> Package:

@@ -130,7 +130,7 @@ def join_command(args: Namespace, terminal: Terminal) -> int:
     if args.any_number or args.uses is not None:
         body["uses"] = args.uses
     made = connect(args, terminal).join_token(body)
-    command = f"fledx agent --join {harmless(made['join'])}"
+    command = _joining_line(args, terminal, harmless(made["join"]))
     if is_document(args):
         terminal.data(document({**made, "command": command}, args.output))
         return 0
@@ -138,6 +138,14 @@ def join_command(args: Namespace, terminal: Terminal) -> int:
     uses = "any number of nodes" if made.get("uses") is None else counted(made["uses"], "node")
     terminal.say(f"good for {uses} until {harmless(made['expires_at'])}; it holds a secret")
     return 0
+
+
+def _joining_line(args: Namespace, terminal: Terminal, join: str) -> str:
+    """Installs the agent for good where the control plane gives out its own file, else runs what is there already."""
+    from fledx.bootstrap.run import join_line
+    from fledx.cli.target import connect
+
+    return join_line(lambda: connect(args, terminal), join) or f"fledx agent --join {join}"
 
 
 VERBS = {
