@@ -42,7 +42,7 @@ class Rule(NamedTuple):
 
 
 RULES: dict[int, Rule] = {
-    HELLO: Rule("HELLO", 64 * KIB, on_stream=False),
+    HELLO: Rule("HELLO", 16 * KIB, on_stream=False),
     WELCOME: Rule("WELCOME", 64 * KIB, on_stream=False),
     REFUSED: Rule("REFUSED", 4 * KIB, on_stream=False),
     AUTHORITY: Rule("AUTHORITY", 64 * KIB, on_stream=False),
@@ -272,9 +272,10 @@ def reason_frame(kind: int, code: str, reason: str, stream: int = 0) -> bytes:
 
 
 def read_reason(kind: int, payload: bytes | bytearray | memoryview) -> Refused:
-    """Decode a REFUSED, RESET or GOODBYE."""
+    """Decode a REFUSED, RESET or GOODBYE; what could move a terminal's cursor is taken out of the sentence."""
     fields = _Fields(kind, payload)
-    return Refused(code=fields.text("code"), reason=fields.text("reason", ""))
+    reason = "".join(letter if letter.isprintable() else " " for letter in fields.text("reason", ""))
+    return Refused(code=fields.text("code"), reason=reason)
 
 
 def open_frame(stream: int, opening: Opening) -> bytes:

@@ -23,7 +23,7 @@ OnStream = Callable[[Stream], Awaitable[None]]
 OnMessage = Callable[[Mapping[str, Any]], None]
 
 LEAST_PATIENCE, MOST_PATIENCE = 15.0, 60.0
-PATIENT_ROUND_TRIPS = 20
+PATIENT_ROUND_TRIPS = 30
 """A link that needs seconds for a round trip must not be given up after two lost segments."""
 
 

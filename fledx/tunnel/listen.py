@@ -25,10 +25,12 @@ BACKLOG = 4096
 ACCEPTS = 8
 """Connections accepted in one turn of the loop: a handshake costs 0.25 ms, so the others wait 2 ms."""
 
-STRANGERS = 256
-"""Connections that have not said who they are. Above it, the oldest makes room once it had `PATIENCE_SECS`."""
+STRANGERS = 1024
+"""Connections that have not said who they are; 40 MiB at most."""
 
-PATIENCE_SECS = 1.0
+SILENT_SECS, SLOW_SECS = 3.0, 20.0
+"""When there are too many strangers, one that said nothing for so long makes room, or one that is at it for so long."""
+
 GREETING_SECS = 30.0
 """A line that loses 30 % and needs 2 s for a round trip takes up to 20 s for handshake and hello."""
 
@@ -150,13 +152,17 @@ class Listener:
             stranger.wire.start()
 
     def _made_room(self) -> bool:
-        """Turn away who has been a stranger longest, unless even that one only just came."""
-        oldest = next(iter(self._strangers))
-        if asyncio.get_running_loop().time() - oldest.since < PATIENCE_SECS:
-            return False
-        oldest.turn_away("it has not said who it is, and others wait to come in")
-        self._strangers.pop(oldest, None)
-        return True
+        """Turn away the stranger that has used up its patience first; False when all of them only just came."""
+        now = asyncio.get_running_loop().time()
+        for stranger in self._strangers:
+            age = now - stranger.since
+            if age < SILENT_SECS:
+                break
+            if not stranger.wire.bytes_in or age > SLOW_SECS:
+                stranger.turn_away("it has not said who it is, and others wait to come in")
+                self._strangers.pop(stranger, None)
+                return True
+        return False
 
     def greeted(self, stranger: Stranger, hello: Hello) -> None:
         """Judge a hello in a task of its own, which then is the link's (`Door`)."""

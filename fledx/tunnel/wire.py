@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from fledx.errors import FledxError, Unavailable
@@ -21,6 +22,8 @@ from fledx.tunnel.events import Closed, Event
 from fledx.tunnel.pace import Pace
 from fledx.tunnel.session import Session
 from fledx.tunnel.tls import MAX_RECORD, Clear, Tls, explain
+
+logger = logging.getLogger(__name__)
 
 KIB = 1024
 READ = 192 * KIB
@@ -31,6 +34,7 @@ SMALL = 8 * KIB
 """Frames shorter than this, made within one turn of the loop, share a TLS record and a system call."""
 
 TURNS = 8
+MAX_BACKLOG = 1024 * KIB
 LINGER_SECS = 1.0
 """How long our last words may take to reach a peer that does not close by itself."""
 
@@ -39,7 +43,8 @@ TCP_THIN_LINEAR_TIMEOUTS = 16
 """
 While little is under way, send again at an even pace instead of half as often after each loss.
 
-Over a line that loses 30 % and needs 2 s for a round trip, the longest silence of a link fell from 70 s to …
+Over packets of which 30 % are lost each way, with 2 s for a round trip and 64 kbit/s, the longest silence of a link
+that beats every 5 s fell from 70 s to 17 s in seven minutes.
 """
 
 
@@ -138,7 +143,7 @@ class Wire:
         """Begin, or go on, to read, and send what is waiting."""
         if not self._reading and not self.closed:
             self._reading = True
-            self._loop.add_reader(self._sock, self._readable)
+            self._loop.add_reader(self._sock, self._safely, self._readable)
             self._speak()
             self.pump()
 
@@ -160,6 +165,14 @@ class Wire:
         info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 76)
         average, variation = int.from_bytes(info[68:72], sys.byteorder), int.from_bytes(info[72:76], sys.byteorder)
         return (average + 4 * variation) / 1e6
+
+    def _safely(self, step: Callable[[], None]) -> None:
+        """A fault of ours in the middle of a batch would leave a gap in some stream: rather lose the link."""
+        try:
+            step()
+        except Exception:
+            logger.exception("the tunnel failed", extra={"peer": self.peer})
+            self.drop(Unavailable("a fault in fledx itself broke the link"))
 
     def _readable(self) -> None:
         arrived = self._buffers.arrived
@@ -240,7 +253,7 @@ class Wire:
         """`pump` once this turn of the loop is done, so that what comes up meanwhile goes with it."""
         if not self._flushing:
             self._flushing = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._safely, self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
@@ -267,6 +280,8 @@ class Wire:
     def _send(self, pieces: Sequence[bytes | memoryview]) -> None:
         if self._backlog is not None:
             self._backlog += [memoryview(piece) for piece in pieces]
+            if sum(map(len, self._backlog)) > MAX_BACKLOG:
+                self.drop(Unavailable(f"{self.peer} leaves {MAX_BACKLOG} bytes unread that TLS itself had to say"))
             return
         try:
             sent = self._sock.sendmsg(pieces)
@@ -288,7 +303,7 @@ class Wire:
             self._sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, self._pace.unsent)
         if not self._writing:
             self._writing = True
-            self._loop.add_writer(self._sock, self._writable)
+            self._loop.add_writer(self._sock, self._safely, self._writable)
 
     def _writable(self) -> None:
         backlog, self._backlog = self._backlog, None
@@ -331,7 +346,7 @@ class Wire:
         self._hurry()
         if not self._reading:
             self._reading = True
-            self._loop.add_reader(self._sock, self._readable)
+            self._loop.add_reader(self._sock, self._safely, self._readable)
         self._part()
 
     def _hurry(self) -> None:

@@ -150,6 +150,12 @@ def test_a_reason_of_any_length_fits() -> None:
     assert frames.read_reason(frames.RESET, payload_of(frame)).reason == "é" * frames.MAX_REASON
 
 
+def test_a_reason_cannot_move_the_cursor() -> None:
+    frame = frames.reason_frame(frames.REFUSED, "denied", "no\x1b[2J\r\nentry")
+
+    assert frames.read_reason(frames.REFUSED, payload_of(frame)).reason == "no [2J  entry"
+
+
 def test_credit_is_one_number() -> None:
     frame = frames.credit_frame(5, 262144)
 

@@ -16,8 +16,8 @@ from fledx.tunnel.dial import dial
 from tests.unit.tunnel.world import HELLO, Trust, echo
 
 LINKS = 1000
-GOAL_KIB = 18
-"""Goal of the design; a third is left for other allocators and Pythons."""
+MOST_KIB = 28
+"""OpenSSL alone takes 16, anyio's task 4; 23 were seen on CPython 3.11. asyncio's own TLS would take 280."""
 
 LISTENER = """
 import sys, anyio, gc
@@ -92,7 +92,7 @@ async def test_a_thousand_idle_links_cost_little(trust: Trust) -> None:
 
     assert many[0] - few[0] == LINKS
     each = (many[1] - few[1]) / LINKS
-    assert each < GOAL_KIB * 4 / 3, f"{each:.1f} KiB for each"
+    assert each < MOST_KIB, f"{each:.1f} KiB for each"
 
 
 async def _dial(tasks: TaskGroup, port: int, trust: Trust, count: int) -> None:
