@@ -30,7 +30,7 @@ def mounts_for(volumes: Sequence[VolumeMount], prefixes: Sequence[str]) -> tuple
 def _allowed(host_path: str, prefixes: Sequence[str]) -> Path:
     """Checked as far as it exists before anything is made, and as a whole afterwards."""
     allowed = [Path(os.path.realpath(prefix)) for prefix in prefixes]
-    path = Path(os.path.realpath(host_path))
+    path = _resolved(host_path)
     if not _below(path, allowed):
         raise _refusal(host_path, path, prefixes)
     try:
@@ -38,10 +38,18 @@ def _allowed(host_path: str, prefixes: Sequence[str]) -> Path:
             path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise InvalidSpec("volumes", f"{host_path} cannot be made on this node: {problem}") from None
-    made = Path(os.path.realpath(path))
+    made = _resolved(path)
     if not _below(made, allowed):
         raise _refusal(host_path, made, prefixes)
     return made
+
+
+def _resolved(path: str | Path) -> Path:
+    """Without symbolic links; a link that may not be read (`/proc/1/root`) leads nowhere that is allowed."""
+    try:
+        return Path(os.path.realpath(path))
+    except OSError as problem:
+        raise InvalidSpec("volumes", f"{path} lies outside what this node allows: {problem.strerror}") from None
 
 
 def _below(path: Path, allowed: Sequence[Path]) -> bool:
