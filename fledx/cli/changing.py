@@ -43,6 +43,7 @@ def create(args: Namespace, terminal: Terminal) -> int:
     body = {"name": names[0], **body_of(args)} if names else body_of(args)
     if "image" not in body:
         raise InvalidSpec("", "which image? Give --image, such as --image nginx:1.27")
+    warn_of_variables(terminal, [*(args.secret_env or ()), *(args.secret_env_optional or ())])
     api = connect(args, terminal)
     if args.dry_run:
         checked = api.check_deployment(body, configs=args.config or ())
@@ -60,6 +61,7 @@ def update(args: Namespace, terminal: Terminal) -> int:
     changes = {**body, **cleared(args, body), **({"name": args.rename} if args.rename else {})}
     if not changes:
         raise InvalidSpec("", "nothing to change: give at least one flag, such as --image or --replicas")
+    warn_of_variables(terminal, [*(args.secret_env or ()), *(args.secret_env_optional or ())])
     api = connect(args, terminal)
     current = naming.deployment(api, wanted)
     generation = args.if_generation
@@ -69,6 +71,13 @@ def update(args: Namespace, terminal: Terminal) -> int:
     changed = api.patch_deployment(current["deployment_id"], changes, generation=generation)
     terminal.say(f"{harmless(changed['name'])} updated")
     return _stay(args, terminal, api, [changed])
+
+
+def warn_of_variables(terminal: Terminal, wanted: Sequence[Json]) -> None:
+    """A secret in a variable is not as secret as one in a file."""
+    if wanted:
+        names = ", ".join(harmless(each["name"]) for each in wanted)
+        terminal.say(f"`docker inspect` on the node shows what {names} holds; with --secret-file it shows nothing")
 
 
 def start(args: Namespace, terminal: Terminal) -> int:

@@ -31,7 +31,7 @@ def add_content(parser: Parser) -> None:
         metavar="KEY=SECRET",
         type=pair,
         action="append",
-        help="a variable filled from a secret; repeatable",
+        help="a variable filled from a secret (`docker inspect` shows it, other than a --file); repeatable",
     )
     group.add_argument(
         "--file",

@@ -81,9 +81,14 @@ def _add_container(parser: Parser) -> None:
         ("--port", types.port, "PORT", "published port: 80, 8080:80/tcp, auto:80, IP:HOST:CONTAINER/udp, ...,expose"),
         ("--expose-port", types.port_number, "PORT", "container port of a --port that may be shown to the world"),
         ("--volume", types.volume, "HOST:CONTAINER[:ro]", "directory of the node"),
-        ("--secret-env", types.secret_env, "NAME=SECRET", "environment variable from a secret"),
+        ("--secret-env", types.secret_env, "NAME=SECRET", "variable from a secret; `docker inspect` shows it"),
         ("--secret-env-optional", types.optional(types.secret_env), "NAME=SECRET", "the same, left out if missing"),
-        ("--secret-file", types.secret_file, "PATH=SECRET", "file from a secret"),
+        (
+            "--secret-file",
+            types.secret_file,
+            "PATH=SECRET",
+            "file from a secret, kept in memory [,owner=UID[:GID]][,mode=0400]",
+        ),
         ("--secret-file-optional", types.optional(types.secret_file), "PATH=SECRET", "the same, left out if missing"),
         ("--label", types.pair, "KEY=VALUE", "label of the deployment"),
     )

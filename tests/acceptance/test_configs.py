@@ -228,6 +228,8 @@ def test_fifty_planted_secrets_are_found_nowhere_in_clear(started: System, tmp_p
     assert any(path.name == "desired.json" for path in kept)
     assert any(path.name == "secrets.key" for path in kept)
 
+    for process in (system.control_plane, system.agents["edge-1"]):
+        assert "Max core file size        0 " in Path(f"/proc/{process.pid}/limits").read_text()
     for value in planted:
         assert value not in told
         found = [str(path) for path, content in kept.items() if value.encode() in content]

@@ -270,6 +270,16 @@ def test_show_env_tells_where_each_variable_is_from() -> None:
     ]
 
 
+def test_a_secret_in_a_variable_comes_with_a_warning_and_one_in_a_file_does_not() -> None:
+    cli = Cli({"POST /api/v1/deployments": json_answer(deployment(), 201)})
+
+    line = ("deployments", "create", "web", "--image", "nginx", "--detach")
+    assert cli.run(*line, "--secret-env", "PASSWORD=db") == 0
+    assert "`docker inspect` on the node shows what PASSWORD holds" in cli.said
+    assert cli.run(*line, "--secret-file", "/run/db=db") == 0
+    assert "docker inspect" not in cli.said
+
+
 def test_a_config_is_attached_with_the_create() -> None:
     cli = Cli({"POST /api/v1/deployments": json_answer(deployment(), 201)})
 
