@@ -78,6 +78,7 @@ class Wire:
     """
 
     __slots__ = (
+        "_alone",
         "_backlog",
         "_buffers",
         "_codec",
@@ -91,6 +92,7 @@ class Wire:
         "_sock",
         "_tail",
         "_timer",
+        "_together",
         "_writing",
         "bytes_in",
         "bytes_out",
@@ -118,6 +120,8 @@ class Wire:
         self._pace = Pace()
         self._tail = b""
         self._held: bytearray | None = None
+        self._alone = True
+        self._together = 0
         self._backlog: list[memoryview] | None = None
         self._ending = False
         self._error: FledxError | None = None
@@ -241,13 +245,17 @@ class Wire:
         self.soon()
 
     def _hold(self, frames: memoryview) -> None:
-        if self._held is None:
-            self._held = bytearray()
-        self._held += frames
-        if len(self._held) > SMALL:
-            self._write(frames[:0])
+        """Keep small frames until this turn of the loop is done; the first goes at once where the last had no company."""
+        self._together += 1
+        if self._together == 1 and self._alone:
+            self._write(frames)
         else:
-            self.soon()
+            if self._held is None:
+                self._held = bytearray()
+            self._held += frames
+            if len(self._held) > SMALL:
+                self._write(frames[:0])
+        self.soon()
 
     def soon(self) -> None:
         """`pump` once this turn of the loop is done, so that what comes up meanwhile goes with it."""
@@ -257,6 +265,9 @@ class Wire:
 
     def _flush(self) -> None:
         self._flushing = False
+        if self._together:
+            self._alone = self._together == 1
+            self._together = 0
         if self._held is not None and self._backlog is None and not self.closed:
             self._write(self._buffers.send[:0])
         self.pump()
