@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fledx.agent.runtime.base import Mount
 from fledx.agent.spec import Key
-from fledx.errors import Unavailable
+from fledx.errors import InvalidSpec
 
 IN_MEMORY = ("tmpfs", "ramfs")
 PLACES = ("/run", "/dev/shm")
@@ -49,7 +49,7 @@ class MemoryFiles:
         self._root: Path | None = None
 
     def put(self, key: Key, template: str, files: Sequence[MemoryFile]) -> tuple[Mount, ...]:
-        """Write the files of a replica and return what to mount; Unavailable when there is no place in memory."""
+        """Write the files of a replica and return what to mount; InvalidSpec when this node has no place for them."""
         if not files:
             return ()
         place = self._place(key, template)
@@ -57,7 +57,7 @@ class MemoryFiles:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             return tuple(_written(place, file) for file in files)
         except OSError as problem:
-            raise Unavailable(f"files cannot be kept in memory, in {place}: {problem.strerror}") from None
+            raise InvalidSpec("files", f"they cannot be kept in memory, in {place}: {problem.strerror}") from None
 
     def sweep(self, keep: Collection[tuple[Key, str]]) -> None:
         """Forget the files of all replicas and templates but these: their containers are gone for good."""
@@ -83,10 +83,11 @@ class MemoryFiles:
         for place in self._places:
             try:
                 return _private(Path(place), self._name)
-            except (OSError, Unavailable) as problem:
-                reasons.append(f"{place}: {problem}")
-        raise Unavailable(
-            f"this node has no place in memory for secret files ({'; '.join(reasons)})",
+            except OSError as problem:
+                reasons.append(f"{place} {problem.strerror or problem}")
+        raise InvalidSpec(
+            "files",
+            f"this node has no place in memory for them ({'; '.join(reasons)})",
             hint="mount a tmpfs on /run or /dev/shm that the agent may write to",
         )
 
@@ -94,15 +95,15 @@ class MemoryFiles:
 def _private(place: Path, name: str) -> Path:
     """Our directory there; one that somebody else has made under its name is not used."""
     if file_system(place) not in IN_MEMORY:
-        raise Unavailable(f"is {file_system(place) or 'nothing that is known'}, not a file system in memory")
+        raise OSError(f"is {file_system(place) or 'nothing that is known'}, not a file system in memory")
     path = place / name
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise Unavailable(f"{path} is not a directory of the agent alone")
+        raise OSError(f"has {path}, which is not a directory of the agent alone")
     if not os.access(path, os.W_OK | os.X_OK):
-        raise Unavailable(f"{path} cannot be written to")
+        raise OSError(f"has {path}, which cannot be written to")
     return path
 
 

@@ -57,7 +57,7 @@ class NodeSecrets:
         """
         Files to mount read-only, from secrets and from configs.
 
-        Raises NotFound for a secret that is missing and not optional, Unavailable when there is no place in memory.
+        Raises NotFound for a secret that is missing and not optional, InvalidSpec when there is no place in memory.
         """
         ready, made = [], []
         for each in replica.secret_files or ():

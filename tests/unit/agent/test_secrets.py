@@ -15,12 +15,13 @@ from fledx.agent.desired import DesiredState
 from fledx.agent.memory import MemoryFile, MemoryFiles, file_system, places
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.vault import Vault
-from fledx.errors import InvalidSpec, NotFound, Unavailable
+from fledx.errors import InvalidSpec, NotFound
 from fledx.models.codec import encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired, ReplicaFile
 from fledx.models.secret import SecretEnv, SecretFile, SecretValue
-from tests.unit.agent.stage import NODE, replica
+from tests.unit.agent.stage import NODE, replica, running
 
+pytestmark = pytest.mark.anyio
 DB = (SecretEnv(name="PASSWORD", secret="db"),)
 FILE = (SecretFile(path="/run/db", secret="db"),)
 MEMORY = "/dev/shm"
@@ -147,7 +148,7 @@ def test_files_of_containers_that_are_gone_are_swept_and_no_others(memory: Memor
 def test_a_disk_is_no_memory(tmp_path: Path) -> None:
     on_disk = next(path for path in (Path("/var/tmp"), Path("/"), tmp_path) if file_system(path) not in ("tmpfs", None))
 
-    with pytest.raises(Unavailable, match="no place in memory for secret files"):
+    with pytest.raises(InvalidSpec, match="no place in memory"):
         MemoryFiles("node", (str(on_disk),)).put(("d", 0), "t", [MemoryFile(target="/x", content=b"1")])
 
 
@@ -156,7 +157,7 @@ def test_a_directory_that_others_can_enter_is_not_used(memory: MemoryFiles) -> N
     root.chmod(0o755)
     memory._root = None
 
-    with pytest.raises(Unavailable, match="not a directory of the agent alone"):
+    with pytest.raises(InvalidSpec, match="not a directory of the agent alone"):
         memory.root()
 
     root.chmod(0o700)
@@ -247,3 +248,13 @@ def test_no_repr_of_a_state_shows_a_secret() -> None:
     assert "hunter2" not in repr(sent(b"hunter2"))
     assert base64.b64encode(b"hunter2").decode() not in repr(sent(b"hunter2"))
     assert "hunter2" not in repr(MemoryFile(target="/x", content=b"hunter2"))
+
+
+async def test_a_change_whose_files_have_no_place_is_told_and_the_old_container_runs_on() -> None:
+    async with running() as stage:
+        await stage.want(replica())
+        before = stage.runtime.running()
+        await stage.want(sent(b"hunter2", revision=2, secret_files=FILE))
+
+        assert stage.runtime.running() == before
+        assert "revision 2 does not start: this agent has no place for files" in (stage.instance().message or "")
