@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from fledx import __version__
+from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.dispatch import Dispatch, Session
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.metrics import Metrics
@@ -17,9 +18,11 @@ from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.reports import Reports, report_of
 from fledx.control_plane.tokens import Tokens
 from fledx.errors import Denied, FledxError, InvalidSpec
+from fledx.models.check import shown
 from fledx.models.codec import decode_lenient
 from fledx.models.node import NodeFacts
 from fledx.models.report import Report
+from fledx.models.token import Operator
 from fledx.tunnel.frames import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
@@ -39,9 +42,11 @@ class Agents:
         reports: Reports,
         reachability: Reachability,
         heartbeat_secs: float,
-        metrics: Metrics | None = None,
+        metrics: Metrics,
+        audit: AuditLog,
     ) -> None:
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
+        self._audit = audit
         self._nodes = nodes
         self._tokens = tokens
         self._dispatch = dispatch
@@ -62,6 +67,7 @@ class Agents:
             self._metrics.connected(problem.code)
             if isinstance(problem, Denied):
                 self._metrics.refused("node" if hello.role == "agent" else "registration")
+                await self._audit.refused("auth", _stranger(hello, address), problem.text)
             log.warning("refused at the tunnel", extra={"peer": address, "role": hello.role, "reason": problem.text})
             reason = problem.text if problem.hint is None else f"{problem.text} ({problem.hint})"
             return Refused(code=problem.code, reason=reason)
@@ -135,6 +141,9 @@ class Agents:
         elif kind == "digest":
             if not self._reports.agrees(session.node_id, str(message.get("digest"))):
                 session.link.send({"type": "resync"})
+        elif kind == "token":
+            problem = message.get("problem")
+            await self._nodes.token_answered(session.node_id, None if problem is None else str(problem)[:500])
         elif kind == "usage" and isinstance(message.get("samples"), list):
             await self._reports.usage(session.node_id, message["samples"])
 
@@ -142,6 +151,12 @@ class Agents:
         if report.node is not None:
             await self._nodes.told(session.node_id, report.node)
         await self._reports.take(session.node_id, report)
+
+
+def _stranger(hello: Hello, address: str) -> Operator:
+    """Who was refused, as it calls itself; the port is left out, so that one machine is one source."""
+    claimed = f"node {shown(hello.node_id)}" if hello.node_id else "a host that joins"
+    return Operator(name=claimed, role=hello.role, source=address.rpartition(":")[0] or address)
 
 
 def _facts(hello: Hello) -> NodeFacts:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.placing import KeptBoard
@@ -13,10 +14,13 @@ from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.status import derive
 from fledx.control_plane.store import assignments, deployments, events, instances, nodes
+from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
+from fledx.models.audit import difference
 from fledx.models.event import Event
 from fledx.models.moment import stamp
+from fledx.models.token import Operator
 
 T = TypeVar("T")
 Decided = Callable[[str, int, int], None]
@@ -32,7 +36,8 @@ class Transaction:
     derived anew; after it, agents and watchers hear of it.
     """
 
-    def __init__(self, sql: sqlite3.Connection, now: float, kept: KeptBoard) -> None:
+    def __init__(self, sql: sqlite3.Connection, now: float, kept: KeptBoard, chain: Chain) -> None:
+        self._chain = chain
         self.sql = sql
         self.now = now
         self.stamp = stamp(now)
@@ -55,6 +60,44 @@ class Transaction:
     def decided(self, *, placed: int, waiting: int) -> None:
         """The scheduler was asked: so many replicas got a place, so many wait for one."""
         self.decisions = (self.decisions[0] + placed, self.decisions[1] + waiting)
+
+    def audit(
+        self,
+        action: str,
+        by: Operator,
+        *,
+        id: str | None = None,
+        name: str | None = None,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+        failed: str | None = None,
+    ) -> None:
+        """
+        Write down who did it (`deployment.create`), with this transaction or not at all.
+
+        `before` and `after` are whole; what differs is kept, without secrets. `failed` is why it was not done.
+        """
+        was, now = difference(before, after)
+        self._chain.append(
+            self.sql,
+            {
+                "id": str(uuid.uuid4()),
+                "created_at": self.stamp,
+                "action": action,
+                "resource_type": action.partition(".")[0],
+                "status": "success" if failed is None else "failure",
+                "operator": by.name,
+                "operator_role": by.role,
+                "operator_token_id": by.token_id,
+                "source": by.source,
+                "request_id": by.request_id,
+                "resource_id": id,
+                "resource_name": name,
+                "payload": failed,
+                "before": was,
+                "after": now,
+            },
+        )
 
     def event(
         self,
@@ -86,8 +129,15 @@ class Changes:
     """The one way to write; holds the scheduler's board between transactions."""
 
     def __init__(
-        self, store: Database, bell: Bell, ports: PortRange | None, clock: Callable[[], float] = time.time
+        self,
+        store: Database,
+        bell: Bell,
+        ports: PortRange | None,
+        clock: Callable[[], float] = time.time,
+        *,
+        chain: Chain | None = None,
     ) -> None:
+        self.chain = chain or Chain(bytes(32))
         self.store = store
         self.bell = bell
         self.clock = clock
@@ -113,7 +163,7 @@ class Changes:
         """
 
         def whole(sql: sqlite3.Connection) -> tuple[Transaction, T]:
-            tx = Transaction(sql, self.clock(), self._kept)
+            tx = Transaction(sql, self.clock(), self._kept, self.chain)
             try:
                 result = work(tx)
                 settle(tx)

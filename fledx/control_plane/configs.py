@@ -18,7 +18,7 @@ from fledx.control_plane.store.refs import resolve
 from fledx.errors import Conflict, InvalidSpec, NotFound
 from fledx.models.assignment import Assignment
 from fledx.models.check import shown
-from fledx.models.codec import decode
+from fledx.models.codec import decode, encode
 from fledx.models.config import (
     Attachment,
     Config,
@@ -50,6 +50,7 @@ class Configs:
             config_id = str(uuid.uuid4())
             table.insert(tx.sql, config_id, spec, tx.stamp)
             tx.event("config.created", spec.name, f"created by {by.name}")
+            tx.audit("config.create", by, id=config_id, name=spec.name, after=encode(spec))
             return config_id
 
         return self.get(await self._changes.commit(work))
@@ -85,6 +86,7 @@ class Configs:
             table.replace(tx.sql, row["id"], after, version, tx.stamp)
             why = f"config {after.name} changed to version {version}"
             tx.event("config.updated", after.name, f"changed to version {version} by {by.name}")
+            tx.audit("config.update", by, id=row["id"], name=after.name, before=encode(before), after=encode(after))
             if (after.entries, after.files, after.name) != (before.entries, before.files, before.name):
                 roll(tx, table.deployments_with(tx.sql, row["id"]), why=why, by=by.name)
             return str(row["id"])
@@ -99,6 +101,7 @@ class Configs:
             concerned = table.deployments_with(tx.sql, row["id"])
             table.delete(tx.sql, row["id"])
             tx.event("config.deleted", row["name"], f"deleted by {by.name}")
+            tx.audit("config.delete", by, id=row["id"], name=row["name"])
             roll(tx, concerned, why=f"config {row['name']} deleted", by=by.name)
             return table.metadata_of(row)
 
@@ -152,6 +155,8 @@ class Configs:
         return self._store.read(look)
 
     def _follow(self, tx: Transaction, row: sqlite3.Row, kind: str, target_id: str, what: str, by: Operator) -> None:
+        action = f"config.{'attach' if what == 'attached to' else 'detach'}.{kind}"
+        tx.audit(action, by, id=row["id"], name=row["name"], after={f"{kind}_id": target_id})
         if kind == "deployment":
             tx.event("config.attached" if what == "attached to" else "config.detached", row["name"], by.name)
             roll(tx, {target_id}, why=f"config {row['name']} {what} it", by=by.name)

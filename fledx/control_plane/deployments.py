@@ -87,6 +87,7 @@ class Deployments:
             config_table.attach(tx.sql, resolve(tx.sql, "config", ref), "deployment", deployment_id, tx.stamp)
         table.insert(tx.sql, deployment_id, spec, by.name, tx.stamp)
         tx.event("deployment.created", spec.name, f"created by {by.name}", deployment_id=deployment_id)
+        tx.audit("deployment.create", by, id=deployment_id, name=spec.name, after=encode(spec))
         tx.touched.add(deployment_id)
         if spec.desired_state == "running":
             place(tx, _stored(tx, deployment_id), range(spec.replicas), why="new")
@@ -176,6 +177,7 @@ class Deployments:
         else:
             reason = f"{', '.join(changed)} changed by {by.name}"
         tx.event("deployment.updated", spec.name, reason, deployment_id=stored.id)
+        tx.audit(_action(changed, spec), by, id=stored.id, name=spec.name, before=before, after=after)
         self._follow(tx, stored, _stored(tx, stored.id), reason)
 
     def _follow(self, tx: Transaction, before: Stored, now: Stored, why: str) -> None:
@@ -205,6 +207,7 @@ class Deployments:
             numbers = [given.replica_number for given in assignments.of_deployment(tx.sql, stored.id)]
             release(tx, stored, numbers, why=f"deployment deleted by {by.name}")
             tx.event("deployment.deleted", stored.spec.name, f"deleted by {by.name}", deployment_id=stored.id)
+            tx.audit("deployment.delete", by, id=stored.id, name=stored.spec.name, before=encode(stored.spec))
             instances.forget_deployment(tx.sql, stored.id)
             table.delete(tx.sql, stored.id)
             settle_waiting(tx)
@@ -225,6 +228,13 @@ class Deployments:
                     yield now
                     last = now
                 await ear.wait()
+
+
+def _action(changed: Sequence[str], spec: DeploymentSpec) -> str:
+    """What a change is called in the audit log."""
+    if "desired_state" in changed:
+        return "deployment.stop" if spec.desired_state == "stopped" else "deployment.start"
+    return "deployment.restart" if changed == ["restarted_at"] else "deployment.update"
 
 
 def _same(before: sqlite3.Row, hashed: str) -> str:

@@ -17,6 +17,7 @@ from fledx.errors import Conflict, Denied, NotFound
 from fledx.models.filters import NodeFilter
 from fledx.models.instance import Instance
 from fledx.models.node import Node, NodeFacts
+from fledx.models.token import Operator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,7 @@ class Nodes:
             nodes.insert(tx.sql, node_id, name, facts, hashed, tx.stamp)
             refresh_place(tx, node_id)
             tx.event("node.registered", name, f"registered by {by}", node_id=node_id)
+            tx.audit("node.register", Operator(name=by, role="registration"), id=node_id, name=name)
             tx.overview = True
             return node_id, name
 
@@ -119,6 +121,7 @@ class Nodes:
 def _rejoin(tx: Transaction, node_id: str, name: str, hashed: bytes, by: str) -> tuple[str, str]:
     nodes.set_token(tx.sql, node_id, hashed)
     tx.event("node.rejoined", name, f"the same host joined again, let in by {by}", node_id=node_id)
+    tx.audit("node.rejoin", Operator(name=by, role="registration"), id=node_id, name=name)
     return node_id, name
 
 

@@ -59,6 +59,8 @@ class Revisions:
             reason = f"{by.name} went back from revision {stored.revision}"
             go_back(tx, stored, revision, why=f"asked for at revision {stored.revision}", by=by.name)
             table.set_rollout(tx.sql, stored.id, stored_as(begin_back(state, revision, tx.now, reason)))
+            was, now = {"revision": stored.revision}, {"revision": revision}
+            tx.audit("deployment.rollback", by, id=stored.id, name=stored.spec.name, before=was, after=now)
             return stored.id
 
         return self._deployments.get(await self._changes.commit(work))

@@ -21,6 +21,7 @@ from fledx import __version__, _boot, systemd_notify
 from fledx.control_plane.agents import Agents
 from fledx.control_plane.api.app import Application
 from fledx.control_plane.api.app import app as make_app
+from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.changes import Changes
 from fledx.control_plane.configs import Configs
@@ -34,12 +35,14 @@ from fledx.control_plane.loops.retention import Retention
 from fledx.control_plane.loops.rollouts import Rollouts
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
+from fledx.control_plane.operator_tokens import OperatorTokens
 from fledx.control_plane.overview import Overview
 from fledx.control_plane.pki import utc_now
 from fledx.control_plane.reports import Reports
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import migrate
+from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database, inspect, path_of
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
@@ -112,7 +115,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
     """Make every object, start every loop, and end them in order once `stopping` is set."""
     bell, metrics = Bell(), Metrics()
     ports = (settings.ports_range_start, settings.ports_range_end) if settings.ports_auto_assign else None
-    changes = Changes(store, bell, ports)
+    changes = Changes(store, bell, ports, chain=Chain.under(home.pepper))
     _measure(metrics, store, changes)
     tokens = Tokens(
         store,
@@ -120,7 +123,9 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
         operators=home.operators,
         registration=settings.registration_token,
         endpoint=home.endpoint,
+        changes=changes,
     )
+    audit = AuditLog(store, changes, changes.chain)
     seal, _ = kept(home.directory / "secrets.key")
     dispatch = Dispatch(store, seal)
     changes.tell_nodes(dispatch.changed)
@@ -139,6 +144,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
         reachability,
         heartbeat_secs=settings.tunnel_heartbeat_interval_secs,
         metrics=metrics,
+        audit=audit,
     )
     async with anyio.create_task_group() as tasks:
         app = make_app(
@@ -150,6 +156,8 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
             events=Events(store, bell),
             configs=Configs(store, changes),
             secrets=secrets,
+            operator_tokens=OperatorTokens(store, changes, tokens),
+            audit=audit,
             usage=UsageHistory(store, kept_seconds=settings.retention_usage_window_secs),
             overview=Overview(store, dispatch, _boot.build_id()),
             settings=settings,
@@ -157,11 +165,12 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
             authority=home.authority.pem,
             stopping=stopping,
         )
-        for loop in (reports, reachability, Retention(changes, settings), Rollouts(store, changes)):
+        for loop in (reports, reachability, tokens, Retention(changes, settings), Rollouts(store, changes)):
             tasks.start_soon(loop.run)
         tasks.start_soon(_watch_loop, metrics)
         await _listen(settings, home, agents, app, tasks, stopping)
         await reachability.flush()
+        await tokens.flush()
         tasks.cancel_scope.cancel()
 
 

@@ -49,6 +49,7 @@ class Secrets:
         sealed = self._seal.seal(value, table.context(name, version))
         table.put(tx.sql, name, version, sealed, self._seal.mark(value), tx.stamp)
         tx.event("secret.set", name, f"{what} by {by.name}")
+        tx.audit("secret.set", by, name=name, after={"version": version})
         roll(tx, naming(tx.sql, name), why=f"secret {name} {what}", by=by.name)
 
     def _holds(self, sql: sqlite3.Connection, name: str, value: bytes) -> bool:
@@ -97,6 +98,7 @@ class Secrets:
                 )
             table.delete(tx.sql, row["name"])
             tx.event("secret.deleted", row["name"], f"deleted by {by.name}")
+            tx.audit("secret.delete", by, name=row["name"])
             roll(tx, users, why=f"secret {row['name']} deleted", by=by.name)
             table.prune(tx.sql)
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import secrets
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import anyio
+
+from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.pki import write_private
-from fledx.control_plane.store import join_tokens
+from fledx.control_plane.store import join_tokens, operator_tokens
 from fledx.control_plane.store.database import Database
-from fledx.errors import Denied, InvalidSpec
+from fledx.errors import Denied, FledxError, InvalidSpec
 from fledx.models.moment import stamp
 from fledx.models.token import JoinString, Operator, node_token
 
+log = logging.getLogger(__name__)
 MAX_TTL_SECONDS = 366 * 86400.0
+USED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,12 @@ class Tokens:
         operators: Sequence[tuple[str, str]],
         registration: str | None,
         endpoint: Endpoint,
+        changes: Changes,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
+        self._changes = changes
+        self._used: dict[str, float] = {}
         self._store = store
         self._pepper = pepper.encode()
         self._operators = [(self.hashed(token), Operator(name=name)) for token, name in operators]
@@ -66,6 +77,10 @@ class Tokens:
     def hashed(self, token: str) -> bytes:
         """What is stored of a token."""
         return hmac.new(self._pepper, token.encode(errors="surrogatepass"), hashlib.sha256).digest()
+
+    def settled_names(self) -> set[str]:
+        """The names, in lower case, of the operators that the settings know."""
+        return {operator.name.lower() for _, operator in self._operators}
 
     def operator(self, token: str | None, *, source: str) -> Operator:
         """Who brings this operator token from `source`; Denied when nobody does."""
@@ -78,9 +93,39 @@ class Tokens:
         for stored, operator in self._operators:
             if hmac.compare_digest(stored, given):
                 found = operator
-        if found is None:
+        return replace(found or self._made(given), source=source)
+
+    def _made(self, given: bytes) -> Operator:
+        """
+        Who has a token that was made here.
+
+        The database is asked for a keyed hash, of which nobody can guess even the beginning, so that the time its
+        index takes tells nothing.
+        """
+        found = self._store.read(lambda sql: operator_tokens.by_hash(sql, given))
+        if found is None or not hmac.compare_digest(found[0], given):
             raise Denied("this operator token is not known", hint="`fledx profile show` tells which one is used")
-        return Operator(name=found.name, role=found.role, source=source)
+        now = self._clock()
+        if (why := found[1].ended(stamp(now))) is not None:
+            raise Denied(f"this operator token {why}", hint="an admin makes a new one with `fledx tokens create`")
+        self._used[found[1].token_id] = now
+        return Operator(name=found[1].name, role=found[1].role, token_id=found[1].token_id)
+
+    async def run(self) -> None:
+        """Store once a minute when tokens were last used, for ever."""
+        while True:
+            await anyio.sleep(USED_SECONDS)
+            try:
+                await self.flush()
+            except FledxError as problem:
+                log.error("the last use of tokens was not stored", extra={"reason": str(problem)})
+
+    async def flush(self) -> None:
+        """Store when tokens were last used, as far as that is not stored yet."""
+        used, self._used = self._used, {}
+        if used:
+            moments = {token_id: stamp(at) for token_id, at in used.items()}
+            await self._store.write(lambda sql: operator_tokens.set_used(sql, moments), durable=False)
 
     async def use_registration(self, token: str, *, source: str) -> str:
         """Spend a registration token and return what to call it; Denied when it does not let anyone in."""
@@ -104,7 +149,12 @@ class Tokens:
         token, now = secrets.token_urlsafe(32), time.time()
         expires = stamp(now + ttl_seconds)
         hashed, token_id = self.hashed(token), str(uuid.uuid4())
-        await self._store.write(lambda tx: join_tokens.insert(tx, token_id, hashed, by.name, stamp(now), expires, uses))
+
+        def work(tx: Transaction) -> None:
+            join_tokens.insert(tx.sql, token_id, hashed, by.name, stamp(now), expires, uses)
+            tx.audit("join_token.create", by, id=token_id, after={"expires_at": expires, "uses": uses})
+
+        await self._changes.commit(work)
         where = self.endpoint
         join = JoinString(host=where.host, port=where.port, token=token, pins=where.pins, tls=where.tls)
         return JoinToken(join=str(join), expires_at=expires, uses=uses)

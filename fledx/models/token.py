@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fledx.errors import InvalidSpec
 
 JOIN_PREFIX = "fledx-join."
+TOKEN_PREFIX = "fo_"
 ROLES = ("admin", "operator", "read_only")
 
 
@@ -62,8 +63,32 @@ def pins_of(token: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """Who asks: the name of the token, never the token, and what it may do."""
+    """Who asks, from where and in which request: the name of the token, never the token, and what it may do."""
 
     name: str
     role: str = "admin"
     source: str | None = None
+    token_id: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorToken:
+    """An operator's token without the token; ``last_used_at`` is exact to a minute."""
+
+    token_id: str
+    name: str
+    role: str
+    created_at: str
+    created_by: str
+    expires_at: str | None = None
+    last_used_at: str | None = None
+    revoked_at: str | None = None
+
+    def ended(self, now: str) -> str | None:
+        """Why it lets nobody in any more, None while it does."""
+        if self.revoked_at is not None:
+            return f"was revoked at {self.revoked_at}"
+        if self.expires_at is not None and self.expires_at <= now:
+            return f"expired at {self.expires_at}"
+        return None

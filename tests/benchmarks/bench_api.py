@@ -136,7 +136,8 @@ def whole(path: Path) -> Starlette:
     store, bell = Database(path), Bell()
     changes = Changes(store, bell, None)
     endpoint = Endpoint(host="cp", port=7443, tls=True, pins=("pin",))
-    tokens = Tokens(store, pepper="pepper", operators=[(TOKEN, "bench")], registration=None, endpoint=endpoint)
+    operators = [(TOKEN, "bench")]
+    tokens = Tokens(store, pepper="pepper", operators=operators, registration=None, endpoint=endpoint, changes=changes)
     absent = cast(Any, None)
     return app(
         deployments=Deployments(store, changes),
@@ -144,9 +145,12 @@ def whole(path: Path) -> Starlette:
         tokens=tokens,
         logs=absent,
         events=absent,
+        revisions=absent,
         configs=absent,
         secrets=absent,
         usage=absent,
+        operator_tokens=absent,
+        audit=absent,
         overview=absent,
         settings=ControlPlaneSettings(),
         metrics=Metrics(),

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
+from fledx.control_plane.api.audit import AUDIT_FILTERS, AuditEndpoints, Verified
 from fledx.control_plane.api.auth import Gate
 from fledx.control_plane.api.configs import CONFIG_FILTERS, REPLICA, ConfigEndpoints
 from fledx.control_plane.api.deployments import CREATE, DEPLOYMENT_FILTERS, KEYED, MATCHED, Created, DeploymentEndpoints
@@ -43,24 +44,29 @@ from fledx.control_plane.api.system import (
     SystemEndpoints,
     authority_of,
 )
+from fledx.control_plane.api.tokens import TOKEN_FILTERS, TokenEndpoints
 from fledx.control_plane.api.usage import USAGE_FILTERS, UsageEndpoints
+from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.events import Events
 from fledx.control_plane.logs import Logs
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
+from fledx.control_plane.operator_tokens import MadeToken, NewToken, OperatorTokens
 from fledx.control_plane.overview import Overview
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
 from fledx.errors import FledxError
+from fledx.models.audit import AuditEntry
 from fledx.models.config import Attachment, Config, ConfigItem, ConfigMetadata, ConfigSpec, Environment
 from fledx.models.deployment import Deployment, DeploymentSpec, Revision
 from fledx.models.event import Event, LogLine
 from fledx.models.node import Node, NodeFacts
 from fledx.models.secret import Secret
+from fledx.models.token import OperatorToken
 from fledx.models.usage import Usage
 from fledx.settings.control_plane import ControlPlaneSettings
 
@@ -78,6 +84,8 @@ def versioned(
     events: EventEndpoints,
     configs: ConfigEndpoints,
     secrets: SecretEndpoints,
+    tokens: TokenEndpoints,
+    audit: AuditEndpoints,
     usage: UsageEndpoints,
     system: SystemEndpoints,
 ) -> tuple[Endpoint, ...]:
@@ -135,6 +143,11 @@ def versioned(
         Endpoint("PUT", secret, secrets.put, body=SecretInput, raw=RAW, answer=Secret, other=201),
         Endpoint("DELETE", secret, secrets.delete, query=FORCE),
         Endpoint("GET", "/events", events.read, query=EVENT_FILTERS, headers=RESUMED, answer=EventPage, streams=Event),
+        Endpoint("GET", "/tokens", tokens.page, access="admin", query=TOKEN_FILTERS, answer=PageOf(OperatorToken)),
+        Endpoint("POST", "/tokens", tokens.create, access="admin", body=NewToken, answer=MadeToken),
+        Endpoint("DELETE", "/tokens/{ref}", tokens.revoke, access="admin"),
+        Endpoint("GET", "/audit-logs", audit.page, query=AUDIT_FILTERS, answer=PageOf(AuditEntry)),
+        Endpoint("GET", "/audit-logs/verify", audit.verify, answer=Verified),
         Endpoint("GET", "/usage", usage.page, query=USAGE_FILTERS, answer=PageOf(Usage)),
         Endpoint("GET", "/metrics/summary", system.requests, query=SUMMARY, answer=RequestSummary),
         Endpoint("GET", "/status", system.status, answer=Status),
@@ -162,6 +175,8 @@ def app(
     events: Events,
     configs: Configs,
     secrets: Secrets,
+    operator_tokens: OperatorTokens,
+    audit: AuditLog,
     usage: UsageHistory,
     overview: Overview,
     settings: ControlPlaneSettings,
@@ -188,13 +203,15 @@ def app(
         EventEndpoints(events, stopping=stopping),
         ConfigEndpoints(configs),
         SecretEndpoints(secrets),
+        TokenEndpoints(operator_tokens),
+        AuditEndpoints(audit),
         UsageEndpoints(usage),
         system,
     )
     endpoints = tuple(replace(each, path=V1 + each.path) for each in endpoints)
     description.endpoints = (*endpoints, *unversioned(system, description))
     routes = [
-        Route(path, Resource(tuple(group), gate=gate, limits=limits))
+        Route(path, Resource(tuple(group), gate=gate, limits=limits, audit=audit))
         for path, group in groupby(description.endpoints, key=lambda endpoint: endpoint.path)
     ]
     made = Starlette(

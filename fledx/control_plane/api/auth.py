@@ -16,15 +16,23 @@ from fledx.errors import Denied
 from fledx.models.token import Operator
 from fledx.settings.control_plane import ControlPlaneSettings
 
-#: public: anyone; operator: a token whose role allows the method; registration: a token that lets a node in (its
-#: endpoint checks it after the body, as it may be spent by that); metrics: loopback, or as operator.
-Access = Literal["public", "operator", "registration", "metrics"]
+#: public: anyone; operator: a token whose role allows the method; admin: one with that role; registration: a token that
+#: lets a node in (its endpoint checks it after the body, as it may be spent by that); metrics: loopback, or operator.
+Access = Literal["public", "operator", "admin", "registration", "metrics"]
 ANYONE = Operator(name="anyone", role="read_only")
 READING = ("GET", "HEAD")
 OPERATOR_REFUSALS = 60  # a minute from one source
 MAX_SOURCES = 4096
 MAX_TOKEN = 1024
 FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
+
+
+class Forbidden(Denied):
+    """Somebody known may not do this."""
+
+    def __init__(self, by: Operator, text: str, *, hint: str | None = None) -> None:
+        super().__init__(text, known=True, hint=hint)
+        self.by = by
 
 
 class Refusals:
@@ -90,10 +98,12 @@ class Gate:
             registration(headers)
             return ANYONE
         operator = self._operator(headers, source)
+        if access == "admin" and operator.role != "admin":
+            raise Forbidden(operator, f"{operator.name} is no admin", hint="use a token with the role admin")
         if operator.role == "read_only" and method not in READING:
-            raise Denied(
+            raise Forbidden(
+                operator,
                 f"{operator.name} may only read; this would change something",
-                known=True,
                 hint="use a token with the role operator or admin",
             )
         return operator
@@ -120,7 +130,7 @@ class Gate:
         except Denied:
             return await self._spent(token, source)
         if operator.role == "read_only":
-            raise Denied(f"{operator.name} may only read; this would let a node in", known=True)
+            raise Forbidden(operator, f"{operator.name} may only read; this would let a node in")
         return operator.name
 
     async def _spent(self, token: str, source: str) -> str:

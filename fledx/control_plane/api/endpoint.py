@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, MISSING, dataclass, fields, is_dataclass
+from dataclasses import KW_ONLY, MISSING, dataclass, fields, is_dataclass, replace
 from inspect import isawaitable
 from typing import Any
 
@@ -13,12 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from fledx.control_plane.api.auth import Access, Gate
+from fledx.control_plane.api.auth import READING, Access, Forbidden, Gate
 from fledx.control_plane.api.body import read_object
 from fledx.control_plane.api.params import Param, parse
 from fledx.control_plane.api.streams import Stream
+from fledx.control_plane.audit import AuditLog
+from fledx.errors import Denied, FledxError
 from fledx.models.token import Operator
 
+VERBS = {"POST": "create", "PATCH": "update", "PUT": "update", "DELETE": "delete"}
 BODY_SECONDS = 30.0
 REQUEST_SECONDS = 60.0
 MAX_STREAMS = 1000  # 38 KiB each
@@ -155,7 +158,8 @@ class Limits:
 class Resource:
     """Everything under one path, as an ASGI application."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], *, gate: Gate, limits: Limits) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], *, gate: Gate, limits: Limits, audit: AuditLog) -> None:
+        self._audit = audit
         self._endpoints = {endpoint.method: endpoint for endpoint in endpoints}
         if "GET" in self._endpoints:
             self._endpoints["HEAD"] = self._endpoints["GET"]
@@ -169,15 +173,36 @@ class Resource:
             await self._without_handler(scope["method"])(scope, receive, send)
             return
         headers, source = scope["fledx.headers"], source_of(scope)
-        by = self._gate.admit(endpoint.access, scope["method"], headers, source)
+        by = await self._admitted(endpoint, headers, source, scope)
         with self._limits.slots(endpoint.access).one():
-            answer = await self._answer(endpoint, by, source, scope, receive)
+            answer = await self._audited(endpoint, by, source, scope, receive)
             if isinstance(answer, Response):
                 with anyio.move_on_after(self._limits.request_seconds):  # a reader this slow is cut off
                     await answer(scope, receive, send)
                 return
         with self._limits.streams.one():
             await answer(scope, receive, send)
+
+    async def _admitted(self, endpoint: Endpoint, headers: Mapping[str, str], source: str, scope: Scope) -> Operator:
+        request_id = scope["fledx.request_id"]
+        try:
+            by = self._gate.admit(endpoint.access, scope["method"], headers, source)
+        except Denied as fault:
+            asked = f"{scope['method']} {endpoint.path}: {fault.text}"
+            by = fault.by if isinstance(fault, Forbidden) else Operator(name="unknown", role="none", source=source)
+            await self._audit.refused("authz" if fault.known else "auth", replace(by, request_id=request_id), asked)
+            raise
+        return replace(by, source=source, request_id=request_id)
+
+    async def _audited(self, endpoint: Endpoint, by: Operator, source: str, scope: Scope, receive: Receive) -> Answer:
+        """The answer; a change that failed is written down here, one that was made by the use case itself."""
+        try:
+            return await self._answer(endpoint, by, source, scope, receive)
+        except FledxError as fault:
+            if scope["method"] not in READING:
+                name = str(scope["path_params"].get("ref", "")) or None
+                await self._audit.refused(action_of(endpoint), by, fault.text, name=None if name is None else name[:64])
+            raise
 
     def _without_handler(self, method: str) -> Response:
         if method == "OPTIONS":
@@ -217,6 +242,17 @@ class Resource:
         with anyio.move_on_after(seconds):
             return await answer
         raise HTTPException(503, f"not done within {seconds:g} seconds; look whether it took effect")
+
+
+def action_of(endpoint: Endpoint) -> str:
+    """What a change is called in the audit log where it fails: `deployment.create`, `config.attach.node`."""
+    words = [word for word in endpoint.path.removeprefix("/api/v1").split("/") if word and not word.startswith("{")]
+    resource, last = words[0].removesuffix("s").replace("-", "_"), words[-1]
+    if "{target}" in endpoint.path:
+        return f"{resource}.{'attach' if endpoint.method == 'POST' else 'detach'}.{last.removesuffix('s')}"
+    if len(words) > 1:
+        return f"{resource}.{last.removesuffix('s').replace('-', '_')}"
+    return f"{resource}.{VERBS[endpoint.method]}"
 
 
 def source_of(scope: Scope) -> str:

@@ -22,6 +22,7 @@ REFUSALS = {
     "public": (400, 404, 431, 503),
     "metrics": (400, 401, 429, 431, 503),
     "operator": (400, 401, 403, 404, 409, 429, 431, 503, 507),
+    "admin": (400, 401, 403, 404, 409, 429, 431, 503, 507),
     "registration": (400, 401, 403, 409, 429, 431, 503, 507),
 }
 BODY_REFUSALS = (408, 413, 415)
@@ -30,6 +31,7 @@ SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],
     "metrics": [{}, {"operator": []}],
     "operator": [{"operator": []}],
+    "admin": [{"operator": []}],
     "registration": [{"registration": []}, {"operator": []}],
 }
 #: The page brings nothing along and asks nobody for anything.

@@ -8,13 +8,14 @@ import time
 import anyio
 
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.store import events, join_tokens, secrets, usage
+from fledx.control_plane.store import events, join_tokens, operator_tokens, secrets, usage
 from fledx.errors import FledxError
 from fledx.models.moment import stamp
 from fledx.settings.control_plane import ControlPlaneSettings
 
 log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 300.0
+ENDED_TOKENS_SECONDS = 90 * 86400.0
 
 
 class Retention:
@@ -38,6 +39,9 @@ class Retention:
         settings = self._settings
         join_tokens.prune(tx.sql, stamp(now))
         secrets.prune(tx.sql)
+        operator_tokens.prune(tx.sql, stamp(now - ENDED_TOKENS_SECONDS))
+        if settings.retention_audit_log_secs:
+            self._changes.chain.prune(tx.sql, stamp(now - settings.retention_audit_log_secs))
         if settings.retention_event_secs:
             events.prune(tx.sql, stamp(now - settings.retention_event_secs))
         if settings.retention_usage_window_secs:

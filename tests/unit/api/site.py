@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 
 from fledx.control_plane.api.app import app
 from fledx.control_plane.metrics import Metrics
+from fledx.models.token import Operator
 from fledx.settings.control_plane import ControlPlaneSettings
 from tests.fakes.use_cases import FakeDeployments, FakeEvents, FakeLogs, FakeNodes, FakeOverview, FakeTokens
 from tests.unit.api.caller import Caller
@@ -28,6 +29,16 @@ class Clock:
 
 
 @dataclass
+class FakeAudit:
+    """What was refused: action, name of the token, reason, name of the thing."""
+
+    known: list[tuple[str, str, str, str | None]] = field(default_factory=list)
+
+    async def refused(self, action: str, by: Operator, reason: str, *, name: str | None = None) -> None:
+        self.known.append((action, by.name, reason, name))
+
+
+@dataclass
 class Site:
     """Fakes, the application on them, and an operator who calls it."""
 
@@ -40,6 +51,8 @@ class Site:
     events: FakeEvents = field(default_factory=FakeEvents)
     configs: Any = None
     secrets: Any = None
+    operator_tokens: Any = None
+    audit: Any = field(default_factory=FakeAudit)
     usage: Any = None
     revisions: Any = None
     overview: FakeOverview = field(default_factory=FakeOverview)
@@ -48,7 +61,8 @@ class Site:
     stopping: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
-        parts = ("deployments", "revisions", "nodes", "tokens", "logs", "events", "configs", "secrets", "usage", "overview")
+        parts = ["deployments", "revisions", "nodes", "tokens", "logs", "events", "configs", "secrets"]
+        parts += ["operator_tokens", "audit", "usage", "overview"]
         fakes: dict[str, Any] = {part: cast(Any, getattr(self, part)) for part in parts}
         self.app: Starlette = app(
             **fakes,

@@ -17,7 +17,7 @@ from fledx.control_plane.metrics import Metrics
 from fledx.settings.control_plane import ControlPlaneSettings
 from tests.fakes.use_cases import FakeTokens
 from tests.unit.api.caller import Answer, Caller
-from tests.unit.api.site import Site
+from tests.unit.api.site import FakeAudit, Site
 
 pytestmark = pytest.mark.anyio
 ALL = "/api/v1/deployments"
@@ -105,7 +105,7 @@ async def test_what_takes_too_long_is_503_and_says_to_look() -> None:
 
     gate = Gate(cast(Any, FakeTokens()), ControlPlaneSettings(), Metrics())
     limits = Limits(body_bytes=1024, requests=1, request_seconds=0.01)
-    resource = Resource([Endpoint("GET", "/slow", never)], gate=gate, limits=limits)
+    resource = Resource([Endpoint("GET", "/slow", never)], gate=gate, limits=limits, audit=cast(Any, FakeAudit()))
     scope = Caller(resource)._scope("GET", "/slow", {}, "operator")
     facts = {"fledx.headers": {"authorization": "Bearer operator"}, "fledx.request_id": "r", "path_params": {}}
 
@@ -121,7 +121,9 @@ async def test_a_reader_who_takes_no_answer_is_cut_off() -> None:
 
     gate = Gate(cast(Any, FakeTokens()), ControlPlaneSettings(), Metrics())
     limits = Limits(body_bytes=1024, requests=1, request_seconds=0.01)
-    resource = Resource([Endpoint("GET", "/", lambda call: reply({}))], gate=gate, limits=limits)
+    resource = Resource(
+        [Endpoint("GET", "/", lambda call: reply({}))], gate=gate, limits=limits, audit=cast(Any, FakeAudit())
+    )
     scope = Caller(resource)._scope("GET", "/", {}, "operator")
     facts = {"fledx.headers": {"authorization": "Bearer operator"}, "fledx.request_id": "r", "path_params": {}}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.configs import Configs
@@ -17,6 +18,7 @@ from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.desired import desired_state
 from fledx.control_plane.events import EventFilter, Events
 from fledx.control_plane.nodes import Nodes
+from fledx.control_plane.operator_tokens import OperatorTokens
 from fledx.control_plane.reports import Reports
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import migrate
@@ -50,7 +52,11 @@ class Stage:
             operators=[("secret", "admin")],
             registration=None,
             endpoint=Endpoint(host="cp", port=7443, tls=True, pins=("pin",)),
+            changes=self.changes,
+            clock=lambda: self.now,
         )
+        self.operator_tokens = OperatorTokens(self.store, self.changes, self.tokens)
+        self.audit = AuditLog(self.store, self.changes, self.changes.chain, clock=lambda: self.now)
         self.seal = Seal(bytes(32))
         self.configs = Configs(self.store, self.changes)
         self.secrets = Secrets(self.store, self.changes, self.seal)
