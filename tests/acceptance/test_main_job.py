@@ -197,3 +197,45 @@ def test_a_replica_that_finds_no_place_says_why_and_is_placed_when_it_can_be(sys
     assert "zone=b" in waited.stderr
     system.start_agent("edge-2", FLEDX_AGENT_LABELS="zone=b")
     running(system, "web", 1)
+
+
+def test_a_dry_run_of_the_migrations_lists_them_and_changes_nothing(system: System) -> None:
+    line = [sys.executable, "-IS", str(system.pyz), "cp", "--migrations-dry-run"]
+
+    done = subprocess.run(line, env=system.control_plane.environ, capture_output=True, text=True, check=True)
+
+    assert "0001 first" in done.stdout
+    assert "nothing was changed" in done.stdout
+    assert not (system.folder / "state").exists()
+
+
+def test_health_and_metrics_answer_on_the_apis_port(system: System) -> None:
+    system.start("edge-1")
+
+    with urllib.request.urlopen(f"{system.url}/health", timeout=5) as answer:
+        health = json.loads(answer.read())
+    with urllib.request.urlopen(f"{system.url}/metrics", timeout=5) as answer:
+        metrics = answer.read().decode()
+
+    assert (health["status"], health["pending_migrations"], health["tunnel_sessions_active"]) == ("ok", 0, 1)
+    assert "control_plane_http_requests_total" in metrics
+    assert "control_plane_info{" in metrics
+
+
+def test_the_mission_readmes_four_agent_variables_suffice(system: System) -> None:
+    """URL, id and token of a node that was registered by hand; the token carries what must be trusted."""
+    system.start_control_plane()
+    made = system.cli_json("nodes", "register", "--name", "edge-1", "--label", "zone=west")
+    agent = system.agent(
+        "edge-1",
+        FLEDX_AGENT_CONTROL_PLANE_URL=system.url,
+        FLEDX_AGENT_TUNNEL_ENDPOINT_HOST="127.0.0.1",
+        FLEDX_AGENT_TUNNEL_ENDPOINT_PORT=str(system.tunnel_port),
+        FLEDX_AGENT_NODE_ID=made["node_id"],
+        FLEDX_AGENT_NODE_TOKEN=made["node_token"],
+    )
+    system.agents["edge-1"] = agent
+
+    agent.start()
+
+    eventually(lambda: system.ready_nodes() == 1)
