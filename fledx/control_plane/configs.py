@@ -155,22 +155,20 @@ class Configs:
         return self._store.read(look)
 
     def _follow(self, tx: Transaction, row: sqlite3.Row, kind: str, target_id: str, what: str, by: Operator) -> None:
-        action = f"config.{'attach' if what == 'attached to' else 'detach'}.{kind}"
-        tx.audit(action, by, id=row["id"], name=row["name"], after={f"{kind}_id": target_id})
-        if kind == "deployment":
-            tx.event("config.attached" if what == "attached to" else "config.detached", row["name"], by.name)
-            roll(tx, {target_id}, why=f"config {row['name']} {what} it", by=by.name)
-            return
-        node = nodes.by_id(tx.sql, target_id)
-        name = node["name"] if node else target_id
-        kind = "config.attached" if what == "attached to" else "config.detached"
-        tx.event(kind, row["name"], f"{what} node {name} by {by.name}", node_id=target_id)
-        roll(
-            tx,
-            assignments.deployments_on(tx.sql, target_id),
-            why=f"config {row['name']} {what} node {name}",
-            by=by.name,
+        action = "attach" if what == "attached to" else "detach"
+        tx.audit(f"config.{action}.{kind}", by, id=row["id"], name=row["name"], after={f"{kind}_id": target_id})
+        of_node = kind == "node"
+        found = nodes.by_id(tx.sql, target_id) if of_node else deployments.heading(tx.sql, target_id)
+        target = f"{kind} {found['name'] if found else target_id}"
+        tx.event(
+            f"config.{action}ed",
+            row["name"],
+            f"{what} {target} by {by.name}",
+            node_id=target_id if of_node else None,
+            deployment_id=None if of_node else target_id,
         )
+        concerned = assignments.deployments_on(tx.sql, target_id) if of_node else {target_id}
+        roll(tx, concerned, why=f"config {row['name']} {what} {target}", by=by.name)
 
 
 def _refuse_taken(sql: sqlite3.Connection, name: str) -> None:

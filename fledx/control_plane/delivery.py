@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -239,9 +240,9 @@ def roll(tx: Transaction, deployment_ids: Iterable[str], *, why: str, by: str) -
         tx.touched.add(stored.id)
 
 
-def naming(sql: sqlite3.Connection, secret: str) -> set[str]:
-    """Deployments that are given a secret: by their spec, by a config of theirs, or by one of a node they run on."""
-    found = secrets.deployments_naming(sql, secret)
-    for config_id in configs.naming_secret(sql, secret):
-        found |= configs.deployments_with(sql, config_id)
+def users(sql: sqlite3.Connection) -> dict[str, set[str]]:
+    """By the name of a secret: the deployments that are given it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, deployment_id in secrets.references(sql):
+        found[name].add(deployment_id)
     return found

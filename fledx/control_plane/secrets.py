@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import sqlite3
+from collections.abc import Mapping
 
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.delivery import naming, roll
+from fledx.control_plane.delivery import roll, users
 from fledx.control_plane.store import deployments
 from fledx.control_plane.store import secrets as table
 from fledx.control_plane.store.database import Database
@@ -40,7 +41,7 @@ class Secrets:
                 raise Conflict(f"there is a secret {row['name']} already", hint="names may not differ in case only")
             if row is None or not self._holds(tx.sql, name, value):
                 self._store_value(tx, name, value, "set" if row is None else "changed", by)
-            return self._shown(tx.sql, _row(tx.sql, name)), row is None
+            return self._shown(tx.sql, _row(tx.sql, name), users(tx.sql)), row is None
 
         return await self._changes.commit(work)
 
@@ -50,7 +51,7 @@ class Secrets:
         table.put(tx.sql, name, version, sealed, self._seal.mark(value), tx.stamp)
         tx.event("secret.set", name, f"{what} by {by.name}")
         tx.audit("secret.set", by, name=name, after={"version": version})
-        roll(tx, naming(tx.sql, name), why=f"secret {name} {what}", by=by.name)
+        roll(tx, users(tx.sql)[name], why=f"secret {name} {what}", by=by.name)
 
     def _holds(self, sql: sqlite3.Connection, name: str, value: bytes) -> bool:
         found = table.now(sql, name)
@@ -61,7 +62,7 @@ class Secrets:
 
     def get(self, name: str) -> Secret:
         """What is told of one secret."""
-        return self._store.read(lambda sql: self._shown(sql, _row(sql, name)))
+        return self._store.read(lambda sql: self._shown(sql, _row(sql, name), users(sql)))
 
     def unreadable(self) -> list[str]:
         """The secrets that were sealed with a key that is not here."""
@@ -77,7 +78,8 @@ class Secrets:
 
         def look(sql: sqlite3.Connection) -> tuple[list[Secret], int]:
             rows, total = table.page(sql, limit=limit, offset=offset)
-            return [self._shown(sql, row) for row in rows], total
+            used = users(sql)
+            return [self._shown(sql, row, used) for row in rows], total
 
         return self._store.read(look)
 
@@ -90,28 +92,28 @@ class Secrets:
 
         def work(tx: Transaction) -> None:
             row = _row(tx.sql, name)
-            users = naming(tx.sql, row["name"])
-            if users and not force:
+            used = users(tx.sql)[row["name"]]
+            if used and not force:
                 raise Conflict(
-                    f"secret {row['name']} is used by {', '.join(_names(tx.sql, users))}",
+                    f"secret {row['name']} is used by {', '.join(_names(tx.sql, used))}",
                     hint="change those first; with --force they keep what they have, and their next change waits",
                 )
             table.delete(tx.sql, row["name"])
             tx.event("secret.deleted", row["name"], f"deleted by {by.name}")
             tx.audit("secret.delete", by, name=row["name"])
-            roll(tx, users, why=f"secret {row['name']} deleted", by=by.name)
+            roll(tx, used, why=f"secret {row['name']} deleted", by=by.name)
             table.prune(tx.sql)
 
         await self._changes.commit(work)
 
-    def _shown(self, sql: sqlite3.Connection, row: sqlite3.Row) -> Secret:
+    def _shown(self, sql: sqlite3.Connection, row: sqlite3.Row, used: Mapping[str, set[str]]) -> Secret:
         found = table.now(sql, row["name"])
         return Secret(
             name=row["name"],
             version=row["version"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
-            used_by=tuple(_names(sql, naming(sql, row["name"]))),
+            used_by=tuple(_names(sql, used.get(row["name"], set()))),
             readable=found is not None and self._readable(found),
         )
 
@@ -140,4 +142,4 @@ def _row(sql: sqlite3.Connection, name: str) -> sqlite3.Row:
 
 
 def _names(sql: sqlite3.Connection, ids: set[str]) -> list[str]:
-    return sorted(stored.spec.name for each in ids if (stored := deployments.by_id(sql, each)) is not None)
+    return sorted(row["name"] for row in deployments.headings(sql, ids).values())

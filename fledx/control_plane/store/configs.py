@@ -151,17 +151,6 @@ def deployments_with(connection: sqlite3.Connection, config_id: str) -> set[str]
     return {row[0] for row in rows}
 
 
-def naming_secret(connection: sqlite3.Connection, name: str) -> list[str]:
-    """The configs whose present version refers to a secret."""
-    rows = connection.execute(
-        "SELECT config_id FROM config_version WHERE until IS NULL AND ("
-        "EXISTS (SELECT 1 FROM json_each(body, '$.entries') WHERE json_extract(value, '$.secret_ref') = :name)"
-        " OR EXISTS (SELECT 1 FROM json_each(body, '$.files') WHERE json_extract(value, '$.file_ref') = :name))",
-        {"name": name},
-    )
-    return [row[0] for row in rows]
-
-
 def names_on(connection: sqlite3.Connection, kind: str, target_id: str) -> list[str]:
     """The names of the configs that a deployment or a node has attached now."""
     rows = connection.execute(

@@ -84,6 +84,41 @@ async def test_a_rotated_secret_goes_through_the_replicas_in_turn_and_never_mixe
     assert set(before).isdisjoint(replica.template for replica in stage.desired(node).replicas)
 
 
+async def test_a_secret_that_changes_during_a_rollout_is_not_mixed_into_it(stage: Stage) -> None:
+    node = await stage.node("edge-1")
+    await stage.secrets.put("db", b"old", by=ME)
+    await stage.deployments.create(spec(replicas=3, secret_env=DB), by=ME)
+    await roll(stage, node, seconds=60)
+    await stage.deployments.patch("web", {"image": "web:2"}, by=ME)
+    loop = Rollouts(stage.store, stage.changes)
+    await loop.look()
+
+    await stage.secrets.put("db", b"new", by=ME)
+    seen = set()
+    for _ in range(40):
+        seen |= {(each.image, each.secrets[0].raw) for each in stage.desired(node).replicas}
+        stage.now += 1
+        await loop.look()
+        await stage.runs(node)
+
+    assert seen == {("web:1", b"old"), ("web:2", b"old"), ("web:2", b"new")}
+    assert values(stage, node) == [{"db": b"new"}] * 3
+
+
+async def test_a_new_deployment_that_lacks_a_secret_runs_once_it_is_set(stage: Stage) -> None:
+    node = await stage.node("edge-1")
+    await stage.deployments.create(spec(secret_env=DB), by=ME)
+    assert values(stage, node) == [{}]
+
+    await stage.secrets.put("db", b"hunter2", by=ME)
+    loop = Rollouts(stage.store, stage.changes)
+    await loop.look()
+
+    assert values(stage, node) == [{"db": b"hunter2"}]
+    await stage.runs(node)
+    assert stage.deployments.get("web").status == "running"
+
+
 async def test_the_value_it_has_already_is_no_change(stage: Stage) -> None:
     await stage.node("edge-1")
     await stage.secrets.put("db", b"hunter2", by=ME)
