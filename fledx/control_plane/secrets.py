@@ -41,7 +41,7 @@ class Secrets:
                 raise Conflict(f"there is a secret {row['name']} already", hint="names may not differ in case only")
             if row is None or not self._holds(tx.sql, name, value):
                 self._store_value(tx, name, value, "set" if row is None else "changed", by)
-            return self._shown(tx.sql, _row(tx.sql, name), users(tx.sql)), row is None
+            return self._shown(tx.sql, _row(tx.sql, name), _user_names(tx.sql)), row is None
 
         return await self._changes.commit(work)
 
@@ -62,7 +62,7 @@ class Secrets:
 
     def get(self, name: str) -> Secret:
         """What is told of one secret."""
-        return self._store.read(lambda sql: self._shown(sql, _row(sql, name), users(sql)))
+        return self._store.read(lambda sql: self._shown(sql, _row(sql, name), _user_names(sql)))
 
     def unreadable(self) -> list[str]:
         """The secrets that were sealed with a key that is not here."""
@@ -78,7 +78,7 @@ class Secrets:
 
         def look(sql: sqlite3.Connection) -> tuple[list[Secret], int]:
             rows, total = table.page(sql, limit=limit, offset=offset)
-            used = users(sql)
+            used = _user_names(sql)
             return [self._shown(sql, row, used) for row in rows], total
 
         return self._store.read(look)
@@ -95,7 +95,7 @@ class Secrets:
             used = users(tx.sql)[row["name"]]
             if used and not force:
                 raise Conflict(
-                    f"secret {row['name']} is used by {', '.join(_names(tx.sql, used))}",
+                    f"secret {row['name']} is used by {', '.join(_user_names(tx.sql)[row['name']])}",
                     hint="change those first; with --force they keep what they have, and their next change waits",
                 )
             table.delete(tx.sql, row["name"])
@@ -106,14 +106,14 @@ class Secrets:
 
         await self._changes.commit(work)
 
-    def _shown(self, sql: sqlite3.Connection, row: sqlite3.Row, used: Mapping[str, set[str]]) -> Secret:
+    def _shown(self, sql: sqlite3.Connection, row: sqlite3.Row, used: Mapping[str, list[str]]) -> Secret:
         found = table.now(sql, row["name"])
         return Secret(
             name=row["name"],
             version=row["version"],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
-            used_by=tuple(_names(sql, used.get(row["name"], set()))),
+            used_by=tuple(used.get(row["name"], ())),
             readable=found is not None and self._readable(found),
         )
 
@@ -141,5 +141,7 @@ def _row(sql: sqlite3.Connection, name: str) -> sqlite3.Row:
     return row
 
 
-def _names(sql: sqlite3.Connection, ids: set[str]) -> list[str]:
-    return sorted(row["name"] for row in deployments.headings(sql, ids).values())
+def _user_names(sql: sqlite3.Connection) -> dict[str, list[str]]:
+    """By the name of a secret: the names of the deployments that are given it, sorted."""
+    names = deployments.names(sql)
+    return {secret: sorted(names[each] for each in ids if each in names) for secret, ids in users(sql).items()}
