@@ -58,6 +58,7 @@ class Command:
         self.aliases: dict[str, str] = {}
         self.unknown: str | None = None
         self.spoken: list[str] = []
+        self._place = 0
         self._find()
 
     def _find(self) -> None:
@@ -73,14 +74,14 @@ class Command:
         self.aliases = getattr(module, "ALIASES", {})
         if not self.verbs:
             return
-        verb = full[1] if len(full) > 1 else self._next_word()
+        verb = full[1] if len(full) > 1 else self._next_word() if self.verb is None else self._word_here()
         if verb is None:
             return
         verb = self.aliases.get(verb, verb)
         if verb in self.verbs:
             self.path, self.verb = (full[0], verb), self.verbs[verb]
         else:
-            self.unknown = verb
+            self.unknown, self.verb = verb, None
 
     def _next_word(self) -> str | None:
         """Take the first word that is neither a flag nor the value of one."""
@@ -90,8 +91,16 @@ class Command:
                 skip = not skip and word in VALUED
                 continue
             self.spoken.append(self.words.pop(i))
+            self._place = i
             return word
         return None
+
+    def _word_here(self) -> str | None:
+        """Take the word right after the last one, for a noun that is a command by itself, too; a flag is none."""
+        if self._place == len(self.words) or self.words[self._place].startswith("-"):
+            return None
+        self.spoken.append(self.words.pop(self._place))
+        return self.spoken[-1]
 
     def parser(self, spoken: int = 0) -> Parser:
         """The parser of this command alone; for completion it steps over so many words of the command itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: Every noun has a file of its name in `commands/`, with `VERBS` or, if it is a command by itself, `VERB`.
+#: Every noun has a file of its name in `commands/`, with `VERBS` or, if it is a command by itself, `VERB`, or both.
 NOUNS = {
     "deployments": "ask for containers, see them run, change and stop them",
     "nodes": "the machines that run them",
@@ -10,6 +10,8 @@ NOUNS = {
     "secrets": "values that go in and are never shown again",
     "status": "everything at one look",
     "events": "what happened, and why",
+    "audit": "who did what",
+    "tokens": "who may ask for what",
     "usage": "what replicas use: CPU, memory, network",
     "metrics": "what is asked of the control plane",
     "profile": "the control planes you know",
@@ -33,6 +35,8 @@ SHORT = {
     "config": ("configs",),
     "secret": ("secrets",),
     "profiles": ("profile",),
+    "token": ("tokens",),
+    "audit-logs": ("audit",),
 }
 ROLES = {"fledx-cp": "cp", "fledx-agent": "agent"}
 

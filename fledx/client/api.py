@@ -231,6 +231,26 @@ class ControlPlane:
         """`{limit, window_secs, as_of, items}`: what was asked of the control plane in the last minute."""
         return self._object("GET", target(f"{ROOT}/metrics/summary", query.items()))
 
+    def tokens(self, *, limit: int | None = None, offset: int = 0) -> Page:
+        """What is told of operators' tokens, by name; `limit` None reads all pages."""
+        return self._list(f"{ROOT}/tokens", {}, limit, offset)
+
+    def create_token(self, body: Json) -> Json:
+        """`{token_id, token, name, role, expires_at?}`; the token is shown this once."""
+        return self._object("POST", f"{ROOT}/tokens", body=body)
+
+    def revoke_token(self, ref: str) -> None:
+        """Let nobody in with it any more."""
+        self._sent_as("DELETE", f"{ROOT}/tokens/{quoted(ref)}").read()
+
+    def audit(self, query: Mapping[str, Any], *, limit: int | None = None) -> Page:
+        """Who did what, the newest first; with `after` the lines after a number, oldest first."""
+        return self._list(f"{ROOT}/audit-logs", query, limit, 0)
+
+    def verify_audit(self) -> Json:
+        """`{intact, lines, first?, last?, digest?, fault?}` of the audit log."""
+        return self._object("GET", f"{ROOT}/audit-logs/verify")
+
     def register_node(self, facts: Json) -> Json:
         """`{node_id, node_token, name, tunnel}`; the token is shown this once."""
         headers = {**self._credentials.registration(), "x-agent-version": __version__}

@@ -22,6 +22,13 @@ from fledx.errors import Denied, FledxError
 from fledx.models.token import Operator
 
 VERBS = {"POST": "create", "PATCH": "update", "PUT": "update", "DELETE": "delete"}
+#: Where the use cases' own word is not the path's.
+CALLED = {
+    "token.create": "operator_token.create",
+    "token.delete": "operator_token.revoke",
+    "node.join-token": "join_token.create",
+    "secret.update": "secret.set",
+}
 BODY_SECONDS = 30.0
 REQUEST_SECONDS = 60.0
 MAX_STREAMS = 1000  # 38 KiB each
@@ -247,12 +254,11 @@ class Resource:
 def action_of(endpoint: Endpoint) -> str:
     """What a change is called in the audit log where it fails: `deployment.create`, `config.attach.node`."""
     words = [word for word in endpoint.path.removeprefix("/api/v1").split("/") if word and not word.startswith("{")]
-    resource, last = words[0].removesuffix("s").replace("-", "_"), words[-1]
+    resource, last = words[0].removesuffix("s"), words[-1].removesuffix("s")
     if "{target}" in endpoint.path:
-        return f"{resource}.{'attach' if endpoint.method == 'POST' else 'detach'}.{last.removesuffix('s')}"
-    if len(words) > 1:
-        return f"{resource}.{last.removesuffix('s').replace('-', '_')}"
-    return f"{resource}.{VERBS[endpoint.method]}"
+        return f"{resource}.{'attach' if endpoint.method == 'POST' else 'detach'}.{last}"
+    found = f"{resource}.{last if len(words) > 1 else VERBS[endpoint.method]}"
+    return CALLED.get(found, found)
 
 
 def source_of(scope: Scope) -> str:

@@ -124,11 +124,11 @@ async def test_answers_keep_to_their_description(site: Site, path: str, role: st
     [
         ("POST", "/deployments", "deployment.create"),
         ("PATCH", "/deployments/{ref}", "deployment.update"),
-        ("PUT", "/secrets/{ref}", "secret.update"),
-        ("DELETE", "/tokens/{ref}", "token.delete"),
+        ("PUT", "/secrets/{ref}", "secret.set"),
+        ("DELETE", "/tokens/{ref}", "operator_token.revoke"),
         ("POST", "/configs/{ref}/nodes/{target}", "config.attach.node"),
         ("DELETE", "/configs/{ref}/deployments/{target}", "config.detach.deployment"),
-        ("POST", "/nodes/join-tokens", "node.join_token"),
+        ("POST", "/nodes/join-tokens", "join_token.create"),
         ("POST", "/deployments/{ref}/rollback", "deployment.rollback"),
     ],
 )
