@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from fledx.agent import identity as who
@@ -12,7 +13,7 @@ from fledx.agent.clock import Clock
 from fledx.agent.facts import node_facts
 from fledx.agent.identity import Identity
 from fledx.agent.tunnel_client import join
-from fledx.errors import Unavailable
+from fledx.errors import Conflict, Unavailable
 from fledx.models.token import JoinString
 from fledx.settings.agent import AgentSettings
 
@@ -72,6 +73,16 @@ class Membership:
         who.store(self.path, identity)
         logger.info("joined", extra={"node": identity.name, "node_id": identity.node_id, "peer": identity.host})
         return who.settled(self._settings, identity) or identity
+
+    def renewed(self, identity: Identity, token: str) -> Identity:
+        """The identity with another token, kept; Conflict where the token comes from the settings."""
+        if self._settings.node_token is not None or not self.path.exists():
+            raise Conflict(
+                "the token of this node is in its settings (FLEDX_AGENT_NODE_TOKEN), which only you can change"
+            )
+        fresh = replace(identity, node_token=token)
+        who.store(self.path, fresh)
+        return fresh
 
     def learnt(self, identity: Identity) -> None:
         """Keep what was learnt of the control plane since, if there is a file; variables need none."""

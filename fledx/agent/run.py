@@ -249,6 +249,18 @@ class Agent:
         """Take a control message; those of a newer control plane are passed over (`Served`)."""
         if message.get("type") == "resync":
             self._reporter.resync()
+        elif message.get("type") == "token" and isinstance(message.get("token"), str):
+            self._take_token(message["token"])
+
+    def _take_token(self, token: str) -> None:
+        """Another token for this node, from now on; the control plane hears whether it could be kept."""
+        try:
+            self._tunnel.identity = self._membership.renewed(self._tunnel.identity, token)
+            logger.info("the control plane gave this node another token")
+            self._reporter.say({"type": "token"})
+        except FledxError as problem:
+            logger.warning("another token could not be kept", extra={"reason": problem.text})
+            self._reporter.say({"type": "token", "problem": problem.text})
 
     def connected(self, link: Link) -> None:
         """The control plane has welcomed us (`Served`)."""

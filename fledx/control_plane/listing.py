@@ -14,6 +14,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
+from fledx.control_plane.store.nodes import labels_of
 from fledx.models.moment import stamp
 
 SHOWN_FACTS = ("arch", "os", "capacity", "public_ip", "public_host", "agent_version", "runtime")
@@ -73,17 +74,18 @@ def node_item(row: sqlite3.Row) -> bytes:
     reason = "" if row["reason"] is None else f',"reason":{quoted(row["reason"])}'
     address = "" if row["address"] is None else f',"address":{quoted(row["address"])}'
     seen = "" if row["seen"] is None else f',"last_seen":"{stamp(row["seen"])}"'
+    wish = "" if row["wish"] is None else f',"wish":{row["wish"]}'
     return (
         f'{{"node_id":{quoted(row["id"])},"name":{quoted(row["name"])},"status":"{row["status"]}"'
-        f',"availability":"{row["availability"]}","since":"{row["since"]}"{reason},{_facts(row["facts"])}{address}{seen}'
-        f',"created_at":"{row["created_at"]}"}}'
+        f',"availability":"{row["availability"]}","since":"{row["since"]}"{reason},{_facts(row["facts"], row["own_labels"])}{address}{seen}'
+        f'{wish},"created_at":"{row["created_at"]}"}}'
     ).encode("ascii")
 
 
 @lru_cache(maxsize=4096)
-def _facts(text: str) -> str:
+def _facts(text: str, own_labels: str) -> str:
     """What is shown of a node's facts, as fields of an object; they change seldom and are many to read."""
     facts = json.loads(text)
-    shown = {"labels": facts.get("labels") or {}}
+    shown: dict[str, Any] = {"labels": labels_of(facts, own_labels)}
     shown |= {name: facts[name] for name in SHOWN_FACTS if facts.get(name) not in (None, {})}
     return json.dumps(shown, separators=(",", ":"))[1:-1]

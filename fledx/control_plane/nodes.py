@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.listing import node_item
-from fledx.control_plane.placing import mend_ports, refresh_place, settle_waiting
+from fledx.control_plane.placing import give_back, mend_ports, refresh_place, settle_waiting
 from fledx.control_plane.store import assignments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.refs import resolve
@@ -89,7 +89,9 @@ class Nodes:
     def admit(self, node_id: str | None, token: str) -> str:
         """The name of the node that dials with this token; Denied otherwise, whatever was wrong."""
         row = self._store.read(lambda sql: nodes.by_id(sql, node_id or ""))
-        if not self._tokens.is_node(token, None if row is None else row["token_hash"]) or row is None:
+        hashes = (None, None) if row is None else (row["token_hash"], row["former_token_hash"])
+        fits = [self._tokens.is_node(token, stored) for stored in hashes]
+        if row is None or True not in fits:
             raise Denied(
                 "this node id and token do not belong together here",
                 hint="join again with the line that `fledx nodes join-command` prints",
@@ -118,6 +120,20 @@ class Nodes:
         await self._changes.commit(work, durable=False)
 
 
+    async def token_answered(self, node_id: str, problem: str | None) -> None:
+        """A node has kept its new token, so the former one is no good any more; or it cannot, and keeps the former."""
+
+        def work(tx: Transaction) -> None:
+            row = nodes.by_id(tx.sql, node_id)
+            if row is None or row["former_token_hash"] is None:
+                return
+            nodes.set_token(tx.sql, node_id, row["token_hash"] if problem is None else row["former_token_hash"])
+            if problem is not None:
+                tx.event("node.token", row["name"], f"the former token stays: {problem}", node_id=node_id)
+
+        await self._changes.commit(work)
+
+
 def _rejoin(tx: Transaction, node_id: str, name: str, hashed: bytes, by: str) -> tuple[str, str]:
     nodes.set_token(tx.sql, node_id, hashed)
     tx.event("node.rejoined", name, f"the same host joined again, let in by {by}", node_id=node_id)
@@ -142,6 +158,8 @@ def change_status(tx: Transaction, node_id: str, status: str, reason: str | None
         tx.touched |= assignments.deployments_on(tx.sql, node_id)
         tx.overview = True
     refresh_place(tx, node_id)
+    if status == "ready":
+        give_back(tx, node_id)
     mend_ports(tx, node_id)
     if status == "ready":
         settle_waiting(tx)

@@ -10,7 +10,7 @@ from typing import Protocol
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import assignment_of, placed_of, spec_of
+from fledx.control_plane.scheduler.spec import assignment_of, mappings_of, placed_of, spec_of
 from fledx.control_plane.store import assignments, counters, deployments, instances, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
@@ -167,15 +167,20 @@ def revise_board(tx: Placing, stored: Stored) -> None:
     tx.board_changed()
 
 
-def move(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
+def move(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: bool = False) -> str | None:
     """
     Give a replica to another node, under a new fence; where there is no other place it keeps the one it has.
 
-    A replica with volumes stays: its data lies on that node.
+    A replica with volumes stays: its data lies on that node. Gives the reason why it stays. `lost` says that its node
+    does not answer: whom it was taken from is remembered until that comes back.
     """
     if stored.spec.volumes:
-        _keep(tx, stored, given, f"{why}; it has data in volumes there")
-        return
+        return keep(tx, stored, given, f"{why}; it has data in volumes there")
+    return relocate(tx, stored, given, why=why, lost=lost)
+
+
+def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: bool = False) -> str | None:
+    """The same, whatever it leaves behind."""
     spec, board = spec_of(stored.id, stored.spec), tx.board
     before = placed_of(spec, given)
     board.remove(stored.id, [given.replica_number])
@@ -183,18 +188,15 @@ def move(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
     placed = next((each for each in plan.placed if each.node != given.node_id), None)
     if placed is None:
         board.apply(spec, [before])
-        _keep(
-            tx,
-            stored,
-            given,
-            f"{why}; no other place: {plan.reasons.get(given.replica_number, 'only this node suits')}",
-        )
-        return
+        no_place = plan.reasons.get(given.replica_number, "only this node suits")
+        return keep(tx, stored, given, f"{why}; no other place: {no_place}")
     board.apply(spec, [placed])
     tx.board_changed()
     fence = counters.following(tx.sql, FENCE)
     fresh = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=given.revision)
     assignments.put(tx.sql, stored.id, fresh)
+    if lost:
+        assignments.remember_former(tx.sql, stored.id, given.replica_number, given)
     tx.touched_nodes |= {given.node_id, placed.node}
     tx.touched.add(stored.id)
     name = board.places[board.index[placed.node]].node.name
@@ -206,9 +208,64 @@ def move(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
         replica_number=given.replica_number,
         node_id=placed.node,
     )
+    return None
 
 
-def _keep(tx: Placing, stored: Stored, given: Assignment, reason: str) -> None:
+def evict(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
+    """Take a replica from its node in any case: to another one, else it waits for a place."""
+    if relocate(tx, stored, given, why=why) is not None:
+        release(tx, stored, [given.replica_number], why=why)
+        place(tx, stored, [given.replica_number], why=why)
+
+
+def give_back(tx: Placing, node_id: str) -> None:
+    """
+    A node that did not answer is back: of deployments that keep the original it gets its replicas again.
+
+    Under the fence they had, so that the containers which ran on there are kept. Where the place is taken by now, the
+    successor stays. Who keeps the new one forgets the original.
+    """
+    for deployment_id, now, then in assignments.formerly_of(tx.sql, node_id):
+        stored = deployments.by_id(tx.sql, deployment_id)
+        if stored is not None and stored.spec.reschedule.on_return == "keep_original":
+            _give_back(tx, stored, now, then)
+        assignments.forget_former(tx.sql, deployment_id, now.replica_number)
+
+
+def _give_back(tx: Placing, stored: Stored, now: Assignment, then: Assignment) -> None:
+    board, spec, number = tx.board, spec_of(stored.id, stored.spec), now.replica_number
+    board.remove(stored.id, [number])
+    plan = schedule(board, spec, [number], bound={number: then.node_id})
+    if not plan.placed:
+        board.apply(spec, [placed_of(spec, now)])
+        return
+    same = _same_ports(stored.spec.ports or (), then.ports) and _free(board, stored, then)
+    placed = placed_of(spec, then) if same else plan.placed[0]
+    board.apply(spec, [placed])
+    tx.board_changed()
+    assignments.put(
+        tx.sql, stored.id, then if same else replace(then, ports=mappings_of(stored.spec.ports or (), placed))
+    )
+    tx.touched_nodes |= {now.node_id, then.node_id}
+    tx.touched.add(stored.id)
+    tx.event(
+        "replica.returned",
+        stored.spec.name,
+        f"from {now.node} to {board.name(then.node_id)}, which is back: the original is kept",
+        deployment_id=stored.id,
+        replica_number=number,
+        node_id=then.node_id,
+    )
+
+
+def _free(board: Board, stored: Stored, then: Assignment) -> bool:
+    """Whether nobody else has taken the host ports meanwhile."""
+    held = {(port.host, port.protocol) for one in board.on(then.node_id) for port in one.ports}
+    return not held & {(port.host_port, port.protocol) for port in then.ports}
+
+
+def keep(tx: Placing, stored: Stored, given: Assignment, reason: str) -> str:
+    """Tell that a replica stays where it is, and why; gives the reason."""
     tx.event(
         "replica.kept",
         stored.spec.name,
@@ -217,6 +274,7 @@ def _keep(tx: Placing, stored: Stored, given: Assignment, reason: str) -> None:
         replica_number=given.replica_number,
         node_id=given.node_id,
     )
+    return reason
 
 
 def advance(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:

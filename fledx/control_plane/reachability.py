@@ -12,12 +12,16 @@ LONGEST_NAP = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Silence:
-    """One node: its stored status, and the seconds since its last sign of life that we were awake to hear."""
+    """
+    One node: its stored status, and the seconds since its last sign of life that we were awake to hear.
+
+    ``limits`` are the times after which its deployments want their replicas moved, each once.
+    """
 
     node_id: str
     status: str
     seconds: float
-    owns: bool
+    limits: frozenset[float] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,24 +34,27 @@ class MarkUnreachable:
 
 @dataclass(frozen=True, kw_only=True)
 class MoveWork:
-    """Give a silent node's replicas to others."""
+    """Give a silent node's replicas to others, those of deployments whose time is up after ``seconds``."""
 
     node_id: str
+    seconds: float
     reason: str
 
 
 Action = MarkUnreachable | MoveWork
 
 
-def decide(silences: Iterable[Silence], *, heartbeat_secs: float, stale_secs: float, move: bool) -> list[Action]:
-    """Show a node as unreachable after three missed heartbeats; move its work after `stale_secs`, if at all."""
+def decide(silences: Iterable[Silence], *, heartbeat_secs: float, move: bool) -> list[Action]:
+    """Show a node as unreachable after three missed heartbeats; move its work when its time is up, if at all."""
     actions: list[Action] = []
     for each in silences:
         said = f"no sign of life for {each.seconds:.0f} s"
         if each.status in ("ready", "error") and each.seconds >= MISSED_HEARTBEATS * heartbeat_secs:
             actions.append(MarkUnreachable(node_id=each.node_id, reason=said))
-        if move and each.owns and each.status == "unreachable" and each.seconds >= stale_secs:
-            actions.append(MoveWork(node_id=each.node_id, reason=f"{said}, over the limit of {stale_secs:g} s"))
+        over = [limit for limit in each.limits if each.seconds >= limit]
+        if move and over and each.status == "unreachable":
+            reason = f"{said}, over the limit of {max(over):g} s"
+            actions.append(MoveWork(node_id=each.node_id, seconds=each.seconds, reason=reason))
     return actions
 
 

@@ -29,7 +29,8 @@ class Replica:
     ``revision`` and ``fence`` are its assignment's, ``template`` is the hash that its container has when it runs that
     revision. ``present_since`` says since when its node has been in touch without a break; None while that is away. A
     control plane that was itself away, or whose clock has jumped, begins it anew: no deadline runs out in such a gap.
-    ``seen`` is what its owner last reported, ``ready_since`` since when that has been ready without a break.
+    ``seen`` is what its owner last reported, ``ready_since`` since when that has been ready without a break. ``leave``
+    says why it must go to another node, ``leave_now`` that nothing else is waited for any more.
     """
 
     number: int
@@ -40,6 +41,8 @@ class Replica:
     present_since: float | None
     seen: Instance | None = None
     ready_since: float | None = None
+    leave: str | None = None
+    leave_now: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,14 @@ class Advance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Move:
+    """Give a replica to another node, at the revision it has."""
+
+    replica_number: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Complete:
     """The revision is in place, and is from now on the one to go back to."""
 
@@ -126,7 +137,7 @@ class Wait:
     reason: str
 
 
-Decision = Advance | Complete | RollBack | Pause | Wait
+Decision = Advance | Move | Complete | RollBack | Pause | Wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,11 +184,11 @@ def next_step(
     follow when their node is back. `running` is False for a deployment that is to be stopped; `restart` is the
     template's policy.
     """
-    if state.phase in (PAUSED, FAILED):
-        return Step(state=state, decisions=(Wait(reason=state.reason or state.phase),))
-    if not running:
+    if not running and state.phase not in (PAUSED, FAILED):
         return _stopped(state, replicas, now)
     look = _Look(state, policy, replicas, now, restart=restart)
+    if state.phase in (PAUSED, FAILED):
+        return Step(state=state, decisions=look.leaving() or (Wait(reason=state.reason or state.phase),))
     if (fault := look.fault()) is not None:
         return _failed(look.state, policy, fault, now)
     moves = look.advances()
@@ -208,11 +219,15 @@ def shown(state: RolloutState, wanted: int, *, reason: str | None = None) -> Rol
 
 def _stopped(state: RolloutState, replicas: Sequence[Replica], now: float) -> Step:
     """Nothing runs, so nothing can become unavailable."""
-    behind = [one for one in sorted(replicas, key=lambda one: one.number) if one.revision != state.revision]
+    ordered = sorted(replicas, key=lambda one: one.number)
+    behind = [one for one in ordered if one.revision != state.revision]
+    leaving = [_move(one) for one in ordered if one.leave and one.revision == state.revision]
     done = replace(state, phase=ROLLED_BACK if state.rolling_back else COMPLETE, progressed_at=now, unready=())
     moves = [_advance(one, state.revision, "the deployment is stopped") for one in behind]
     over = state.phase != PROGRESSING
-    return Step(state=done, decisions=(*moves, *([] if over else [Complete(reason="the deployment is stopped")])))
+    return Step(
+        state=done, decisions=(*moves, *leaving, *([] if over else [Complete(reason="the deployment is stopped")]))
+    )
 
 
 def _failed(state: RolloutState, policy: UpdatePolicy, fault: str, now: float) -> Step:
@@ -229,6 +244,10 @@ def _failed(state: RolloutState, policy: UpdatePolicy, fault: str, now: float) -
 
 def _advance(one: Replica, revision: int, reason: str) -> Advance:
     return Advance(replica_number=one.number, to_revision=revision, reason=reason)
+
+
+def _move(one: Replica) -> Move:
+    return Move(replica_number=one.number, reason=one.leave or "")
 
 
 class _Look:
@@ -329,19 +348,37 @@ class _Look:
     def _is_first(self) -> bool:
         return self.state.revision == 1 and self.state.previous is None and not self.state.rolling_back
 
-    def advances(self) -> tuple[Advance, ...]:
+    def leaving(self) -> tuple[Move, ...]:
+        """The replicas that may leave their nodes now; one that does not serve takes nothing away."""
+        found = [one for one in self.here if one.leave]
+        serving = [one for one in found if self._serves(one) and not one.leave_now]
+        return tuple(_move(one) for one in found if one not in serving or one in serving[: self._free()])
+
+    def _free(self) -> int:
+        """How many that serve may be taken down now."""
+        down = [one for one in self.here if one.revision != self.state.revision and not _current(one)]
+        return max(0, self.policy.max_unavailable - self._moving() - len(down))
+
+    def _serves(self, one: Replica) -> bool:
+        return one.number in self.well if one.revision == self.state.revision else _current(one)
+
+    def advances(self) -> tuple[Advance | Move, ...]:
         """
-        The replicas that may have the new revision now.
+        The replicas that may have the new revision now, and before them those that must leave their nodes.
 
         One that does not serve anyway goes first and takes nothing away, but the new revision is still tried with a few
         at a time, unless it is the one that is known to be good.
         """
         revision, most, moving = self.state.revision, self.policy.max_unavailable, self._moving()
-        behind = [one for one in self.here if one.revision != revision]
+        leaving = self.leaving()
+        behind = [one for one in self.here if one.revision != revision and not one.leave]
         down = [one for one in behind if not _current(one)]
         tried = down if self.state.rolling_back else down[: max(0, most - moving)]
-        serving = [one for one in behind if _current(one)][: max(0, most - moving - len(down))]
+        taken = {one.replica_number for one in leaving}
+        free = self._free() - sum(one.number in taken and self._serves(one) for one in self.here)
+        serving = [one for one in behind if _current(one)][: max(0, free)]
         return (
+            *leaving,
             *(_advance(one, revision, "it does not serve as it is") for one in tried),
             *(_advance(one, revision, "next in turn") for one in serving),
         )
@@ -353,9 +390,9 @@ class _Look:
         gone = [one for one in self.state.unready if one.number not in here and self.now - one.since <= limit]
         return len(self.new) - len(self.well) + len(gone)
 
-    def moving(self, moves: Iterable[Advance]) -> RolloutState:
+    def moving(self, moves: Iterable[Advance | Move]) -> RolloutState:
         """The state once these have been advanced."""
-        numbers = {move.replica_number for move in moves}
+        numbers = {move.replica_number for move in moves if isinstance(move, Advance)}
         begun = [
             Unready(number=one.number, node=one.node, since=self.now) for one in self.here if one.number in numbers
         ]

@@ -28,6 +28,7 @@ from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.events import Events
+from fledx.control_plane.fleet import Fleet
 from fledx.control_plane.home import Home, lock, raise_file_limit, settle
 from fledx.control_plane.logs import Logs
 from fledx.control_plane.loops.reachability import Reachability
@@ -38,6 +39,7 @@ from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.operator_tokens import OperatorTokens
 from fledx.control_plane.overview import Overview
 from fledx.control_plane.pki import utc_now
+from fledx.control_plane.rebalancing import Rebalancing
 from fledx.control_plane.reports import Reports
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
@@ -151,6 +153,8 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
             deployments=deployments,
             revisions=Revisions(store, changes, deployments),
             nodes=nodes,
+            fleet=Fleet(store, changes, tokens, dispatch),
+            rebalancing=Rebalancing(store, changes, ports),
             tokens=tokens,
             logs=Logs(store, dispatch, bell, tasks),
             events=Events(store, bell),
@@ -277,7 +281,7 @@ def _announce(settings: ControlPlaneSettings, home: Home, api: socket.socket, tu
     for path in home.made:
         log.info("a token was made for the first operator; the CLI on this machine finds it", extra={"file": str(path)})
     if not settings.tunnel_use_tls:
-        log.warning("the tunnel is not encrypted: node tokens and logs travel in the clear")
+        log.warning("the tunnel is not encrypted: node tokens, secrets and logs travel in the clear")
     if scheme == "http" and settings.server_host not in LOOPBACK:
         log.warning("the API is not encrypted: operator tokens travel in the clear")
     systemd_notify.ready(f"API {url}")

@@ -18,6 +18,7 @@ from fledx.models.template import Template
 STATUSES = ("pending", "deploying", "running", "stopped", "failed")
 DESIRED_STATES = ("running", "stopped")
 MAX_REPLICAS = 10_000
+RETURNS = ("keep_new", "keep_original")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,27 @@ class UpdatePolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReschedulePolicy:
+    """
+    What happens to replicas on a node that does not answer.
+
+    They are placed elsewhere after ``after_seconds``; None is the control plane's own setting, 0 is never. When the
+    node comes back, ``on_return`` says who goes on: keep_new the successor, keep_original the one that was there first.
+    """
+
+    after_seconds: float | None = None
+    on_return: str = "keep_new"
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.after_seconds is not None and not 0 <= self.after_seconds <= 86400 * 365:
+            faults.add("after_seconds", f"{self.after_seconds:g} is not between 0 and a year")
+        if self.on_return not in RETURNS:
+            faults.add("on_return", f"{shown(self.on_return)} is not {' or '.join(RETURNS)}")
+        faults.settle()
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeploymentSpec(Template):
     """A deployment's text; without a name it is called after its image."""
 
@@ -63,6 +85,7 @@ class DeploymentSpec(Template):
     requires_public_ip: bool = False
     tunnel_only: bool = False
     update: UpdatePolicy = UpdatePolicy()
+    reschedule: ReschedulePolicy = ReschedulePolicy()
 
     def look_for(self, faults: Faults) -> None:
         super().look_for(faults)

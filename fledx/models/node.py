@@ -86,12 +86,42 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Move:
+    """A replica that is better off on another node, and why; nodes by name."""
+
+    deployment_id: str
+    deployment: str
+    replica_number: int
+    from_node: str
+    to_node: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """
+    Why a node takes no new work; times are RFC 3339 in UTC.
+
+    After ``deadline`` what is still there leaves at once; ``force`` lets replicas leave their data behind, and leave
+    though there is no other place. ``done`` is when a drained node was empty.
+    """
+
+    since: str
+    by: str
+    reason: str | None = None
+    deadline: str | None = None
+    force: bool = False
+    done: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """
     One node as the control plane knows it; times are RFC 3339 in UTC.
 
     ``status`` is what was last observed, ``availability`` what the operator wants of it; ``reason`` says why it is not
-    simply ready, ``since`` when that began.
+    simply ready, ``since`` when that began; ``wish`` says who wanted it cordoned or drained, and since when. ``labels``
+    are the operator's over those that the node tells.
     """
 
     node_id: str
@@ -110,4 +140,5 @@ class Node:
     agent_version: str | None = None
     runtime: str | None = None
     last_seen: str | None = None
+    wish: Wish | None = None
     created_at: str

@@ -21,6 +21,7 @@ from fledx.control_plane.api.edge import Edge
 from fledx.control_plane.api.endpoint import ChangesOf, Endpoint, Limits, PageOf, Resource
 from fledx.control_plane.api.errors import on_fault, on_refusal
 from fledx.control_plane.api.events import EVENT_FILTERS, RESUMED, EventEndpoints, EventPage
+from fledx.control_plane.api.fleet import DELETION, REBALANCE, Cordon, FleetEndpoints, Labels, Moves
 from fledx.control_plane.api.logs import LOGS_OF_ALL, LOGS_OF_ONE, LogEndpoints
 from fledx.control_plane.api.nodes import (
     NODE_FILTERS,
@@ -50,11 +51,13 @@ from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.events import Events
+from fledx.control_plane.fleet import Drain, Fleet
 from fledx.control_plane.logs import Logs
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.operator_tokens import MadeToken, NewToken, OperatorTokens
 from fledx.control_plane.overview import Overview
+from fledx.control_plane.rebalancing import Rebalancing
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.tokens import Tokens
@@ -80,6 +83,7 @@ def versioned(
     deployments: DeploymentEndpoints,
     revisions: RevisionEndpoints,
     nodes: NodeEndpoints,
+    fleet: FleetEndpoints,
     logs: LogEndpoints,
     events: EventEndpoints,
     configs: ConfigEndpoints,
@@ -128,7 +132,14 @@ def versioned(
             "POST", "/nodes/register", nodes.register, access="registration", body=NodeFacts, answer=RegisteredNode
         ),
         Endpoint("POST", "/nodes/join-tokens", nodes.create_join, body=JoinRequest, answer=Join),
+        Endpoint("POST", "/nodes/rebalance", fleet.rebalance, query=REBALANCE, answer=Moves, done=200),
         Endpoint("GET", "/nodes/{ref}", nodes.get, answer=NodeDetail),
+        Endpoint("DELETE", "/nodes/{ref}", fleet.delete, query=DELETION),
+        Endpoint("POST", "/nodes/{ref}/cordon", fleet.cordon, body=Cordon, answer=Node, done=200),
+        Endpoint("POST", "/nodes/{ref}/uncordon", fleet.uncordon, answer=Node, done=200),
+        Endpoint("POST", "/nodes/{ref}/drain", fleet.drain, body=Drain, answer=Node, done=200),
+        Endpoint("PATCH", "/nodes/{ref}/labels", fleet.label, body=Labels, answer=Node),
+        Endpoint("POST", "/nodes/{ref}/token", fleet.rotate_token, answer=Node, done=200),
         Endpoint("GET", "/configs", configs.page, query=CONFIG_FILTERS, answer=PageOf(ConfigItem)),
         Endpoint("POST", "/configs", configs.create, body=ConfigSpec, answer=Config),
         Endpoint("GET", config, configs.get, answer=Config),
@@ -170,6 +181,8 @@ def app(
     deployments: Deployments,
     revisions: Revisions,
     nodes: Nodes,
+    fleet: Fleet,
+    rebalancing: Rebalancing,
     tokens: Tokens,
     logs: Logs,
     events: Events,
@@ -199,6 +212,7 @@ def app(
         DeploymentEndpoints(deployments, stopping=stopping),
         RevisionEndpoints(revisions),
         NodeEndpoints(nodes, tokens, gate, tunnel=tunnel_of(tokens.endpoint, settings)),
+        FleetEndpoints(fleet, rebalancing),
         LogEndpoints(logs, stopping=stopping),
         EventEndpoints(events, stopping=stopping),
         ConfigEndpoints(configs),

@@ -11,7 +11,16 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from fledx.models import check, config, health, node, port, template
 from fledx.models.assignment import Assignment
 from fledx.models.config import ConfigEntry, ConfigSpec
-from fledx.models.deployment import DESIRED_STATES, MAX_REPLICAS, STATUSES, Deployment, DeploymentSpec, UpdatePolicy
+from fledx.models.deployment import (
+    DESIRED_STATES,
+    MAX_REPLICAS,
+    RETURNS,
+    STATUSES,
+    Deployment,
+    DeploymentSpec,
+    ReschedulePolicy,
+    UpdatePolicy,
+)
 from fledx.models.event import LogLine
 from fledx.models.health import HealthProbe
 from fledx.models.instance import STATES, Instance
@@ -63,6 +72,8 @@ MORE: Mapping[tuple[type, str], Mapping[str, Any]] = {
     (Template, "image"): {"minLength": 1, "maxLength": check.MAX_FIELD_BYTES},
     (Template, "restart"): {"enum": list(template.RESTART_POLICIES)},
     (Template, "stop_grace_seconds"): DAY,
+    (ReschedulePolicy, "after_seconds"): {"minimum": 0, "maximum": 86400 * 365},
+    (ReschedulePolicy, "on_return"): {"enum": list(RETURNS)},
     (UpdatePolicy, "max_unavailable"): {"minimum": 1},
     (UpdatePolicy, "min_healthy_seconds"): DAY,
     (UpdatePolicy, "on_failure"): {"enum": ["rollback", "pause"]},

@@ -11,13 +11,24 @@ from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.nodes import change_status
 from fledx.control_plane.placing import move
-from fledx.control_plane.reachability import LONGEST_NAP, Action, MarkUnreachable, Silence, Watchfulness, decide
+from fledx.control_plane.reachability import (
+    LONGEST_NAP,
+    Action,
+    MarkUnreachable,
+    MoveWork,
+    Silence,
+    Watchfulness,
+    decide,
+)
 from fledx.control_plane.store import assignments, deployments, nodes
 from fledx.control_plane.store.database import Database
+from fledx.control_plane.store.deployments import Stored
 from fledx.errors import FledxError
 from fledx.settings.control_plane import ControlPlaneSettings
 
 log = logging.getLogger(__name__)
+Tried = tuple[int, frozenset[str]]
+"""The board's version, and the deployments, for which moving was tried."""
 SEEN_FLUSH_SECONDS = 10.0
 SEEN_FLUSH_NODE_SECONDS = 0.05  # so that 1,200 nodes and more are written once a minute: 7 ms and 150 kB for 10,000
 
@@ -31,7 +42,7 @@ class Reachability:
         self._dispatch = dispatch
         self._settings = settings
         self._heard: dict[str, float] = {}
-        self._tried: dict[str, int] = {}
+        self._tried: dict[str, Tried] = {}
         self._flushed = time.monotonic()
         self._awake = Watchfulness(time.monotonic(), LONGEST_NAP + settings.reachability_sweep_interval_secs)
 
@@ -56,7 +67,6 @@ class Reachability:
         actions = decide(
             self._silences(now, awake_since),
             heartbeat_secs=settings.tunnel_heartbeat_interval_secs,
-            stale_secs=settings.reachability_heartbeat_stale_secs,
             move=settings.reachability_reschedule_on_unreachable,
         )
         for action in actions:
@@ -66,14 +76,16 @@ class Reachability:
             await self.flush()
 
     def _silences(self, now: float, awake_since: float) -> list[Silence]:
+        stale = self._settings.reachability_heartbeat_stale_secs
+        limits = self._store.read(lambda sql: assignments.limits_of_silent(sql, stale))
         return [
             Silence(
                 node_id=node_id,
                 status=status,
                 seconds=now - max(self._heard.get(node_id, awake_since), awake_since),
-                owns=owns,
+                limits=frozenset(limits.get(node_id, ())),
             )
-            for node_id, status, owns in self._store.read(nodes.statuses)
+            for node_id, status, _ in self._store.read(nodes.statuses)
         ]
 
     async def _act(self, action: Action) -> None:
@@ -82,17 +94,25 @@ class Reachability:
                 lambda tx: change_status(tx, action.node_id, "unreachable", action.reason), durable=False
             )
             return
-        version = await self._changes.commit(lambda tx: self._move(tx, action.node_id, action.reason), durable=True)
-        self._tried[action.node_id] = version
+        self._tried[action.node_id] = await self._changes.commit(lambda tx: self._move(tx, action), durable=True)
 
-    def _move(self, tx: Transaction, node_id: str, reason: str) -> int:
+    def _move(self, tx: Transaction, action: MoveWork) -> Tried:
         """Move what can be moved; when nothing has changed since the last try, there is no use in another."""
-        if self._tried.get(node_id) != tx.board.version:
-            for deployment_id, given in assignments.of_node(tx.sql, node_id):
-                stored = deployments.by_id(tx.sql, deployment_id)
-                if stored is not None and stored.spec.desired_state == "running":
-                    move(tx, stored, given, why=f"node {given.node}: {reason}")
-        return tx.board.version
+        due = []
+        for deployment_id, given in assignments.of_node(tx.sql, action.node_id):
+            stored = deployments.by_id(tx.sql, deployment_id)
+            if stored is not None and stored.spec.desired_state == "running" and self._due(stored, action.seconds):
+                due.append((stored, given))
+        ids = frozenset(stored.id for stored, _ in due)
+        if self._tried.get(action.node_id) != (tx.board.version, ids):
+            for stored, given in due:
+                move(tx, stored, given, why=f"node {given.node}: {action.reason}", lost=True)
+        return tx.board.version, ids
+
+    def _due(self, stored: Stored, seconds: float) -> bool:
+        own = stored.spec.reschedule.after_seconds
+        limit = self._settings.reachability_heartbeat_stale_secs if own is None else own
+        return own != 0 and seconds >= limit
 
     async def flush(self) -> None:
         """Store when each node was last heard of; in memory between two flushes, as heartbeats must not cost writes."""

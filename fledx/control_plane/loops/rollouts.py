@@ -6,13 +6,14 @@ import logging
 import sqlite3
 import time
 from dataclasses import replace
+from typing import Any
 
 import anyio
 
 from fledx.control_plane.changes import OVERVIEW, Changes, Transaction
 from fledx.control_plane.delivery import missing_for
 from fledx.control_plane.desired import replica_of
-from fledx.control_plane.placing import advance
+from fledx.control_plane.placing import advance, evict, move
 from fledx.control_plane.reachability import LONGEST_NAP, Watchfulness
 from fledx.control_plane.revising import go_back
 from fledx.control_plane.rollout import (
@@ -22,6 +23,7 @@ from fledx.control_plane.rollout import (
     Advance,
     Complete,
     Decision,
+    Move,
     Pause,
     Replica,
     RollBack,
@@ -38,9 +40,12 @@ from fledx.control_plane.store.deployments import Stored
 from fledx.errors import FledxError
 from fledx.models.assignment import Assignment
 from fledx.models.moment import unix
+from fledx.models.node import Wish
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
+STUCK_SECONDS = 30.0
+"""After so long a replica that found no other place is asked again to leave."""
 
 
 class Rollouts:
@@ -51,6 +56,7 @@ class Rollouts:
         self._changes = changes
         self._awake = Watchfulness(time.monotonic(), LONGEST_NAP)
         self._present_since = changes.clock()
+        self._stuck: dict[tuple[str, int], float] = {}
 
     async def run(self) -> None:
         """Decide and act, for ever."""
@@ -71,6 +77,8 @@ class Rollouts:
         for deployment_id in self._store.read(deployments.on_their_way):
             if self._store.read(lambda sql, one=deployment_id: self._news(sql, one)):  # type: ignore[misc]
                 await self._changes.commit(lambda tx, one=deployment_id: self._step(tx, one))  # type: ignore[misc]
+        if self._store.read(emptied):
+            await self._changes.commit(tell_emptied)
 
     def _news(self, sql: sqlite3.Connection, deployment_id: str) -> bool:
         """Whether a step would change anything: most looks find that it is still time to wait, and write nothing."""
@@ -89,8 +97,20 @@ class Rollouts:
         deployments.set_rollout(tx.sql, deployment_id, stored_as(state))
         tx.touched.add(deployment_id)
         owned = {given.replica_number: given for given in assignments.of_deployment(tx.sql, deployment_id)}
+        draining = nodes.draining(tx.sql)
         for decision in decisions:
-            _act(tx, stored, owned, decision, state)
+            if isinstance(decision, Move):
+                given = owned[decision.replica_number]
+                self._move(tx, stored, given, decision, forced=draining[given.node_id].force)
+            else:
+                _act(tx, stored, owned, decision, state)
+
+    def _move(self, tx: Transaction, stored: Stored, given: Assignment, decision: Move, *, forced: bool) -> None:
+        """Off its node; one that finds no other place is not asked again for a while."""
+        if forced:
+            evict(tx, stored, given, why=decision.reason)
+        elif move(tx, stored, given, why=decision.reason) is not None:
+            self._stuck[stored.id, given.replica_number] = self._changes.clock() + STUCK_SECONDS
 
     def _decided(
         self, sql: sqlite3.Connection, stored: Stored, state: RolloutState | None
@@ -121,6 +141,7 @@ class Rollouts:
         present = nodes.present_since(sql, {given.node_id for given in owned})
         templates = deployments.templates(sql, {(stored.id, given.revision) for given in owned})
         row = deployments.heading(sql, stored.id)
+        draining = nodes.draining(sql)
         return [
             Replica(
                 number=given.replica_number,
@@ -131,9 +152,18 @@ class Rollouts:
                 present_since=self._since(present.get(given.node_id)),
                 seen=seen.get(given.replica_number),
                 ready_since=since.get((given.node_id, given.replica_number)),
+                **self._leaving(stored, given, draining.get(given.node_id)),
             )
             for given in owned
         ]
+
+    def _leaving(self, stored: Stored, given: Assignment, wish: Wish | None) -> dict[str, Any]:
+        """Whether a replica must leave its node, and how soon."""
+        now = self._changes.clock()
+        if wish is None or self._stuck.get((stored.id, given.replica_number), 0.0) > now:
+            return {}
+        over = wish.deadline is not None and now >= unix(wish.deadline)
+        return {"leave": f"node {given.node} is drained by {wish.by}", "leave_now": over}
 
     def _since(self, text: str | None) -> float | None:
         return None if text is None else max(unix(text), self._present_since)
@@ -149,9 +179,26 @@ def blocked(sql: sqlite3.Connection, stored: Stored) -> str | None:
     return None
 
 
+def emptied(sql: sqlite3.Connection) -> list[str]:
+    """Nodes that were to become empty, are so now, and of which that was not told yet."""
+    wishes = nodes.draining(sql)
+    return [id for id, wish in wishes.items() if wish.done is None and not assignments.of_node(sql, id)]
+
+
+def tell_emptied(tx: Transaction) -> None:
+    """Note since when these nodes have been empty."""
+    wishes = nodes.draining(tx.sql)
+    for node_id in emptied(tx.sql):
+        row = nodes.by_id(tx.sql, node_id)
+        if row is not None:
+            nodes.set_availability(tx.sql, node_id, "draining", replace(wishes[node_id], done=tx.stamp))
+            tx.event("node.drained", row["name"], "nothing is assigned to it any more", node_id=node_id)
+            tx.overview = True
+
+
 def not_waiting(decision: Decision) -> bool:
     """Whether a decision does something."""
-    return isinstance(decision, Advance | Complete | RollBack | Pause)
+    return isinstance(decision, Advance | Move | Complete | RollBack | Pause)
 
 
 def settled(decision: Decision, state: RolloutState) -> tuple[str, str | None] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import replace
 
 from fledx.models.assignment import Assignment
 from fledx.models.codec import encode
@@ -38,9 +39,34 @@ def put(connection: sqlite3.Connection, deployment_id: str, given: Assignment) -
         "INSERT INTO assignment (deployment_id, replica_number, node_id, fence, revision, ports, content)"
         " VALUES (?, ?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))"
         " ON CONFLICT DO UPDATE SET node_id = excluded.node_id, fence = excluded.fence, revision = excluded.revision,"
-        " ports = excluded.ports, content = iif(node_id = excluded.node_id, content, excluded.content)",
+        " ports = excluded.ports, former = iif(node_id = excluded.node_id, former, NULL),"
+        " content = iif(node_id = excluded.node_id, content, excluded.content)",
         values,
     )
+
+
+def remember_former(connection: sqlite3.Connection, deployment_id: str, number: int, former: Assignment) -> None:
+    """Keep whom a replica was taken from because that node did not answer."""
+    text = json.dumps({"node_id": former.node_id, "fence": former.fence, "ports": encode(former.ports)})
+    sql = "UPDATE assignment SET former = ? WHERE deployment_id = ? AND replica_number = ?"
+    connection.execute(sql, (text, deployment_id, number))
+
+
+def forget_former(connection: sqlite3.Connection, deployment_id: str, number: int) -> None:
+    """Whoever it was taken from has no claim on it any more."""
+    sql = "UPDATE assignment SET former = NULL WHERE deployment_id = ? AND replica_number = ?"
+    connection.execute(sql, (deployment_id, number))
+
+
+def formerly_of(connection: sqlite3.Connection, node_id: str) -> list[tuple[str, Assignment, Assignment]]:
+    """What was taken from a node that did not answer: deployment id, the assignment now, and the one of then."""
+    sql = f"{JOINED} WHERE json_extract(former, '$.node_id') = ? ORDER BY deployment_id, replica_number"
+    found = []
+    for row in connection.execute(sql, (node_id,)).fetchall():
+        now, then = assignment_of(row), json.loads(row["former"])
+        ports = tuple(PortMapping(**port) for port in then["ports"])
+        found.append((row["deployment_id"], now, replace(now, node_id=node_id, fence=then["fence"], ports=ports)))
+    return found
 
 
 def drop(connection: sqlite3.Connection, deployment_id: str, numbers: Iterable[int]) -> None:
@@ -81,6 +107,22 @@ def deployments_on(connection: sqlite3.Connection, node_id: str) -> set[str]:
     """Deployments that have a replica on this node."""
     rows = connection.execute("SELECT DISTINCT deployment_id FROM assignment WHERE node_id = ?", (node_id,))
     return {row[0] for row in rows}
+
+
+def limits_of_silent(connection: sqlite3.Connection, stale: float) -> dict[str, set[float]]:
+    """By node that does not answer: the times after which deployments want to move from there, by default `stale`."""
+    after = "json_extract(spec, '$.reschedule.after_seconds')"
+    rows = connection.execute(
+        f"SELECT DISTINCT node_id, coalesce({after}, ?) AS after FROM assignment"
+        " JOIN node ON node.id = node_id AND node.status = 'unreachable'"
+        " JOIN deployment ON deployment.id = deployment_id"
+        f" WHERE coalesce({after}, ?) > 0 OR {after} IS NULL",
+        (stale, stale),
+    )
+    found: dict[str, set[float]] = {}
+    for row in rows:
+        found.setdefault(row[0], set()).add(float(row[1]))
+    return found
 
 
 def everything(connection: sqlite3.Connection) -> list[tuple[str, Assignment]]:

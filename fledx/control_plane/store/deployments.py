@@ -130,6 +130,7 @@ def on_their_way(connection: sqlite3.Connection) -> list[str]:
         "SELECT id FROM deployment WHERE rollout IS NULL OR json_extract(rollout, '$.state') = 'progressing'"
         " UNION SELECT deployment.id FROM deployment JOIN assignment ON deployment_id = deployment.id"
         " WHERE assignment.revision <> deployment.revision"
+        " UNION SELECT deployment_id FROM assignment JOIN node ON node.id = node_id WHERE availability = 'draining'"
     )
     return [row[0] for row in rows]
 

@@ -71,6 +71,12 @@ def of_deployments(connection: sqlite3.Connection, ids: list[str]) -> dict[str, 
     return found
 
 
+def deployments_on(connection: sqlite3.Connection, node_id: str) -> set[str]:
+    """Deployments of which a node has reported anything."""
+    rows = connection.execute("SELECT DISTINCT deployment_id FROM instance WHERE node_id = ?", (node_id,))
+    return {row[0] for row in rows}
+
+
 def instance_of(body: str) -> Instance:
     """A stored body as the model."""
     return decode_lenient(Instance, json.loads(body))

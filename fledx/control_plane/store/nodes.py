@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fledx.control_plane.scheduler.place import NodeView, view_of
-from fledx.models.codec import encode
+from fledx.models.codec import decode_lenient, encode
 from fledx.models.filters import NodeFilter
 from fledx.models.moment import stamp
-from fledx.models.node import Capacity, Node, NodeFacts
+from fledx.models.node import Capacity, Node, NodeFacts, Wish
 
 
 def node_of(row: sqlite3.Row) -> Node:
@@ -27,7 +27,7 @@ def node_of(row: sqlite3.Row) -> Node:
         reason=row["reason"],
         arch=facts.get("arch"),
         os=facts.get("os"),
-        labels=facts.get("labels") or {},
+        labels=labels_of(facts, row["own_labels"]),
         capacity=Capacity(**facts["capacity"]) if facts.get("capacity") else None,
         public_ip=facts.get("public_ip"),
         public_host=facts.get("public_host"),
@@ -35,8 +35,15 @@ def node_of(row: sqlite3.Row) -> Node:
         agent_version=facts.get("agent_version"),
         runtime=facts.get("runtime"),
         last_seen=None if seen is None else stamp(seen),
+        wish=None if row["wish"] is None else decode_lenient(Wish, json.loads(row["wish"])),
         created_at=row["created_at"],
     )
+
+
+def labels_of(facts: Mapping[str, Any], own: str) -> dict[str, str]:
+    """The operator's labels over those that the node tells; one that is null there is taken away."""
+    found = {**(facts.get("labels") or {}), **json.loads(own)}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def own_secrets(row: sqlite3.Row) -> list[str]:
@@ -111,7 +118,8 @@ def page(
             where.append(f"{column} = ?")
             values.append(value)
     for key, value in (wanted.labels or {}).items():
-        where.append("EXISTS (SELECT 1 FROM json_each(node.facts, '$.labels') WHERE key = ? AND value = ?)")
+        merged = "json_patch(coalesce(json_extract(node.facts, '$.labels'), '{}'), node.own_labels)"
+        where.append(f"EXISTS (SELECT 1 FROM json_each({merged}) WHERE key = ? AND value = ?)")
         values += [key, value]
     condition = " AND ".join(where)
     total = connection.execute(f"SELECT count(*) FROM node WHERE {condition}", values).fetchone()[0]
@@ -129,9 +137,33 @@ def set_facts(connection: sqlite3.Connection, node_id: str, facts: NodeFacts, ad
     connection.execute("UPDATE node SET facts = ?, address = ? WHERE id = ?", (packed(facts), address, node_id))
 
 
-def set_token(connection: sqlite3.Connection, node_id: str, token: bytes) -> None:
-    """Replace the hash of a node's token."""
-    connection.execute("UPDATE node SET token_hash = ? WHERE id = ?", (token, node_id))
+def set_token(connection: sqlite3.Connection, node_id: str, token: bytes, former: bytes | None = None) -> None:
+    """Replace the hash of a node's token; `former` is good beside it until the new one has been used."""
+    sql = "UPDATE node SET token_hash = ?, former_token_hash = ? WHERE id = ?"
+    connection.execute(sql, (token, former, node_id))
+
+
+def set_own_labels(connection: sqlite3.Connection, node_id: str, own: Mapping[str, str | None]) -> None:
+    """Store what the operator lays over a node's labels."""
+    text = json.dumps(own, separators=(",", ":"), sort_keys=True)
+    connection.execute("UPDATE node SET own_labels = ? WHERE id = ?", (text, node_id))
+
+
+def set_availability(connection: sqlite3.Connection, node_id: str, availability: str, wish: Wish | None) -> None:
+    """Store what the operator wants of a node, and why."""
+    text = None if wish is None else json.dumps(encode(wish), separators=(",", ":"))
+    connection.execute("UPDATE node SET availability = ?, wish = ? WHERE id = ?", (availability, text, node_id))
+
+
+def draining(connection: sqlite3.Connection) -> dict[str, Wish]:
+    """The nodes that are to become empty, and who wants it."""
+    rows = connection.execute("SELECT id, wish FROM node WHERE availability = 'draining' AND wish IS NOT NULL")
+    return {row[0]: decode_lenient(Wish, json.loads(row[1])) for row in rows}
+
+
+def delete(connection: sqlite3.Connection, node_id: str) -> None:
+    """Forget a node that owns nothing, with all it has reported."""
+    connection.execute("DELETE FROM node WHERE id = ?", (node_id,))
 
 
 def set_seen(connection: sqlite3.Connection, seen: Mapping[str, float]) -> None:

@@ -55,13 +55,15 @@ class Site:
     audit: Any = field(default_factory=FakeAudit)
     usage: Any = None
     revisions: Any = None
+    fleet: Any = None
+    rebalancing: Any = None
     overview: FakeOverview = field(default_factory=FakeOverview)
     metrics: Metrics = field(default_factory=Metrics)
     clock: Clock = field(default_factory=Clock)
     stopping: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
-        parts = ["deployments", "revisions", "nodes", "tokens", "logs", "events", "configs", "secrets"]
+        parts = ["deployments", "revisions", "fleet", "rebalancing", "nodes", "tokens", "logs", "events", "configs", "secrets"]
         parts += ["operator_tokens", "audit", "usage", "overview"]
         fakes: dict[str, Any] = {part: cast(Any, getattr(self, part)) for part in parts}
         self.app: Starlette = app(

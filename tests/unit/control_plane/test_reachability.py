@@ -8,8 +8,9 @@ from fledx.control_plane.reachability import Action, MarkUnreachable, MoveWork, 
 
 
 def actions(status: str, seconds: float, *, owns: bool = True, move: bool = True) -> list[type[Action]]:
-    silence = Silence(node_id="n", status=status, seconds=seconds, owns=owns)
-    return [type(each) for each in decide([silence], heartbeat_secs=5, stale_secs=90, move=move)]
+    limits = frozenset([90.0]) if owns else frozenset[float]()
+    silence = Silence(node_id="n", status=status, seconds=seconds, limits=limits)
+    return [type(each) for each in decide([silence], heartbeat_secs=5, move=move)]
 
 
 @pytest.mark.parametrize(
@@ -40,9 +41,9 @@ def test_nothing_moves_from_a_node_that_owns_nothing_or_when_moving_is_off() -> 
 
 
 def test_every_action_says_why() -> None:
-    silence = Silence(node_id="n", status="unreachable", seconds=95, owns=True)
+    silence = Silence(node_id="n", status="unreachable", seconds=95, limits=frozenset([90.0, 300.0]))
 
-    (found,) = decide([silence], heartbeat_secs=5, stale_secs=90, move=True)
+    (found,) = decide([silence], heartbeat_secs=5, move=True)
 
     assert found.reason == "no sign of life for 95 s, over the limit of 90 s"
 
