@@ -162,7 +162,7 @@ class Look:
     limit: float = 60.0
 
     def script(self) -> str:
-        # Layout has refused all that a shell would read as more than a path.
+        # `Places` has refused all that a shell would read as more than a path.
         given = f"BIN='{self.bin_dir or ''}' CONFIG='{self.config_dir or ''}' DATA='{self.data_dir or ''}'"
         return given + SCRIPT.replace("MODULES", " ".join(NEEDED_MODULES))
 

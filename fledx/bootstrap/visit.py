@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fledx.bootstrap.act import Progress, act
 from fledx.bootstrap.facts import HostFacts, read_facts
 from fledx.bootstrap.host import Host
+from fledx.bootstrap.layout import Layout
 from fledx.bootstrap.look import Look
 from fledx.bootstrap.plan import Plan
 from fledx.errors import Conflict, FledxError, Unavailable
@@ -27,11 +28,14 @@ class Mode:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Directories as the operator gave them; None is where they are already, else the usual ones."""
+    """Directories as the operator gave them, plain paths; None is where they are already, else the usual ones."""
 
     bin_dir: str | None = None
     config_dir: str | None = None
     data_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        Layout(**{name: path for name, path in vars(self).items() if path is not None})
 
 
 @dataclass(frozen=True, kw_only=True)
