@@ -239,3 +239,17 @@ def test_the_mission_readmes_four_agent_variables_suffice(system: System) -> Non
     agent.start()
 
     eventually(lambda: system.ready_nodes() == 1)
+
+
+def test_the_control_plane_gives_out_the_very_file_it_runs(system: System) -> None:
+    """Even when another has been put in its place since."""
+    running = system.folder / "fledx.pyz"
+    shutil.copy(system.pyz, running)
+    system.pyz = running
+    system.control_plane.command = [sys.executable, "-IS", str(running), "cp", "--json-logs"]
+    system.start_control_plane()
+    content = running.read_bytes()
+    running.unlink()
+
+    with urllib.request.urlopen(f"{system.url}/artifact/fledx.pyz", timeout=30) as answer:
+        assert answer.read() == content

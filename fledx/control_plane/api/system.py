@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio.to_thread
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from fledx import __version__
+from fledx.control_plane import artifact
 from fledx.control_plane.api.endpoint import Call
 from fledx.control_plane.api.params import number
 from fledx.control_plane.api.replies import model_reply, reply
@@ -20,6 +21,7 @@ from fledx.errors import NotFound
 from fledx.models.moment import stamp
 
 SUMMARY = (number("limit", "how many at most", default=16, least=1, most=100),)
+ARTIFACT_TYPE = "application/octet-stream"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -111,6 +113,11 @@ class SystemEndpoints:
         )
         found = RequestSummary(limit=limit, window_secs=WINDOW_SECONDS, as_of=stamp(time.time()), items=items)
         return model_reply(found)
+
+    def artifact(self, call: Call) -> Response:
+        """Give the file that this control plane runs, for a new host; whoever fetches it checks its digest."""
+        headers = {"content-length": str(artifact.size()), "content-type": ARTIFACT_TYPE}
+        return StreamingResponse(artifact.pieces(), headers=headers)
 
     def authority(self, call: Call) -> Response:
         """Give the certificate authority that nodes pin."""
