@@ -12,7 +12,7 @@ from fledx.errors import InvalidSpec
 
 Json = dict[str, Any]
 #: Made of fields, each with a flag of its own, so that one flag changes one thing.
-MERGED = ("constraints", "placement", "limits", "update", "health")
+MERGED = ("constraints", "placement", "limits", "update", "reschedule", "health")
 DEEP = ("capacity", "affinity", "anti_affinity")
 
 

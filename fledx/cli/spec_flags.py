@@ -10,6 +10,7 @@ from fledx.cli.options import Parser, complete
 
 STATES = ("running", "stopped")
 RESTARTS = ("always", "on-failure", "never")
+RESCHEDULE = "how long a node may be silent before its replica is placed elsewhere, or never [90s]"
 #: Flag of a nested field, its type, and where it goes in the body.
 NESTED: tuple[tuple[str, Callable[[str], Any], tuple[str, ...], str], ...] = (
     ("--limit-cpu", types.cpu, ("limits", "cpu_millis"), "cores a replica may use, such as 1.5 or 500m"),
@@ -25,6 +26,13 @@ NESTED: tuple[tuple[str, Callable[[str], Any], tuple[str, ...], str], ...] = (
     ("--min-healthy", types.seconds, ("update", "min_healthy_seconds"), "how long a new replica must be ready [3s]"),
     ("--progress-deadline", types.some_seconds, ("update", "progress_deadline_seconds"), "limit without progress [5m]"),
     ("--watch-time", types.seconds, ("update", "watch_seconds"), "how long one must stay ready in the end [35s]"),
+    ("--reschedule-after", types.some_seconds_or_never, ("reschedule", "after_seconds"), RESCHEDULE),
+    (
+        "--on-return",
+        types.on_return,
+        ("reschedule", "on_return"),
+        "keep-new or keep-original, when a lost node is back",
+    ),
     ("--on-failure", str, ("update", "on_failure"), "rollback or pause, when an update fails [rollback]"),
 )
 #: Flag of a repeated nested field, and where it goes.

@@ -106,6 +106,26 @@ def some_seconds(text: str) -> float:
     return value
 
 
+def some_seconds_or_never(text: str) -> float:
+    """A duration above 0; `never` is 0."""
+    return 0.0 if text.strip().lower() == "never" else some_seconds(text)
+
+
+def on_return(text: str) -> str:
+    """`keep-new` or `keep-original`, as the API writes it."""
+    word = text.strip().lower().replace("-", "_")
+    if word not in ("keep_new", "keep_original"):
+        raise ArgumentTypeError(f"{text!r} is not keep-new or keep-original")
+    return word
+
+
+def label_change(text: str) -> tuple[str, str | None]:
+    """`KEY=VALUE` sets a label, `KEY-` takes it away."""
+    if "=" not in text and text.endswith("-") and len(text) > 1:
+        return text[:-1], None
+    return pair(text)
+
+
 def moment(text: str) -> str:
     """A time (RFC 3339, or only its date) or how long ago (`10m`); left as it is, for the control plane reads both."""
     word = text.strip()

@@ -177,6 +177,35 @@ class ControlPlane:
         """One node with its instances."""
         return self._object("GET", _node(ref))
 
+    def cordon(self, ref: str, *, reason: str | None = None) -> Json:
+        """Keep new replicas away from a node."""
+        return self._object("POST", f"{_node(ref)}/cordon", body={"reason": reason})
+
+    def uncordon(self, ref: str) -> Json:
+        """Let a node take replicas again."""
+        return self._object("POST", f"{_node(ref)}/uncordon")
+
+    def drain(self, ref: str, body: Json) -> Json:
+        """Empty a node; `body` has reason, deadline_seconds and force."""
+        return self._object("POST", f"{_node(ref)}/drain", body=body)
+
+    def label_node(self, ref: str, labels: Mapping[str, str | None]) -> Json:
+        """Lay labels over a node's own; None takes one away."""
+        return self._object("PATCH", f"{_node(ref)}/labels", body={"labels": dict(labels)})
+
+    def rotate_node_token(self, ref: str) -> Json:
+        """Give a connected node another token over its link."""
+        return self._object("POST", f"{_node(ref)}/token")
+
+    def delete_node(self, ref: str, *, force: bool = False) -> None:
+        """Forget a node; `force` even while it owns replicas."""
+        self._sent_as("DELETE", target(_node(ref), [("force", True)] if force else [])).read()
+
+    def rebalance(self, *, dry_run: bool, most: int) -> list[Json]:
+        """The moves that are worth it, made or only told, each with its reason."""
+        query = [("most", most), *([("dry_run", True)] if dry_run else [])]
+        return list(self._object("POST", target(f"{ROOT}/nodes/rebalance", query))["moves"])
+
     def configs(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
         """Configs, the last changed first; `limit` None reads all pages."""
         return self._list(f"{ROOT}/configs", query, limit, offset)

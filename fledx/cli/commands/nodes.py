@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from fledx.cli import types
-from fledx.cli.options import Parser, add_ref, refs, some
+from fledx.cli.options import Parser, add_ref, complete, refs, some
 from fledx.cli.terminal import Terminal
 from fledx.cli.verbs import Verb
 from fledx.errors import InvalidSpec
@@ -148,11 +148,96 @@ def _joining_line(args: Namespace, terminal: Terminal, join: str) -> str:
     return join_line(lambda: connect(args, terminal), join) or f"fledx agent --join {join}"
 
 
+def reason_flags(parser: Parser) -> None:
+    add_ref(parser, "node", many=True)
+    parser.add_argument("--reason", metavar="TEXT", help="why, for others to read")
+
+
+def cordon(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import tending
+
+    return tending.cordon(args, terminal)
+
+
+def uncordon(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import tending
+
+    return tending.uncordon(args, terminal)
+
+
+def drain_flags(parser: Parser) -> None:
+    from fledx.cli.changing import add_waiting
+
+    reason_flags(parser)
+    parser.add_argument(
+        "--deadline", metavar="TIME", type=types.seconds, help="after this what is left leaves at once [never]"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="leave data in volumes behind, and leave though there is no other place"
+    )
+    add_waiting(parser)
+
+
+def drain(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import tending
+
+    return tending.drain(args, terminal)
+
+
+def label_flags(parser: Parser) -> None:
+    complete("node", parser.add_argument("node", metavar="NODE", help="name, id or its beginning"))
+    parser.add_argument(
+        "labels", metavar="KEY=VALUE", nargs="+", type=types.label_change, help="a label to set; KEY- takes it away"
+    )
+
+
+def label(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import tending
+
+    return tending.label(args, terminal)
+
+
+def delete_flags(parser: Parser) -> None:
+    add_ref(parser, "node", many=True)
+    parser.add_argument("--force", action="store_true", help="even while it owns replicas: these go elsewhere")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def delete(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import tending
+
+    return tending.delete(args, terminal)
+
+
+def rotate_token(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import tending
+
+    return tending.rotate_token(args, terminal)
+
+
+def rebalance_flags(parser: Parser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be moved, and why")
+    parser.add_argument("--most", metavar="N", type=types.count, default=100, help="how many moves at most [100]")
+
+
+def rebalance(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import tending
+
+    return tending.rebalance(args, terminal)
+
+
 VERBS = {
     "join-command": Verb(join_command, "the one line to run on a new machine", join_flags),
     "list": Verb(list_them, "all nodes, a line each", list_flags),
     "status": Verb(status, "how many are in which state, and all of them", status_flags),
     "show": Verb(show, "what it is, whether it is well, and what runs there", show_flags),
+    "label": Verb(label, "set and take away labels: NODE KEY=VALUE KEY-", label_flags),
+    "cordon": Verb(cordon, "no new replicas there; those that are there stay", reason_flags),
+    "drain": Verb(drain, "move its replicas elsewhere, a few at a time", drain_flags),
+    "uncordon": Verb(uncordon, "take replicas again, and end a drain", show_flags),
+    "rebalance": Verb(rebalance, "move replicas to where they are better off", rebalance_flags),
+    "rotate-token": Verb(rotate_token, "give it another token, over its link", show_flags),
+    "delete": Verb(delete, "forget it", delete_flags),
     "register": Verb(register, "make a node's id and token by hand", register_flags),
 }
-ALIASES = {"ls": "list", "get": "show", "describe": "show", "join": "join-command"}
+ALIASES = {"ls": "list", "rm": "delete", "get": "show", "describe": "show", "join": "join-command"}

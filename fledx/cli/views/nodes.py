@@ -47,6 +47,29 @@ def state(item: Json) -> str:
     return harmless(item["status"] if availability == "active" else f"{item['status']},{availability}")
 
 
+def wish(item: Json | None, now: float) -> str:
+    """Who wanted it so, since when, and how far a drain is."""
+    if not item:
+        return ""
+    words = [f"by {item['by']} {age(item['since'], now)} ago", str(item.get("reason") or "")]
+    words += [f"empty for {age(item['done'], now)}"] if item.get("done") else []
+    words += [f"at the latest {item['deadline']}"] if item.get("deadline") and not item.get("done") else []
+    return harmless(", ".join(filter(None, words)))
+
+
+def move_table(moves: Sequence[Json], *, columns: int | None = None) -> str:
+    """One row a move, in the order in which they are made."""
+    rows = [
+        [
+            harmless(text)
+            for text in (f"{each['deployment']}/{each['replica_number']}", each["from_node"], each["to_node"])
+        ]
+        + [brief(each["reason"])]
+        for each in moves
+    ]
+    return table(["REPLICA", "FROM", "TO", "REASON"], rows, columns=columns)
+
+
 def node_screen(
     item: Json, now: float, *, names: Mapping[str, str], columns: int | None = None, colour: bool = False
 ) -> str:
@@ -55,6 +78,7 @@ def node_screen(
     head = f"{harmless(item.get('name') or '-')}  {painted(state(item)) if colour else state(item)}"
     facts = [
         ("why", brief(item.get("reason") or "") or None),
+        (str(item.get("availability", "active")), wish(item.get("wish"), now) or None),
         ("id", harmless(item.get("node_id", "-"))),
         ("since", f"{age(item.get('since'), now)} ago" if item.get("since") else None),
         ("last seen", f"{age(item.get('last_seen'), now)} ago" if item.get("last_seen") else "never"),

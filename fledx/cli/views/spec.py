@@ -30,6 +30,7 @@ def lines(item: Json) -> list[tuple[str, str | None]]:
         ("prefers", placement(item) or None),
         ("labels", labels(item["labels"]) if item.get("labels") else None),
         ("update", _update(item.get("update") or {}) or None),
+        ("if lost", _reschedule(item.get("reschedule") or {}) or None),
     ]
 
 
@@ -113,6 +114,13 @@ def _affinity(affinity: Json | None) -> str:
     words = [", ".join(affinity.get("node_ids") or ())]
     words += [labels(affinity["labels"])] if affinity.get("labels") else []
     return " ".join(filter(None, words))
+
+
+def _reschedule(policy: Json) -> str:
+    after = policy.get("after_seconds")
+    words = [] if after is None else [f"elsewhere after {span(after)}" if after else "never elsewhere"]
+    words += ["the original goes on when it is back"] if policy.get("on_return") == "keep_original" else []
+    return ", ".join(words)
 
 
 def _update(policy: Json) -> str:
