@@ -37,6 +37,7 @@ from fledx.control_plane.api.params import PAGING
 from fledx.control_plane.api.revisions import RevisionEndpoints, RollbackRequest
 from fledx.control_plane.api.secrets import FORCE, RAW, SECRET_FILTERS, SecretEndpoints, SecretInput
 from fledx.control_plane.api.system import (
+    ARTIFACT_TYPE,
     METRICS_TYPE,
     SUMMARY,
     Authority,
@@ -171,6 +172,7 @@ def unversioned(system: SystemEndpoints, description: Description) -> tuple[Endp
     return (
         Endpoint("GET", "/health", system.health, access="public", answer=dict),
         Endpoint("GET", "/metrics", system.metrics, access="metrics", answer=str, media=METRICS_TYPE),
+        Endpoint("GET", "/artifact/fledx.pyz", system.artifact, access="public", answer=str, media=ARTIFACT_TYPE),
         Endpoint("GET", "/openapi.json", description.openapi, access="public", answer=dict),
         Endpoint("GET", "/docs", description.page, access="public", answer=str, media="text/html"),
     )
