@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from fledx.sample.image import PORT
+from tests.acceptance.desk import Desk
 from tests.acceptance.system import System
+from tests.bed.hosts import Hosts
 from tests.bed.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -234,3 +237,35 @@ def test_fifty_planted_secrets_are_found_nowhere_in_clear(started: System, tmp_p
         assert value not in told
         found = [str(path) for path, content in kept.items() if value.encode() in content]
         assert found == []
+
+
+READ = "import os; print(open('/run/db').read(), open('/run/own').read(), os.environ['PW'])"
+
+
+@pytest.mark.bed
+def test_a_service_that_is_not_root_has_its_secrets_after_a_reboot_without_a_control_plane(
+    pyz: Path, hosts_of_session: Hosts, sample_in_registry: str, tmp_path: Path
+) -> None:
+    """On a real host as bootstrap leaves it: its own user, hardened, /run in memory, the key below /etc."""
+    bed = hosts_of_session
+    bed.renew("cp", "n1")
+    desk, node = Desk(pyz, tmp_path / "home", bed), bed["n1"]
+    desk.does("bootstrap", "cp", "--cp-hostname", bed["cp"].address, "--ssh-host", "ops@cp")
+    desk.does("bootstrap", "agent", "--ssh-host", "ops@n1")
+    desk.does("secrets", "set", "db", stdin="hunter2\n")
+    files = ["--secret-file", "/run/db=db", "--secret-file", "/run/own=db,owner=1000:1000", "--secret-env", "PW=db"]
+    desk.does("deployments", "create", "web", "--image", sample_in_registry, "--port", str(PORT), *files)
+
+    def read() -> str:
+        container = node.docker("ps", "-q", "--filter", "label=fledx.node_id").split()
+        return node.docker("exec", container[0], "/usr/bin/python3", "-I", "-S", "-c", READ) if container else ""
+
+    assert read().split() == ["hunter2"] * 3
+    assert node.shell("stat -c '%U %a' /etc/fledx/agent/agent.key").split() == ["fledx-agent", "600"]
+    assert node.shell("grep -rl hunter2 /var/lib/fledx /etc/fledx /var/log || true") == ""
+    try:
+        bed["cp"].stop()
+        node.reboot()
+        eventually(lambda: read().split() == ["hunter2"] * 3, within=60)
+    finally:
+        bed.restore()
