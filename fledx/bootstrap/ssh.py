@@ -220,10 +220,10 @@ def _authenticate(
                 auth_timeout=AUTH_SECS,
                 transport_factory=keys.transport,
             )
-        except AuthenticationException:
-            transport = client.get_transport()
-            if not options.interactive or questions.secret is None or transport is None:
-                raise
+        except SSHException as problem:
+            transport = _refused(client, problem)
+            if not options.interactive or questions.secret is None:
+                raise _as_refusal(problem) from None
             _ask(transport, files, hop, questions.secret)
     except PasswordRequiredException:
         raise Denied(
@@ -239,6 +239,19 @@ def _authenticate(
         raise Unavailable(
             f"no SSH session with {hop.address}:{hop.port}: {_words(problem)}", hint="is that port really SSH's?"
         ) from None
+
+
+def _refused(client: paramiko.SSHClient, problem: SSHException) -> paramiko.Transport:
+    """The connection on which the user was not let in, open for another try; `problem` itself if it was not that."""
+    transport = client.get_transport()
+    if transport is None or not (transport.is_active() or isinstance(problem, AuthenticationException)):
+        raise problem
+    return transport
+
+
+def _as_refusal(problem: SSHException) -> AuthenticationException:
+    """Where there is no key at all to try, paramiko does not call that a refusal."""
+    return problem if isinstance(problem, AuthenticationException) else AuthenticationException(str(problem))
 
 
 def _ask(transport: paramiko.Transport, files: list[str], hop: Route, secret: Callable[[str], str]) -> None:

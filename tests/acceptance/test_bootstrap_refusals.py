@@ -7,6 +7,8 @@ facts, in `tests/unit/bootstrap/test_preflight.py`.
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,18 +185,48 @@ def test_a_way_in_that_is_closed_is_told(desk: Desk, bare: Host, case: str) -> N
     assert [] == [secret for secret in ("wrong", "plain-pw") if stdin.strip() == secret and secret in ended.err]
 
 
-def test_a_wrong_key_is_told_and_none_is_tried_in_its_place(desk: Desk, bare: Host, tmp_path: Path) -> None:
-    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "stranger")
+@pytest.fixture
+def keyless(desk: Desk, bare: Host, tmp_path: Path) -> Iterator[Desk]:
+    """The operator without keys of their own and without the bed's config."""
     (tmp_path / "home/.ssh").mkdir(parents=True)
     (tmp_path / "home/.ssh/config").write_text(f"Host n1\n  HostName {bare.address}\n")
+    before = dict(desk.environ)
+    desk.environ.update(HOME=str(tmp_path / "home"), XDG_CONFIG_HOME=f"{desk.home}/.config")
+    yield desk
+    desk.environ.clear()
+    desk.environ.update(before)
+
+
+def test_a_wrong_key_is_told_and_none_is_tried_in_its_place(keyless: Desk, tmp_path: Path) -> None:
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "stranger")
     words = ["bootstrap", "agent", "--ssh-host", "ops@n1", "--ssh-identity-file", str(tmp_path / "stranger")]
-    desk.environ["HOME"], home = str(tmp_path / "home"), desk.environ["HOME"]
-    desk.environ["XDG_CONFIG_HOME"] = f"{home}/.config"
-    try:
-        refused(desk.run(*words), "does not let ops in", "--ssh-identity-file")
-    finally:
-        desk.environ["HOME"] = home
-        del desk.environ["XDG_CONFIG_HOME"]
+    refused(keyless.run(*words), "does not let ops in", "--ssh-identity-file")
+
+
+def test_a_key_that_only_the_agent_has_lets_in(keyless: Desk, tmp_path: Path) -> None:
+    socket = tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL) as agent:
+        eventually(socket.exists)
+        run("ssh-add", "-q", keyless.bed.ssh_key, env={"SSH_AUTH_SOCK": str(socket)})
+        keyless.environ["SSH_AUTH_SOCK"] = str(socket)
+        assert "not installed" in keyless.does("bootstrap", "status", "--ssh-host", "ops@n1").out
+        agent.terminate()
+
+
+def test_a_locked_key_is_unlocked_and_a_password_is_given_only_where_asking_is_allowed(
+    keyless: Desk, tmp_path: Path
+) -> None:
+    shutil.copy(keyless.bed.ssh_key, tmp_path / "locked")
+    run("ssh-keygen", "-q", "-p", "-N", "a phrase", "-f", tmp_path / "locked")
+    locked = ["bootstrap", "status", "--ssh-host", "ops@n1", "--ssh-identity-file", str(tmp_path / "locked")]
+    refused(keyless.run(*locked), "locked by a passphrase", "ssh-add", "--ssh-interactive")
+    assert "not installed" in keyless.does(*locked, "--ssh-interactive", stdin="a phrase\n").out
+    refused(keyless.run(*locked, "--ssh-interactive", stdin="wrong\n"), "not the passphrase of")
+
+    password = ["bootstrap", "status", "--ssh-host", "deploy@n1", "--ssh-interactive", "--sudo-interactive"]
+    ended = keyless.does(*password, stdin="deploy-pw\ndeploy-pw\n")
+    assert "not installed" in ended.out
+    assert "deploy-pw" not in ended.out + ended.err
 
 
 def fingerprint(host: Host) -> str:
