@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ from fledx.control_plane.store import assignments, deployments, events, instance
 from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
-from fledx.models.audit import difference
+from fledx.models.audit import entry
 from fledx.models.event import Event
 from fledx.models.moment import stamp
 from fledx.models.token import Operator
@@ -77,27 +76,8 @@ class Transaction:
 
         `before` and `after` are whole; what differs is kept, without secrets. `failed` is why it was not done.
         """
-        was, now = difference(before, after)
-        self._chain.append(
-            self.sql,
-            {
-                "id": str(uuid.uuid4()),
-                "created_at": self.stamp,
-                "action": action,
-                "resource_type": action.partition(".")[0],
-                "status": "success" if failed is None else "failure",
-                "operator": by.name,
-                "operator_role": by.role,
-                "operator_token_id": by.token_id,
-                "source": by.source,
-                "request_id": by.request_id,
-                "resource_id": id,
-                "resource_name": name,
-                "payload": failed,
-                "before": was,
-                "after": now,
-            },
-        )
+        line = entry(self.stamp, action, by, id=id, name=name, before=before, after=after, failed=failed)
+        self._chain.append(self.sql, line)
 
     def event(
         self,

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
@@ -22,6 +23,7 @@ from fledx.control_plane.agents import Agents
 from fledx.control_plane.api.app import Application
 from fledx.control_plane.api.app import app as make_app
 from fledx.control_plane.audit import AuditLog
+from fledx.control_plane.backups import DailyBackups, Restored, Taken, inspected, restore, take
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.changes import Changes
 from fledx.control_plane.configs import Configs
@@ -31,6 +33,7 @@ from fledx.control_plane.events import Events
 from fledx.control_plane.fleet import Fleet
 from fledx.control_plane.home import Home, lock, raise_file_limit, settle
 from fledx.control_plane.logs import Logs
+from fledx.control_plane.loops.backups import BackupLoop
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.loops.retention import Retention
 from fledx.control_plane.loops.rollouts import Rollouts
@@ -45,7 +48,7 @@ from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.audit import Chain
-from fledx.control_plane.store.database import Database, inspect, path_of
+from fledx.control_plane.store.database import Database, path_of
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
 from fledx.errors import Conflict, FledxError
@@ -70,11 +73,12 @@ def main(settings: ControlPlaneSettings, *, environ: Mapping[str, str], dry_run:
     home = settle(settings, environ, utc_now())
     descriptor = lock(home.directory)
     try:
-        inspect(home.database)
+        backups = _backups(settings, home.directory, home.database)
+        inspected(home.database, backups)
         for step in _migrated(home):
             log.info("migration applied", extra={"version": step.version, "migration": step.name})
         with closing(Database(home.database)) as store:
-            anyio.run(_run, settings, home, store)
+            anyio.run(_run, settings, home, store, backups)
     finally:
         os.close(descriptor)
     return 0
@@ -82,8 +86,7 @@ def main(settings: ControlPlaneSettings, *, environ: Mapping[str, str], dry_run:
 
 def list_migrations(settings: ControlPlaneSettings, environ: Mapping[str, str]) -> int:
     """Print what a start would apply; changes and creates nothing."""
-    directory = control_plane_directory(environ) if settings.data_dir is None else settings.data_dir
-    database = path_of(settings.database_url) if settings.database_url else path_of(f"sqlite://{directory}/fledx.db")
+    _, database = _places(settings, environ)
     steps = migrate.what_is_pending(database)
     for step in steps:
         print(f"{step.version:04d} {step.name}")
@@ -91,16 +94,43 @@ def list_migrations(settings: ControlPlaneSettings, environ: Mapping[str, str]) 
     return 0
 
 
+def back_up(settings: ControlPlaneSettings, target: Path, *, environ: Mapping[str, str], with_keys: bool) -> Taken:
+    """Copy the control plane of these settings, running or not, to a file."""
+    return take(*_places(settings, environ), target, with_keys=with_keys)
+
+
+def put_back(settings: ControlPlaneSettings, source: Path, *, environ: Mapping[str, str], force: bool) -> Restored:
+    """Make a backup the control plane of these settings, which must not run."""
+    os.umask(0o077)
+    return restore(*_places(settings, environ), source, force=force)
+
+
+def _places(settings: ControlPlaneSettings, environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """The directory and the database that a start with these settings would use."""
+    directory = Path(settings.data_dir) if settings.data_dir else control_plane_directory(environ)
+    return directory, path_of(settings.database_url) if settings.database_url else directory / "fledx.db"
+
+
+def _backups(settings: ControlPlaneSettings, directory: Path, database: Path) -> DailyBackups:
+    return DailyBackups(
+        directory,
+        database,
+        interval_seconds=settings.backup_interval_secs,
+        keep_seconds=settings.backup_keep_secs,
+    )
+
+
 def _migrated(home: Home) -> list[migrate.Migration]:
     os.umask(0o077)
     return migrate.bring_up(home.database, utc_now())
 
 
-async def _run(settings: ControlPlaneSettings, home: Home, store: Database) -> None:
+async def _run(settings: ControlPlaneSettings, home: Home, store: Database, backups: DailyBackups) -> None:
     raise_file_limit()
     stopping = anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_stop_on_signal, stopping)
+        tasks.start_soon(BackupLoop(backups).run)
         await _serve(settings, home, store, stopping)
         tasks.cancel_scope.cancel()
 

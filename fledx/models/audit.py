@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fledx.models.token import Operator
+
 REDACTED = "<redacted>"
 SECRET_KEY = re.compile(r"secret|token|passw|private.?key|credential|api.?key|authorization", re.IGNORECASE)
 SECRET_TEXT = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY|\bbearer\s+\S|://[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
@@ -42,6 +44,39 @@ class AuditEntry:
     payload: str | None = None
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
+
+
+def entry(
+    at: str,
+    action: str,
+    by: Operator,
+    *,
+    id: str | None = None,
+    name: str | None = None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    failed: str | None = None,
+) -> AuditEntry:
+    """A line whose id and number the chain will give; see `Transaction.audit`."""
+    was, now = difference(before, after)
+    return AuditEntry(
+        id="",
+        number=0,
+        created_at=at,
+        action=action,
+        resource_type=action.partition(".")[0],
+        status="success" if failed is None else "failure",
+        operator=by.name,
+        operator_role=by.role,
+        operator_token_id=by.token_id,
+        source=by.source,
+        request_id=by.request_id,
+        resource_id=id,
+        resource_name=name,
+        payload=failed,
+        before=was,
+        after=now,
+    )
 
 
 def difference(

@@ -51,6 +51,8 @@ class ControlPlaneSettings:
     metrics_public: bool = setting(False, "answer /metrics to anyone, not only to loopback", parse=boolean)
     limits_body_bytes: int = setting(2 * 1024 * 1024, "largest request body", parse=whole(least=1024))
     limits_requests: int = setting(64, "requests in progress before 503", parse=whole(least=1))
+    backup_interval_secs: float = setting(86400.0, "seconds between two backups in the data directory", parse=seconds())
+    backup_keep_secs: float = setting(14 * 86400.0, "how long those are kept; the newest always", parse=seconds())
     retention_usage_window_secs: float = setting(7 * 86400.0, "how long usage is kept", parse=seconds())
     retention_event_secs: float = setting(30 * 86400.0, "how long events are kept", parse=seconds())
     retention_audit_log_secs: float = setting(90 * 86400.0, "how long the audit log is kept", parse=seconds())

@@ -1,4 +1,4 @@
-"""`fledx cp`: run the control plane."""
+"""`fledx cp`: run the control plane, take a backup of it, and put one back."""
 
 from __future__ import annotations
 
@@ -32,4 +32,45 @@ def run(args: Namespace, terminal: Terminal) -> int:
     return main(settings, environ=terminal.environ, dry_run=args.migrations_dry_run)
 
 
-VERB = Verb(run, "run the control plane", flags, connects=False)
+def _place_flags(parser: Parser) -> None:
+    parser.add_argument("--data-dir", metavar="DIR", help="where it lies (FLEDX_CP_DATA_DIR)")
+    parser.add_argument("--database-url", metavar="URL", help="its database, if elsewhere (FLEDX_CP_DATABASE_URL)")
+
+
+def backup_flags(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a new file")
+    parser.add_argument(
+        "--with-keys", action="store_true", help="put its keys in, so that the file alone brings everything back"
+    )
+    _place_flags(parser)
+
+
+def backup(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli.backups import back_up
+
+    return back_up(args, terminal)
+
+
+def restore_flags(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a backup, or a copy of the database")
+    parser.add_argument("--force", action="store_true", help="put aside the database that is there, and replace keys")
+    _place_flags(parser)
+
+
+def restore(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli.backups import bring_back
+
+    return bring_back(args, terminal)
+
+
+VERB = Verb(
+    run,
+    "run the control plane",
+    flags,
+    connects=False,
+    epilog="`fledx cp backup FILE` copies it while it runs, `fledx cp restore FILE` brings it back.",
+)
+VERBS = {
+    "backup": Verb(backup, "copy the one of this machine to a file, while it runs", backup_flags, connects=False),
+    "restore": Verb(restore, "bring a control plane back from a backup", restore_flags, connects=False),
+}

@@ -6,9 +6,9 @@ import hashlib
 import hmac
 import json
 import sqlite3
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from fledx.models.audit import AuditEntry
 from fledx.models.codec import encode
@@ -45,10 +45,10 @@ class Chain:
         """With a key of its own made from the pepper."""
         return cls(hmac.new(pepper.encode(), b"fledx audit log", hashlib.sha256).digest())
 
-    def append(self, sql: sqlite3.Connection, fields: Mapping[str, Any]) -> AuditEntry:
-        """One more line; `fields` are those of AuditEntry but its number."""
+    def append(self, sql: sqlite3.Connection, line: AuditEntry) -> AuditEntry:
+        """One more line; it gets an id, and the number after the last one."""
         number, before = self._bound(sql, END)
-        entry = AuditEntry(number=number + 1, **fields)
+        entry = replace(line, id=str(uuid.uuid4()), number=number + 1)
         body = json.dumps(encode(entry), separators=(",", ":"))
         digest = self._digest(before, body)
         sql.execute("INSERT INTO audit VALUES (?, ?, ?)", (entry.number, body, digest))

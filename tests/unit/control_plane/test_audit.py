@@ -11,7 +11,7 @@ from fledx.control_plane.audit import BURST, SOURCE_BURST, AuditFilter
 from fledx.control_plane.operator_tokens import NewToken
 from fledx.control_plane.store.audit import Chain
 from fledx.errors import Conflict
-from fledx.models.audit import kept
+from fledx.models.audit import entry, kept
 from fledx.models.config import ConfigSpec
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.moment import stamp
@@ -148,8 +148,7 @@ async def test_who_knows_the_chain_but_not_its_key_cannot_mend_it(stage: Stage) 
     def forge(sql: Any) -> None:
         sql.execute("DELETE FROM audit")
         sql.execute("DELETE FROM audit_bound")
-        fields = {"id": "i", "created_at": stamp(0), "action": "a", "resource_type": "a", "status": "success"}
-        forger.append(sql, {**fields, "operator": "nobody"})
+        forger.append(sql, entry(stamp(0), "test.forged", Operator(name="nobody")))
 
     await stage.store.write(forge)
 
