@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fledx import sealing
-from fledx.errors import FledxError
+from fledx.errors import FledxError, InvalidSpec
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.secret import SecretValue
@@ -44,20 +44,26 @@ class Vault:
         had = {replica.key: replica for replica in before.replicas} if before else {}
         replicas = tuple(_with_old(replica, had.get(replica.key)) for replica in state.replicas)
         if any(replica.secrets for replica in replicas) and not self._can_keep():
-            logger.error("the control plane's secrets are not kept: this machine cannot seal them (no cryptography)")
             replicas = tuple(replace(replica, secrets=()) for replica in replicas)
         return replace(state, replicas=replicas)
 
     def _can_keep(self) -> bool:
-        return self._unsealed or self._possible()
+        """Whether there is a key to seal with, or the operator does without."""
+        try:
+            self._opened()
+        except FledxError as problem:
+            if not self._unsealed:
+                logger.error("the control plane's secrets are not kept", extra={"reason": problem.text})
+            return self._unsealed
+        return True
 
     def packed(self, state: NodeDesiredState) -> bytes:
-        """As it is written. Raises InvalidSpec when the key cannot be had."""
+        """As it is written, once it was admitted."""
         values = {_word(replica): encode(replica.secrets) for replica in state.replicas if replica.secrets}
-        if not values or not self._possible():
+        if not values or self._seal is None:
             return _json(encode(state))
         bare = replace(state, replicas=tuple(replace(replica, secrets=()) for replica in state.replicas))
-        sealed = self._opened().seal(_json(values), _context(state.node_id))
+        sealed = self._seal.seal(_json(values), _context(state.node_id))
         return _json({**encode(bare), "sealed": base64.b64encode(sealed).decode("ascii")})
 
     def unpacked(self, stored: Mapping[str, Any]) -> NodeDesiredState:
@@ -67,15 +73,21 @@ class Vault:
             return state
         try:
             raw = self._opened().unseal(base64.b64decode(stored["sealed"]), _context(state.node_id))
-        except (FledxError, ImportError, ValueError) as problem:
+        except (FledxError, ValueError) as problem:
             logger.error("the secrets in the stored state cannot be opened", extra={"reason": str(problem)})
             return state
         values = json.loads(raw)
         return replace(state, replicas=tuple(_filled(replica, values) for replica in state.replicas))
 
     def _opened(self) -> sealing.Seal:
+        """The key, made if there is none; InvalidSpec when it cannot be had."""
         if self._seal is None:
-            self._key.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if not self._possible():
+                raise InvalidSpec("", "this machine cannot seal them, as it has no `cryptography`")
+            try:
+                self._key.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            except OSError as problem:
+                raise InvalidSpec("key", f"{self._key.parent} cannot be made: {problem.strerror}") from None
             self._seal, _ = sealing.kept(self._key)
         return self._seal
 
