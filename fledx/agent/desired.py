@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
+
 from fledx.agent.clock import Clock
 from fledx.agent.files import set_aside, write_private
 from fledx.agent.vault import Vault
@@ -23,7 +25,7 @@ class DesiredState:
     """
     Keeps the state with the highest revision; `state` is None until a control plane has spoken.
 
-    `changed` is called after a newer one has been stored; `vault` knows how its secrets are kept.
+    `changed` is called as soon as there is a newer one; `vault` knows how its secrets are kept.
     """
 
     def __init__(self, path: Path, node_id: str, clock: Clock, changed: Callable[[], None], vault: Vault) -> None:
@@ -33,11 +35,13 @@ class DesiredState:
         self._changed = changed
         self._vault = vault
         self.state: NodeDesiredState | None = None
+        self._stored: NodeDesiredState | None = None
+        self._writing = anyio.Lock()
 
     def load(self) -> str | None:
         """Take up what was stored; a file that cannot be read is set aside, which is returned in words."""
         try:
-            self.state = self._decoded(self._path.read_bytes())
+            self.state = self._stored = self._decoded(self._path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, FledxError) as problem:
@@ -54,28 +58,42 @@ class DesiredState:
         return f"{text}; containers keep running until the control plane sends it again"
 
     async def receive(self, stream: Stream) -> None:
-        """Take a state from a `desired` stream: read it all, store it, and half-close to say so."""
+        """Take a state from a `desired` stream: read it all, work on it, store it, and half-close to say so."""
         body = bytearray()
         while data := await stream.receive():
             body += data
             if len(body) > LIMIT:
                 raise InvalidSpec("", f"the desired state is longer than {LIMIT} bytes")
         self.take(bytes(body))
+        await self.store()
         await stream.send_eof()
 
     def take(self, body: bytes) -> bool:
-        """Store a state if it is newer than the one here; whether it was. InvalidSpec for one that is not ours."""
+        """Take over a state if it is newer than the one here; whether it was. InvalidSpec for one that is not ours."""
         state = self._decoded(body)
         if self.state is not None and state.revision <= self.state.revision:
             return False
-        state = self._vault.admit(state, self.state)
-        try:
-            write_private(self._path, self._vault.packed(state))
-        except OSError as problem:
-            raise Unavailable(f"the desired state cannot be stored in {self._path}: {problem.strerror}") from None
-        self.state = state
+        self.state = self._vault.admit(state, self.state)
         self._changed()
         return True
+
+    async def store(self) -> None:
+        """
+        Put the state on disk unless it is there.
+
+        In a thread, while the node works on it already: a sync takes as long as a container's start on some cards. A
+        disk that takes nothing is no reason not to run what is wanted; the control plane hears of it by the error.
+        """
+        async with self._writing:
+            state = self.state
+            if state is None or state is self._stored:
+                return
+            packed = self._vault.packed(state)
+            try:
+                await anyio.to_thread.run_sync(write_private, self._path, packed)
+            except OSError as problem:
+                raise Unavailable(f"the desired state cannot be stored in {self._path}: {problem.strerror}") from None
+            self._stored = state
 
     def _decoded(self, body: bytes) -> NodeDesiredState:
         try:

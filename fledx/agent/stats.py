@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from fledx.agent.reconcile.actions import Copy
 from fledx.agent.runtime.base import Runtime, Usage
 from fledx.agent.spec import Key
 from fledx.errors import FledxError
+
+logger = logging.getLogger(__name__)
 
 
 def cpu_percent(before: Usage, now: Usage) -> float | None:
@@ -44,7 +47,10 @@ class Sampler:
         """Sample until cancelled."""
         while True:
             await self._clock.sleep(self._interval)
-            await self.round()
+            try:
+                await self.round()
+            except Exception:
+                logger.exception("a round of samples failed")
 
     async def round(self) -> None:
         """One reading of all; the first of a container only gives later ones something to be compared with."""

@@ -14,7 +14,7 @@ from fledx.agent.health.schedule import Finding, Watch, noted, put_off, status_o
 from fledx.agent.reconcile.actions import Copy
 from fledx.agent.runtime.base import Runtime
 from fledx.agent.spec import Key
-from fledx.errors import NotFound, Unavailable
+from fledx.errors import FledxError
 from fledx.models.desired import ReplicaDesired
 from fledx.models.health import DeploymentHealth, HealthProbe, HealthStatus
 
@@ -111,7 +111,12 @@ class Prober:
         watch = subject.watches[i]
         try:
             finding = await self._found(subject.copy, watch)
-        except (Unavailable, NotFound):
+        except FledxError as problem:
+            logger.debug("a probe could not be made", extra={"replica": subject.key, "reason": problem.text})
+            subject.watches[i] = put_off(watch, self._clock.monotonic())
+            return
+        except Exception:
+            logger.exception("a probe failed unexpectedly", extra={"replica": subject.key})
             subject.watches[i] = put_off(watch, self._clock.monotonic())
             return
         subject.watches[i] = watch = noted(watch, finding, self._clock.monotonic())

@@ -152,7 +152,7 @@ def _after_end(
 
 def _interrupted(history: History, copy: Copy | None, moment: Moment, pace: Pace) -> tuple[History, list[Note]]:
     """
-    It is to come back, at once if it had proved itself.
+    It is to come back, at once the first time.
 
     Somebody who ends it again and again is met with the same waits as a crash loop; an engine that went away is not.
     """
@@ -160,7 +160,8 @@ def _interrupted(history: History, copy: Copy | None, moment: Moment, pace: Pace
     stable = moment.now - history.since >= pace.stable
     if moment.away or stable:
         return found, []
-    return failed(found, moment, pace), []
+    counted = failed(found, moment, pace)
+    return (replace(counted, retry_at=None) if counted.failures == 1 else counted), []
 
 
 def _interruption(copy: Copy | None, moment: Moment) -> str:

@@ -106,6 +106,13 @@ class Client(docker.APIClient):
             client.mount("http+docker://", OnePool(address.replace("unix", "http+unix", 1), seconds, max_pool_size=64))
         return client
 
+    def afresh(self) -> Client:
+        """The same client, whose next question goes over a new connection."""
+        for adapter in self.adapters.values():
+            if isinstance(adapter, OnePool):
+                adapter.pools.clear()
+        return self
+
     def open(self, method: str, path: str, *, seconds: float, **request: Any) -> Body:
         """Ask, and hand out the body unread; raises docker-py's errors."""
         url = self._url(path)  # type: ignore[attr-defined]
@@ -163,9 +170,14 @@ class DockerRuntime:
         return await self._ask(ask)
 
     async def look(self, node_id: str) -> tuple[Container, ...]:
-        """One list, and an inspection of each that an event or its state calls changed; all, while no events come."""
+        """
+        One list, and an inspection of each that an event or its state calls changed; all, while no events come.
+
+        Over a new connection: an engine on its way down stops the containers and still serves the old ones, so that one
+        would take its end for somebody's doing.
+        """
         chosen = {"label": [f"fledx.node_id={node_id}"]}
-        listed = await self._ask(lambda client: client.containers(all=True, filters=chosen))
+        listed = await self._ask(lambda client: client.afresh().containers(all=True, filters=chosen))
         if not self._watching:
             self._known.clear()
         self._known = {each["Id"]: known for each in listed if (known := self._known.get(each["Id"])) is not None}
@@ -418,6 +430,8 @@ def _raise(refusal: docker.errors.APIError) -> NoReturn:
     if any(words in text for words in PORT_WORDS):
         raise PortTaken(text) from None
     if status == 404 and "executable file not found" not in text:
+        raise NotFound(text) from None
+    if status == 409 and "is not running" in text:
         raise NotFound(text) from None
     if status == 409 and "is already in use by container" in text:
         raise NameTaken(text) from None

@@ -1,0 +1,401 @@
+"""The agent on real engines: what Docker really does when it is restarted, frozen, full or meddled with."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from fledx.agent.run import serve
+from fledx.models.codec import encode
+from fledx.models.desired import ReplicaDesired
+from fledx.models.health import DeploymentHealth, HealthProbe
+from fledx.models.instance import Instance
+from fledx.models.port import PortMapping
+from fledx.models.template import Limits, template_hash
+from fledx.models.volume import VolumeMount
+from fledx.sample.image import NAME as SAMPLE
+from fledx.sample.image import PORT, ensure_image
+from fledx.settings.agent import AgentSettings
+from fledx.tunnel.stream import Stream
+from tests.bed.engines import Engines
+from tests.contracts.shell_image import ensure_shell_image
+from tests.fakes.control_plane import FakeControlPlane, read_lines
+
+pytestmark = [pytest.mark.anyio, pytest.mark.docker]
+
+SHARED = "unix:///var/run/docker.sock"
+LIMIT = 60.0
+
+
+def replica(number: int = 0, **changes: Any) -> ReplicaDesired:
+    """Replica of deployment `web`."""
+    fields: dict[str, Any] = {
+        "deployment_id": "d-web",
+        "deployment": "web",
+        "replica_number": number,
+        "generation": 1,
+        "revision": 1,
+        "template": "",
+        "fence": 1,
+        "image": SAMPLE,
+        "stop_grace_seconds": 1.0,
+        **changes,
+    }
+    return ReplicaDesired(**{**fields, "template": template_hash(encode(ReplicaDesired(**fields)))})
+
+
+def shell(script: str, number: int = 0, **changes: Any) -> ReplicaDesired:
+    """A replica that runs a line of shell."""
+    return replica(number, image="fledx-test-shell:1", command=(script,), stop_grace_seconds=0.0, **changes)
+
+
+class Node:
+    """An agent in this process, its engine, and a control plane that pushes and listens."""
+
+    def __init__(self, directory: Path, docker_host: str) -> None:
+        self.docker_host = docker_host
+        self.cp = FakeControlPlane()
+        self.cp.node_id = str(uuid.uuid4())
+        self._directory = directory
+
+    @asynccontextmanager
+    async def agent(self, **changes: Any) -> AsyncIterator[None]:
+        """At work; leaving stops it."""
+        given: dict[str, Any] = {
+            "data_dir": str(self._directory / "data"),
+            "config_dir": str(self._directory / "config"),
+            "docker_host": self.docker_host,
+            "metrics_port": 0,
+            "health_port": 0,
+            "name": "edge-1",
+            **changes,
+        }
+        stop = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            join = None if (self._directory / "data" / "identity.json").exists() else self.cp.join
+            tasks.start_soon(lambda: serve(AgentSettings(**given), join=join, environ={}, stop=stop))
+            await self.cp.connected()
+            yield
+            began = time.monotonic()
+            stop.set()
+        assert time.monotonic() - began < 5
+
+    def docker(self, *words: str) -> str:
+        """What the docker command prints."""
+        done = subprocess.run(
+            ["docker", "-H", self.docker_host, *words], capture_output=True, text=True, check=True, timeout=120
+        )
+        return done.stdout.strip()
+
+    def ids(self) -> list[str]:
+        """The running containers of this node."""
+        return self.docker("ps", "-q", "--no-trunc", "--filter", f"label=fledx.node_id={self.cp.node_id}").split()
+
+    def pids(self) -> dict[str, str]:
+        """The process and the start time of each."""
+        found = self.ids()
+        shown = self.docker("inspect", "-f", "{{.Id}} {{.State.Pid}}/{{.State.StartedAt}}", *found) if found else ""
+        return dict(line.split() for line in shown.splitlines())
+
+    def instance(self, number: int = 0) -> Instance | None:
+        """What was reported of one replica."""
+        return self.cp.instances.get(("d-web", number))
+
+    async def until(self, true: Callable[[Instance], bool], number: int = 0, within: float = LIMIT) -> Instance:
+        """Wait until what is reported of a replica is so."""
+        try:
+            with anyio.fail_after(within):
+                while (found := self.instance(number)) is None or not true(found):
+                    await anyio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"not within {within} s: {self.instance(number)}") from None
+        return found
+
+    async def running(self, *replicas: ReplicaDesired) -> None:
+        """Push and wait until all are ready."""
+        await self.cp.push(*replicas)
+        for each in replicas:
+            await self.until(lambda found: found.ready, each.replica_number)
+
+
+@asynccontextmanager
+async def _node(directory: Path, docker_host: str) -> AsyncIterator[Node]:
+    node = Node(directory, docker_host)
+    await anyio.to_thread.run_sync(lambda: ensure_image(SAMPLE, docker_host=docker_host))
+    await anyio.to_thread.run_sync(lambda: ensure_shell_image(docker_host))
+    async with node.cp.listening():
+        try:
+            yield node
+        finally:
+            left = node.docker("ps", "-aq", "--filter", f"label=fledx.node_id={node.cp.node_id}").split()
+            subprocess.run(["docker", "-H", docker_host, "rm", "-f", *left], capture_output=True, check=False)
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    """A node on this machine's engine."""
+    async with _node(tmp_path, SHARED) as made:
+        yield made
+
+
+@pytest.fixture
+async def own(tmp_path: Path, engines: Engines) -> AsyncIterator[Node]:
+    """A node on an engine of its own, that a test may treat as it likes: `engines["e1"]`."""
+    async with _node(tmp_path, engines["e1"].docker_host) as made:
+        yield made
+
+
+async def test_a_push_becomes_a_running_container_about_as_fast_as_docker_run(node: Node) -> None:
+    async with node.agent():
+        ours, theirs = [], []
+        for number in range(5):
+            began = time.perf_counter()
+            node.docker("run", "-d", "--label", f"fledx.node_id={node.cp.node_id}", SAMPLE)
+            theirs.append(time.perf_counter() - began)
+            began = time.perf_counter()
+            await node.cp.push(*(replica(each) for each in range(number + 1)))
+            await node.until(lambda found: found.state == "running", number)
+            ours.append(time.perf_counter() - began)
+        print(f"push to running {sorted(ours)[2]:.3f} s, docker run -d {sorted(theirs)[2]:.3f} s")
+        assert sorted(ours)[2] < 2 * sorted(theirs)[2]
+
+
+async def test_a_container_without_all_our_labels_is_left_alone(node: Node) -> None:
+    theirs = node.docker("run", "-d", "--label", f"fledx.node_id={node.cp.node_id}", SAMPLE)
+    async with node.agent():
+        await node.running(replica())
+        await node.cp.push()
+        with anyio.fail_after(LIMIT):
+            while len(node.ids()) > 1:
+                await anyio.sleep(0.05)
+        assert [theirs] == node.ids()
+
+
+async def test_a_container_removed_or_stopped_by_hand_is_back_within_five_seconds(node: Node) -> None:
+    async with node.agent():
+        await node.running(replica())
+        for words in (["rm", "-f"], ["stop", "-t", "0"], ["pause"]):
+            (container_id,) = node.ids()
+            node.docker(*words, container_id)
+            began = time.monotonic()
+            with anyio.fail_after(5):
+                while not await _serves(node, container_id, words[0]):
+                    await anyio.sleep(0.05)
+            await node.until(lambda found: found.state == "running")
+            print(f"docker {words[0]}: back after {time.monotonic() - began:.2f} s")
+        await node.cp.until(lambda: len(_reasons(node, "drift")) == 3)
+        assert ["removed", "stopped", "paused"] == [reason.split()[3] for reason in _reasons(node, "drift")]
+
+
+def _reasons(node: Node, kind: str) -> list[str]:
+    return [each.reason for each in node.cp.happenings if each.kind == kind]
+
+
+async def _serves(node: Node, before: str, deed: str) -> bool:
+    found = node.ids()
+    if deed == "pause":
+        return "false" == node.docker("inspect", "-f", "{{.State.Paused}}", before)
+    return bool(found) and (deed != "rm" or found != [before])
+
+
+async def test_a_crash_is_told_with_code_and_last_words(node: Node) -> None:
+    async with node.agent():
+        await node.cp.push(shell("echo starting; echo 'no database' >&2; exit 7", restart="never"))
+        found = await node.until(lambda found: "no database" in (found.message or ""))
+        assert ("failed", 7) == (found.state, found.exit_code)
+        assert (found.message or "").startswith("exited with code 7 after ")
+        await node.cp.push(shell("exit 0", restart="on_failure", revision=2))
+        found = await node.until(lambda found: found.state == "stopped")
+        assert found.exit_code == 0
+
+
+async def test_too_much_memory_is_told_as_such(node: Node) -> None:
+    async with node.agent():
+        hungry = shell("head -c 200000000 /dev/zero | tail", limits=Limits(memory_bytes=16 * 1024**2), restart="never")
+        await node.cp.push(hungry)
+        found = await node.until(lambda found: found.state == "failed")
+        assert "killed for using more memory than its limit" in (found.message or "")
+
+
+async def test_what_cannot_run_says_why_and_harms_nobody(node: Node, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        cases = {
+            1: (replica(1, image="localhost:1/none:1"), "image localhost:1/none:1: the registry cannot be reached"),
+            2: (replica(2, ports=(PortMapping(container_port=80, host_port=port),)), f"port {port}/tcp of node edge-1"),
+            3: (replica(3, volumes=(VolumeMount(host_path="/etc", container_path="/x"),)), "/etc lies outside what"),
+        }
+        async with node.agent(allowed_volume_prefixes=(str(tmp_path),)):
+            await node.cp.push(replica(0), *(each for each, _ in cases.values()))
+            await node.until(lambda found: found.ready)
+            for number, (_, words) in cases.items():
+                found = await node.until(lambda found: found.state == "failed", number)
+                assert words in (found.message or "")
+            assert len(node.ids()) == 1
+
+
+async def test_nineteen_replicas_start_while_a_twentieth_waits_for_a_registry_that_is_silent(node: Node) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        image = f"localhost:{silent.getsockname()[1]}/slow:1"
+        async with node.agent():
+            began = time.monotonic()
+            await node.cp.push(replica(0, image=image), *(replica(number) for number in range(1, 20)))
+            for number in range(1, 20):
+                await node.until(lambda found: found.state == "running", number)
+            print(f"19 replicas in {time.monotonic() - began:.1f} s")
+            found = node.instance(0)
+            assert found is not None
+            assert f"pulling {image}" == found.message
+            assert "pending" == found.state
+
+
+async def test_probes_ask_the_container_itself_and_liveness_restarts_it(node: Node) -> None:
+    probe = HealthProbe(type="http", port=PORT, path="/healthz", interval_seconds=0.3, failure_threshold=2)
+    alive = ("sh", "-c", "! test -e /tmp/dead")
+    check = HealthProbe(type="exec", command=alive, interval_seconds=0.3, failure_threshold=2)
+    health = DeploymentHealth(readiness=probe, liveness=check)
+    async with node.agent():
+        await node.cp.push(replica(health=health, env={"READY_AFTER": "1"}))
+        found = await node.until(lambda found: found.state == "running")
+        assert not found.ready
+        await node.until(lambda found: found.ready)
+        (container_id,) = node.ids()
+        node.docker("exec", container_id, "touch", "/tmp/unhealthy")
+        found = await node.until(lambda found: not found.ready)
+        assert "running" == found.state
+        node.docker("exec", container_id, "rm", "/tmp/unhealthy")
+        await node.until(lambda found: found.ready)
+        node.docker("exec", container_id, "touch", "/tmp/dead")
+        found = await node.until(lambda found: found.restart_count == 1 and found.ready)
+        assert found.container_id != container_id
+        assert ["liveness: sh ended with 1, 2 times in a row"] == _reasons(node, "unhealthy")
+
+
+async def test_logs_come_whole_through_the_tunnel_and_a_slow_reader_costs_no_memory(node: Node) -> None:
+    async with node.agent():
+        count = 40_000
+        await node.running(shell(f"yes 0123456789012345678901234567890123456789 | head -n {count}; exec sleep 600"))
+        (container_id,) = node.ids()
+        with anyio.fail_after(LIMIT):
+            while "sleep 600" not in [
+                " ".join(line.split()[-2:]) for line in node.docker("top", container_id).splitlines()
+            ]:
+                await anyio.sleep(0.05)
+        await anyio.sleep(0.2)
+        began = time.perf_counter()
+        assert count == await _count(await node.cp.logs(("d-web", 0)))
+        print(f"{count / (time.perf_counter() - began):.0f} lines/s")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        slow = await node.cp.logs(("d-web", 0), follow=True)
+        assert await slow.receive(1000)
+        await anyio.sleep(1.0)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000
+        slow.reset("enough")
+
+
+async def _count(stream: Stream) -> int:
+    lines = 0
+    while data := await stream.receive():
+        lines += data.count(b"\n")
+    return lines
+
+
+async def test_a_followed_log_goes_on_in_the_next_container(node: Node) -> None:
+    async with node.agent():
+        await node.running(shell("echo one; sleep 600"))
+        stream = await node.cp.logs(("d-web", 0), follow=True)
+        with anyio.fail_after(LIMIT):
+            assert ["one"] == [each.line for each in read_lines(await stream.receive())]
+            await node.cp.push(shell("echo two; sleep 600", revision=2))
+            assert ["two"] == [each.line for each in read_lines(await stream.receive())]
+            await node.cp.push()
+            assert b"" == await stream.receive()
+
+
+async def test_an_engine_that_is_restarted_gets_its_containers_back_and_no_crash_is_counted(
+    own: Node, engines: Engines
+) -> None:
+    async with own.agent():
+        await own.running(replica(0), replica(1))
+        before = set(own.ids())
+        await anyio.to_thread.run_sync(engines["e1"].restart)
+        up = time.monotonic()
+        try:
+            with anyio.fail_after(10):
+                while set(own.ids()) != before:
+                    await anyio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"{own.cp.happenings}") from None
+        print(f"all back {time.monotonic() - up:.1f} s after the engine")
+        for number in (0, 1):
+            await own.until(lambda found: found.state == "running", number)
+        assert not _reasons(own, "crash")
+
+
+async def test_a_cold_start_without_a_link_runs_everything_within_ten_seconds(own: Node, engines: Engines) -> None:
+    async with own.agent():
+        await own.running(replica(0), replica(1))
+        before = set(own.ids())
+    engines["e1"].stop()
+    own.cp.node_token = "another, so that nobody is let in"
+    hellos = len(own.cp.hellos)
+    given = AgentSettings(
+        data_dir=str(own._directory / "data"),
+        config_dir=str(own._directory / "config"),
+        docker_host=own.docker_host,
+        metrics_port=0,
+        health_port=0,
+    )
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: serve(given, environ={}, stop=stop))
+        await own.cp.until(lambda: len(own.cp.hellos) > hellos)
+        await anyio.to_thread.run_sync(engines["e1"].start)
+        with anyio.fail_after(10):
+            while set(own.ids()) != before:
+                await anyio.sleep(0.1)
+        stop.set()
+
+
+async def test_a_frozen_engine_is_told_costs_no_threads_and_is_taken_up_again(own: Node, engines: Engines) -> None:
+    async with own.agent():
+        await own.running(replica())
+        before, threads = own.pids(), threading.active_count()
+        engines["e1"].freeze()
+        began = time.monotonic()
+        found = await own.until(lambda found: found.state == "unknown", within=30)
+        print(f"told {time.monotonic() - began:.1f} s after the engine froze")
+        assert "did not answer within" in (found.message or "")
+        await anyio.sleep(20)
+        assert threading.active_count() - threads <= 10
+        engines["e1"].thaw()
+        await own.until(lambda found: found.state == "running", within=20)
+        assert before == own.pids()
+        assert {"runtime"} <= {each.kind for each in own.cp.happenings}
+
+
+async def test_a_lost_link_restarts_nothing_however_long_it_was_lost(own: Node) -> None:
+    async with own.agent():
+        await own.running(replica(0), replica(1))
+        before = own.pids()
+        for _ in range(3):
+            own.cp.cut()
+            await own.cp.until(lambda: own.cp.link is not None and bool(own.cp.reports) and own.cp.reports[0].full)
+            await anyio.sleep(0.3)
+        assert before == own.pids()
