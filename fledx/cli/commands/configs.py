@@ -12,6 +12,7 @@ from fledx.cli.verbs import Verb
 from fledx.errors import InvalidSpec
 
 KINDS = ("deployment", "node")
+EXAMPLE = "fledx configs {0} shop --deployment web, or fledx configs {0} node --config-id ID --node-id ID"
 
 
 def list_flags(parser: Parser) -> None:
@@ -211,8 +212,8 @@ VERBS = {
     "list": Verb(list_them, "all configs, a line each", list_flags),
     "show": Verb(show, "what is in it, and who has it", show_flags),
     "update": Verb(update, "other entries or files; what uses it follows step by step", update_flags),
-    "attach": Verb(attach, "give it to a deployment or a node", attach_flags),
-    "detach": Verb(detach, "take it from a deployment or a node", attach_flags),
+    "attach": Verb(attach, "give configs to a deployment or a node", attach_flags, epilog=EXAMPLE.format("attach")),
+    "detach": Verb(detach, "take configs from a deployment or a node", attach_flags, epilog=EXAMPLE.format("detach")),
     "delete": Verb(delete, "remove it, and take it from all who have it", delete_flags),
 }
 ALIASES = {"ls": "list", "rm": "delete", "get": "show", "describe": "show"}
