@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from fledx.agent.clock import Clock
@@ -181,6 +182,7 @@ class Store:
     def take(self, *replicas: ReplicaDesired, revision: int = 1) -> None:
         state = NodeDesiredState(node_id=NODE, revision=revision, replicas=replicas)
         assert self.desired.take(json.dumps(encode(state)).encode())
+        anyio.run(self.desired.store)
 
     def values(self) -> list[bytes]:
         state = self.desired.state
@@ -231,6 +233,20 @@ def test_a_machine_that_cannot_seal_has_no_central_secrets_unless_it_is_told_to(
     again = Store(tmp_path, possible=False, unsealed=True)
     again.desired.load()
     assert again.values() == [b"hunter2"]
+
+
+def test_a_node_that_can_keep_no_key_has_no_central_secrets_and_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "etc").write_text("not a directory")
+    store = Store(tmp_path)
+
+    store.take(sent(b"hunter2", secret_env=DB))
+
+    assert store.values() == []
+    assert b"hunter2" not in store.file.read_bytes()
+    assert "the control plane's secrets are not kept" in caplog.text
+    assert "cannot be made" in caplog.records[-1].__dict__["reason"]
 
 
 def test_a_control_plane_that_lost_its_key_takes_nothing_from_a_node(tmp_path: Path) -> None:
