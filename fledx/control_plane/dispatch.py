@@ -21,6 +21,7 @@ from fledx.tunnel.stream import Stream
 
 log = logging.getLogger(__name__)
 PUSH_LIMIT_SECONDS = 120.0
+MAX_STATE_BYTES = 64 * 1024 * 1024  # what an agent takes; secrets and config files are the only large parts
 
 
 class Session:
@@ -81,6 +82,10 @@ class Dispatch:
 
     async def _send(self, session: Session, state: NodeDesiredState) -> None:
         body = json.dumps(encode(state), separators=(",", ":")).encode()
+        if len(body) > MAX_STATE_BYTES:  # the agent would hang up, dial, and be sent it again
+            log.error("desired state too large to be sent", extra={"node": session.name, "bytes": len(body)})
+            session.pushed = state.revision
+            return
         try:
             with anyio.fail_after(PUSH_LIMIT_SECONDS):
                 stream = await session.link.open("desired", {"revision": state.revision})
