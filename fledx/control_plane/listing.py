@@ -30,7 +30,7 @@ def deployment_item(row: sqlite3.Row, owners: Sequence[sqlite3.Row], public_host
     spec = row["spec"]
     reason = "" if row["reason"] is None else f',"reason":{quoted(row["reason"])}'
     first = f',"assigned_node_id":{quoted(owners[0]["node_id"])}' if owners else ""
-    unplaced = 0 if row["desired_state"] == "stopped" else row["replicas"] - len(owners)
+    unplaced = 0 if row["desired_state"] == "stopped" else row["replicas"] - len(_due(row, owners))
     assignments = ",".join([_assignment(owner, public_host) for owner in owners])
     return (
         f'{spec[:-1]},"deployment_id":{quoted(row["id"])},"status":"{row["status"]}"{reason}'
@@ -40,13 +40,19 @@ def deployment_item(row: sqlite3.Row, owners: Sequence[sqlite3.Row], public_host
     ).encode("ascii")
 
 
+def _due(row: sqlite3.Row, owners: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
+    """Those of the wanted number; a rollout may have more for a while."""
+    return [owner for owner in owners if owner["replica_number"] < row["replicas"]]
+
+
 def _assignment(owner: sqlite3.Row, public_host: str | None) -> str:
     ports = owner["ports"]
     if '"expose":true' in ports:
         ports = _with_endpoints(ports, public_host)
+    leaving = "" if owner["leaving"] is None else ',"leaving":true'
     return (
         f'{{"replica_number":{owner["replica_number"]},"node_id":{quoted(owner["node_id"])},"node":{quoted(owner["node"])}'
-        f',"fence":{owner["fence"]},"revision":{owner["revision"]},"ports":{ports}}}'
+        f',"fence":{owner["fence"]},"revision":{owner["revision"]},"ports":{ports}{leaving}}}'
     )
 
 
@@ -61,8 +67,9 @@ def _with_endpoints(ports: str, public_host: str | None) -> str:
 
 def _rollout(row: sqlite3.Row, owners: Sequence[sqlite3.Row]) -> str:
     kept = {} if row["rollout"] is None else json.loads(row["rollout"])
-    updated = sum([owner["revision"] == row["revision"] for owner in owners])
-    state = quoted(kept.get("state", "complete" if updated == len(owners) else "progressing"))
+    due = _due(row, owners)
+    updated = sum([owner["revision"] == row["revision"] for owner in due])
+    state = quoted(kept.get("state", "complete" if updated == len(due) else "progressing"))
     told = [name for name in ("reason", "since", "waits_for") if kept.get(name) is not None]
     more = "".join(f',"{name}":{quoted(kept[name])}' for name in told)
     counts = f'"revision":{row["revision"]},"updated":{updated},"wanted":{row["replicas"]}'
@@ -77,8 +84,8 @@ def node_item(row: sqlite3.Row) -> bytes:
     wish = "" if row["wish"] is None else f',"wish":{row["wish"]}'
     return (
         f'{{"node_id":{quoted(row["id"])},"name":{quoted(row["name"])},"status":"{row["status"]}"'
-        f',"availability":"{row["availability"]}","since":"{row["since"]}"{reason},{_facts(row["facts"], row["own_labels"])}{address}{seen}'
-        f'{wish},"created_at":"{row["created_at"]}"}}'
+        f',"availability":"{row["availability"]}","since":"{row["since"]}"{reason}'
+        f',{_facts(row["facts"], row["own_labels"])}{address}{seen}{wish},"created_at":"{row["created_at"]}"}}'
     ).encode("ascii")
 
 

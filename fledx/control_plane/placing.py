@@ -218,6 +218,31 @@ def evict(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
         place(tx, stored, [given.replica_number], why=why)
 
 
+def place_extra(tx: Placing, stored: Stored, number: int, *, why: str) -> str | None:
+    """Place one replica beyond the wanted number; the reason when there is no place, and then nothing waits for one."""
+    board, spec = tx.board, spec_of(stored.id, stored.spec)
+    plan = schedule(board, spec, [number])
+    if not plan.placed:
+        return plan.reasons[number]
+    (placed,) = plan.placed
+    fence = counters.following(tx.sql, FENCE)
+    given = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=stored.revision)
+    assignments.put(tx.sql, stored.id, given)
+    board.apply(spec, plan.placed)
+    tx.board_changed()
+    tx.touched_nodes.add(placed.node)
+    tx.touched.add(stored.id)
+    tx.event(
+        "replica.placed",
+        stored.spec.name,
+        f"on {board.name(placed.node)}: {why}",
+        deployment_id=stored.id,
+        replica_number=number,
+        node_id=placed.node,
+    )
+    return None
+
+
 def give_back(tx: Placing, node_id: str) -> None:
     """
     A node that did not answer is back: of deployments that keep the original it gets its replicas again.

@@ -44,12 +44,17 @@ class MoveWork:
 Action = MarkUnreachable | MoveWork
 
 
-def decide(silences: Iterable[Silence], *, heartbeat_secs: float, move: bool) -> list[Action]:
-    """Show a node as unreachable after three missed heartbeats; move its work when its time is up, if at all."""
+def decide(silences: Iterable[Silence], *, heartbeat_secs: float, move: bool, stale_secs: float = 90.0) -> list[Action]:
+    """
+    Show a node as unreachable after three missed heartbeats; move its work when its time is up, if at all.
+
+    With a patience (`stale_secs`) that is shorter than that it is shown then, as nothing moves that was not shown.
+    """
     actions: list[Action] = []
+    shown = min(MISSED_HEARTBEATS * heartbeat_secs, stale_secs)
     for each in silences:
         said = f"no sign of life for {each.seconds:.0f} s"
-        if each.status in ("ready", "error") and each.seconds >= MISSED_HEARTBEATS * heartbeat_secs:
+        if each.status in ("ready", "error") and each.seconds >= shown:
             actions.append(MarkUnreachable(node_id=each.node_id, reason=said))
         over = [limit for limit in each.limits if each.seconds >= limit]
         if move and over and each.status == "unreachable":

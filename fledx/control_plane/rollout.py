@@ -30,7 +30,8 @@ class Replica:
     revision. ``present_since`` says since when its node has been in touch without a break; None while that is away. A
     control plane that was itself away, or whose clock has jumped, begins it anew: no deadline runs out in such a gap.
     ``seen`` is what its owner last reported, ``ready_since`` since when that has been ready without a break. ``leave``
-    says why it must go to another node, ``leave_now`` that nothing else is waited for any more.
+    says why it must go to another node, ``leave_now`` that nothing else is waited for any more. ``leaving_since`` is
+    since when it has been withdrawn.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Replica:
     ready_since: float | None = None
     leave: str | None = None
     leave_now: bool = False
+    leaving_since: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ class RolloutState:
 
     ``previous`` is the revision to go back to: the last one that was complete, None if none was. ``rolling_back`` marks
     a rollout that is itself the way back: it has no further way back. ``waits_for`` says what it waited for when it was
-    last looked at.
+    last looked at, ``no_surge`` why an extra replica could not be placed.
     """
 
     revision: int
@@ -89,6 +91,7 @@ class RolloutState:
     unready: tuple[Unready, ...] = ()
     reason: str | None = None
     waits_for: str | None = None
+    no_surge: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +140,39 @@ class Wait:
     reason: str
 
 
-Decision = Advance | Move | Complete | RollBack | Pause | Wait
+@dataclass(frozen=True, kw_only=True)
+class Surge:
+    """Place an extra replica at the present revision, beyond the wanted number."""
+
+    replica_number: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdraw:
+    """Show a replica that serves as leaving."""
+
+    replica_number: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejoin:
+    """It does not leave after all."""
+
+    replica_number: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Take an extra replica away."""
+
+    replica_number: int
+    reason: str
+
+
+Decision = Advance | Move | Complete | RollBack | Pause | Wait | Surge | Withdraw | Rejoin | Release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +309,7 @@ class _Look:
 
     def _well(self, one: Replica, begun: Unready | None) -> bool:
         """Ready for long enough, counted from when it was given the revision: a container may stay the same."""
-        if not _current(one) or one.ready_since is None:
+        if not serves(one) or one.ready_since is None:
             return False
         since = one.ready_since if begun is None else max(one.ready_since, begun.since)
         return self.now - since >= self.policy.min_healthy_seconds
@@ -356,11 +391,11 @@ class _Look:
 
     def _free(self) -> int:
         """How many that serve may be taken down now."""
-        down = [one for one in self.here if one.revision != self.state.revision and not _current(one)]
+        down = [one for one in self.here if one.revision != self.state.revision and not serves(one)]
         return max(0, self.policy.max_unavailable - self._moving() - len(down))
 
     def _serves(self, one: Replica) -> bool:
-        return one.number in self.well if one.revision == self.state.revision else _current(one)
+        return one.number in self.well if one.revision == self.state.revision else serves(one)
 
     def advances(self) -> tuple[Advance | Move, ...]:
         """
@@ -372,11 +407,11 @@ class _Look:
         revision, most, moving = self.state.revision, self.policy.max_unavailable, self._moving()
         leaving = self.leaving()
         behind = [one for one in self.here if one.revision != revision and not one.leave]
-        down = [one for one in behind if not _current(one)]
+        down = [one for one in behind if not serves(one)]
         tried = down if self.state.rolling_back else down[: max(0, most - moving)]
         taken = {one.replica_number for one in leaving}
         free = self._free() - sum(one.number in taken and self._serves(one) for one in self.here)
-        serving = [one for one in behind if _current(one)][: max(0, free)]
+        serving = [one for one in behind if serves(one)][: max(0, free)]
         return (
             *leaving,
             *(_advance(one, revision, "it does not serve as it is") for one in tried),
@@ -408,7 +443,7 @@ class _Look:
 
     def told(self, wanted: int) -> str:
         """How far it has got, and what it waits for."""
-        texts = [f"{len(self.well)} of {wanted} replicas run revision {self.state.revision}"]
+        texts = [f"{min(wanted, len(self.well))} of {wanted} replicas run revision {self.state.revision}"]
         waiting = [one for one in self.new if one.number not in self.well]
         if waiting:
             one = waiting[0]
@@ -430,7 +465,7 @@ def _has_new_container(one: Replica) -> bool:
     return one.seen is not None and one.seen.template == one.template and one.seen.fence == one.fence
 
 
-def _current(one: Replica) -> bool:
+def serves(one: Replica) -> bool:
     """Whether the replica serves as its assignment says."""
     return one.seen is not None and one.seen.ready and _has_new_container(one)
 

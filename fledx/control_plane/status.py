@@ -44,6 +44,8 @@ def derive(
     seen = {number: each for number, each in current(instances, owners).items() if each.node_id not in away}
     if spec.desired_state == "stopped":
         return _stopping(seen)
+    owners = [owner for owner in owners if owner.replica_number < spec.replicas]
+    seen = {number: each for number, each in seen.items() if number < spec.replicas}
     done = {owner.replica_number for owner in owners if _done(seen.get(owner.replica_number), owner, revision)}
     ready = len(done)
     if ready >= spec.replicas and not pending:

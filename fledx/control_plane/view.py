@@ -11,6 +11,7 @@ from fledx.control_plane.store import assignments, configs, instances
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import Deployment, DeploymentSpec, Rollout
+from fledx.models.instance import Instance
 from fledx.models.port import PortMapping
 
 SPEC_FIELDS = tuple(field.name for field in fields(DeploymentSpec))
@@ -23,6 +24,7 @@ def deployment_view(sql: sqlite3.Connection, stored: Stored, public_host: str | 
     seen = current(found, owned)
     first = next((given for given in owned if given.replica_number == 0), owned[0] if owned else None)
     spec = {name: getattr(stored.spec, name) for name in SPEC_FIELDS}
+    leaving = {(given.node_id, given.replica_number) for given in owned if given.leaving}
     return Deployment(
         **spec,
         deployment_id=stored.id,
@@ -31,10 +33,10 @@ def deployment_view(sql: sqlite3.Connection, stored: Stored, public_host: str | 
         generation=stored.generation,
         revision=stored.revision,
         ready_replicas=stored.ready,
-        unplaced_replicas=0 if stored.spec.desired_state == "stopped" else stored.spec.replicas - len(owned),
+        unplaced_replicas=0 if stored.spec.desired_state == "stopped" else _unplaced(stored, owned),
         assigned_node_id=first.node_id if first else None,
         assignments=tuple(_with_endpoints(given, public_host) for given in owned),
-        instances=tuple(found),
+        instances=tuple(_in_turn(each, leaving) for each in found),
         instance=seen.get(first.replica_number) if first else None,
         pending=tuple(assignments.pending_of(sql, stored.id)),
         rollout=_rollout(stored, owned),
@@ -43,6 +45,17 @@ def deployment_view(sql: sqlite3.Connection, stored: Stored, public_host: str | 
         created_at=stored.created_at,
         updated_at=stored.updated_at,
     )
+
+
+def _unplaced(stored: Stored, owned: Sequence[Assignment]) -> int:
+    return stored.spec.replicas - sum(given.replica_number < stored.spec.replicas for given in owned)
+
+
+def _in_turn(each: Instance, leaving: set[tuple[str, int]]) -> Instance:
+    """One that is about to be taken down is not offered any more."""
+    if not each.ready or (each.node_id, each.replica_number) not in leaving:
+        return each
+    return replace(each, ready=False, message="about to be taken down")
 
 
 def _with_endpoints(given: Assignment, public_host: str | None) -> Assignment:
@@ -60,8 +73,9 @@ def _with_endpoint(port: PortMapping, public_host: str | None) -> PortMapping:
 def _rollout(stored: Stored, owned: Sequence[Assignment]) -> Rollout:
     """How far the revision has got."""
     kept = stored.rollout or {}
-    updated = sum(1 for given in owned if given.revision == stored.revision)
-    done = updated == len(owned)
+    due = [given for given in owned if given.replica_number < stored.spec.replicas]
+    updated = sum(1 for given in due if given.revision == stored.revision)
+    done = updated == len(due)
     return Rollout(
         state=kept.get("state", "complete" if done else "progressing"),
         revision=stored.revision,

@@ -13,7 +13,8 @@ class Assignment:
     Replica ``replica_number`` of a deployment belongs to ``node_id``.
 
     ``fence`` rises each time the replica gets another owner; an older fence has lost. ``revision`` is the revision of
-    the template this replica is to run now, which a rollout moves forward; ``ports`` have their host ports.
+    the template this replica is to run now, which a rollout moves forward; ``ports`` have their host ports. One that is
+    ``leaving`` is about to be taken down: nobody should send it anything new.
     """
 
     replica_number: int
@@ -22,3 +23,4 @@ class Assignment:
     fence: int = 1
     revision: int = 1
     ports: tuple[PortMapping, ...] = ()
+    leaving: bool | None = None

@@ -26,14 +26,16 @@ class UpdatePolicy:
     """
     How a new revision replaces the old one.
 
-    At most ``max_unavailable`` replicas are down at once by our own doing; a replica counts as taken over when it has
-    been ready for ``min_healthy_seconds``; after ``progress_deadline_seconds`` without progress the rollout has failed,
-    and ``on_failure`` (rollback or pause) happens. The rollout is complete once one replica at least has stayed ready
-    for ``watch_seconds``: 35 by default, so that an image that dies after half a minute is found out before the last
-    good one is given up.
+    At most ``max_unavailable`` replicas are down at once by our own doing. With ``max_surge`` as many extra ones are
+    started before others are stopped, where there is room for them; then ``max_unavailable`` may be 0. A replica counts
+    as taken over when it has been ready for ``min_healthy_seconds``; after ``progress_deadline_seconds`` without
+    progress the rollout has failed, and ``on_failure`` (rollback or pause) happens. The rollout is complete once one
+    replica at least has stayed ready for ``watch_seconds``: 35 by default, so that an image that dies after half a
+    minute is found out before the last good one is given up.
     """
 
     max_unavailable: int = 1
+    max_surge: int = 0
     min_healthy_seconds: float = 3.0
     progress_deadline_seconds: float = 300.0
     on_failure: str = "rollback"
@@ -41,8 +43,10 @@ class UpdatePolicy:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.max_unavailable < 1:
-            faults.add("max_unavailable", f"{self.max_unavailable} is less than 1")
+        if not 0 <= self.max_surge <= MAX_REPLICAS:
+            faults.add("max_surge", f"{self.max_surge} is not between 0 and {MAX_REPLICAS}")
+        if self.max_unavailable < 0 or not (self.max_unavailable or self.max_surge):
+            faults.add("max_unavailable", f"{self.max_unavailable} is less than {0 if self.max_surge else 1}")
         for field in ("min_healthy_seconds", "progress_deadline_seconds", "watch_seconds"):
             if not 0 <= getattr(self, field) <= 86400:
                 faults.add(field, f"{getattr(self, field):g} is not between 0 and 86400")

@@ -126,6 +126,7 @@ def _reschedule(policy: Json) -> str:
 def _update(policy: Json) -> str:
     defaults = {
         "max_unavailable": 1,
+        "max_surge": 0,
         "min_healthy_seconds": 3,
         "progress_deadline_seconds": 300,
         "watch_seconds": 35,

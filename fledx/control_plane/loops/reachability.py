@@ -67,6 +67,7 @@ class Reachability:
         actions = decide(
             self._silences(now, awake_since),
             heartbeat_secs=settings.tunnel_heartbeat_interval_secs,
+            stale_secs=settings.reachability_heartbeat_stale_secs,
             move=settings.reachability_reschedule_on_unreachable,
         )
         for action in actions:

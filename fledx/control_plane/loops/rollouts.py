@@ -13,7 +13,7 @@ import anyio
 from fledx.control_plane.changes import OVERVIEW, Changes, Transaction
 from fledx.control_plane.delivery import missing_for
 from fledx.control_plane.desired import replica_of
-from fledx.control_plane.placing import advance, evict, move
+from fledx.control_plane.placing import advance, evict, move, place_extra, release
 from fledx.control_plane.reachability import LONGEST_NAP, Watchfulness
 from fledx.control_plane.revising import go_back
 from fledx.control_plane.rollout import (
@@ -25,18 +25,22 @@ from fledx.control_plane.rollout import (
     Decision,
     Move,
     Pause,
+    Rejoin,
+    Release,
     Replica,
     RollBack,
     RolloutState,
+    Surge,
     Wait,
+    Withdraw,
     begin,
-    next_step,
 )
 from fledx.control_plane.rollout_state import kept, stored_as
 from fledx.control_plane.status import current
 from fledx.control_plane.store import assignments, deployments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
+from fledx.control_plane.surge import surging_step
 from fledx.errors import FledxError
 from fledx.models.assignment import Assignment
 from fledx.models.moment import unix
@@ -99,7 +103,9 @@ class Rollouts:
         owned = {given.replica_number: given for given in assignments.of_deployment(tx.sql, deployment_id)}
         draining = nodes.draining(tx.sql)
         for decision in decisions:
-            if isinstance(decision, Move):
+            if isinstance(decision, Surge):
+                state = _surge(tx, stored, state, decision)
+            elif isinstance(decision, Move):
                 given = owned[decision.replica_number]
                 self._move(tx, stored, given, decision, forced=draining[given.node_id].force)
             else:
@@ -122,7 +128,7 @@ class Rollouts:
             state = replace(state, reason=reason)
             if reason is not None:
                 return state, (Wait(reason=reason),)
-        step = next_step(
+        step = surging_step(
             state,
             stored.spec.update,
             self._replicas(sql, stored),
@@ -141,7 +147,7 @@ class Rollouts:
         present = nodes.present_since(sql, {given.node_id for given in owned})
         templates = deployments.templates(sql, {(stored.id, given.revision) for given in owned})
         row = deployments.heading(sql, stored.id)
-        draining = nodes.draining(sql)
+        draining, leaving = nodes.draining(sql), assignments.leaving(sql, stored.id)
         return [
             Replica(
                 number=given.replica_number,
@@ -152,6 +158,7 @@ class Rollouts:
                 present_since=self._since(present.get(given.node_id)),
                 seen=seen.get(given.replica_number),
                 ready_since=since.get((given.node_id, given.replica_number)),
+                leaving_since=leaving.get(given.replica_number),
                 **self._leaving(stored, given, draining.get(given.node_id)),
             )
             for given in owned
@@ -198,7 +205,7 @@ def tell_emptied(tx: Transaction) -> None:
 
 def not_waiting(decision: Decision) -> bool:
     """Whether a decision does something."""
-    return isinstance(decision, Advance | Move | Complete | RollBack | Pause)
+    return not isinstance(decision, Wait)
 
 
 def settled(decision: Decision, state: RolloutState) -> tuple[str, str | None] | None:
@@ -210,6 +217,17 @@ def settled(decision: Decision, state: RolloutState) -> tuple[str, str | None] |
     return (state.phase, decision.reason) if isinstance(decision, Pause) else None
 
 
+def _surge(tx: Transaction, stored: Stored, state: RolloutState, decision: Surge) -> RolloutState:
+    """An extra replica; where it finds no place that is remembered, so that the rollout goes on without."""
+    reason = place_extra(tx, stored, decision.replica_number, why=decision.reason)
+    if reason is None:
+        return state
+    tx.event("rollout.no_surge", stored.spec.name, f"no room for an extra replica: {reason}", deployment_id=stored.id)
+    state = replace(state, no_surge=reason)
+    deployments.set_rollout(tx.sql, stored.id, stored_as(state))
+    return state
+
+
 def _act(
     tx: Transaction, stored: Stored, owned: dict[int, Assignment], decision: Decision, state: RolloutState
 ) -> None:
@@ -219,6 +237,12 @@ def _act(
     if isinstance(decision, Advance):
         if decision.replica_number in owned:
             advance(tx, stored, owned[decision.replica_number], why=decision.reason)
+    elif isinstance(decision, Withdraw):
+        assignments.set_leaving(tx.sql, stored.id, decision.replica_number, tx.now)
+    elif isinstance(decision, Rejoin):
+        assignments.set_leaving(tx.sql, stored.id, decision.replica_number, None)
+    elif isinstance(decision, Release):
+        release(tx, stored, [decision.replica_number], why=decision.reason)
     elif isinstance(decision, RollBack):
         go_back(tx, stored, decision.to_revision, why=decision.reason, by="fledx")
     elif isinstance(decision, Pause):

@@ -24,6 +24,7 @@ def assignment_of(row: sqlite3.Row) -> Assignment:
         fence=row["fence"],
         revision=row["revision"],
         ports=tuple(PortMapping(**port) for port in json.loads(row["ports"])),
+        leaving=None if row["leaving"] is None else True,
     )
 
 
@@ -40,9 +41,21 @@ def put(connection: sqlite3.Connection, deployment_id: str, given: Assignment) -
         " VALUES (?, ?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))"
         " ON CONFLICT DO UPDATE SET node_id = excluded.node_id, fence = excluded.fence, revision = excluded.revision,"
         " ports = excluded.ports, former = iif(node_id = excluded.node_id, former, NULL),"
-        " content = iif(node_id = excluded.node_id, content, excluded.content)",
+        " leaving = NULL, content = iif(node_id = excluded.node_id, content, excluded.content)",
         values,
     )
+
+
+def set_leaving(connection: sqlite3.Connection, deployment_id: str, number: int, since: float | None) -> None:
+    """Show a replica as leaving since then, or not any more."""
+    sql = "UPDATE assignment SET leaving = ? WHERE deployment_id = ? AND replica_number = ?"
+    connection.execute(sql, (None if since is None else int(since), deployment_id, number))
+
+
+def leaving(connection: sqlite3.Connection, deployment_id: str) -> dict[int, float]:
+    """Since when replicas of a deployment have been leaving, by number."""
+    sql = "SELECT replica_number, leaving FROM assignment WHERE deployment_id = ? AND leaving IS NOT NULL"
+    return {row[0]: float(row[1]) for row in connection.execute(sql, (deployment_id,))}
 
 
 def remember_former(connection: sqlite3.Connection, deployment_id: str, number: int, former: Assignment) -> None:

@@ -275,3 +275,39 @@ async def test_balance_is_made_a_few_replicas_at_a_time(stage: Stage) -> None:
     assert len(await balance.begin(100, by=ME)) == 1
     await site.run(3)
     assert (site.on("edge-1"), await balance.begin(100, by=ME)) == (2, [])
+
+
+async def test_a_start_first_update_offers_as_many_as_ever_and_leaves_nothing_behind(stage: Stage) -> None:
+    policy = UpdatePolicy(max_unavailable=0, max_surge=1, min_healthy_seconds=0)
+    site = await Site(stage).begin(
+        "edge-1", "edge-2", replicas=3, update=policy, ports=(PortMapping(container_port=80),)
+    )
+    await stage.deployments.patch("web", {"image": "web:2"}, by=ME)
+    offered, owners = [], []
+
+    for _ in range(70):
+        await site.loop.look()
+        now = stage.deployments.get("web")
+        offered.append(sum(_serves(stage, given) and not given.leaving for given in now.assignments))
+        owners.append(len(now.assignments))
+        await site.run(1)
+
+    now = stage.deployments.get("web")
+    assert (min(offered), max(owners)) == (3, 4)
+    assert [(given.replica_number, given.revision, given.leaving) for given in now.assignments] == [
+        (number, 2, None) for number in range(3)
+    ]
+    assert (now.rollout and now.rollout.state, now.status) == ("complete", "running")
+
+
+async def test_where_an_extra_replica_finds_no_room_the_update_goes_on_without(stage: Stage) -> None:
+    policy = UpdatePolicy(max_unavailable=0, max_surge=1, min_healthy_seconds=0)
+    fixed = (PortMapping(container_port=80, host_port=8080),)
+    site = await Site(stage).begin("edge-1", "edge-2", replicas=2, update=policy, ports=fixed)
+    await stage.deployments.patch("web", {"image": "web:2"}, by=ME)
+
+    await site.run(60)
+
+    assert {given.revision for given in _given(stage)} == {2}
+    assert "port 8080" in stage.happened("rollout.no_surge")[0].reason
+    assert not stage.deployments.get("web").pending
