@@ -18,7 +18,8 @@ def new_revision(tx: Transaction, stored: Stored, spec: DeploymentSpec, *, by: s
     revision = deployments.newest_revision(tx.sql, stored.id) + 1
     deployments.add_revision(tx.sql, stored.id, revision, spec, by, tx.stamp)
     deployments.supersede(tx.sql, stored.id, revision)
-    deployments.set_rollout(tx.sql, stored.id, stored_as(begin(kept(stored), revision, tx.now)))
+    served = stored.revision if stored.status == "running" else None
+    deployments.set_rollout(tx.sql, stored.id, stored_as(begin(kept(stored), revision, tx.now, served=served)))
     return revision
 
 

@@ -183,9 +183,14 @@ class Step:
     decisions: tuple[Decision, ...]
 
 
-def begin(before: RolloutState | None, revision: int, now: float) -> RolloutState:
-    """A new revision is to be rolled out; `before` is the state of whatever was rolled out until now."""
-    return RolloutState(revision=revision, previous=last_good(before), started_at=now, progressed_at=now)
+def begin(before: RolloutState | None, revision: int, now: float, *, served: int | None = None) -> RolloutState:
+    """
+    A new revision is to be rolled out; `before` is the state of whatever was rolled out until now.
+
+    Where no revision has been complete so far, `served` is one that did serve, with all its replicas.
+    """
+    previous = last_good(before) or (None if before and before.phase == FAILED else served)
+    return RolloutState(revision=revision, previous=previous, started_at=now, progressed_at=now)
 
 
 def begin_back(before: RolloutState | None, revision: int, now: float, reason: str) -> RolloutState:

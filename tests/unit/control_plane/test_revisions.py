@@ -6,6 +6,7 @@ import pytest
 
 from fledx.control_plane.revisions import Revisions
 from fledx.errors import Conflict, NotFound
+from fledx.models.deployment import UpdatePolicy
 from tests.builders import spec
 from tests.unit.control_plane.conftest import ME, Stage
 from tests.unit.control_plane.test_rolling import Roll
@@ -128,3 +129,15 @@ async def test_what_is_stopped_is_not_restarted(stage: Stage) -> None:
 
     with pytest.raises(Conflict, match="web is stopped"):
         await revisions(stage).restart("web", by=ME)
+
+
+async def test_what_served_a_moment_ago_is_gone_back_to_though_it_was_never_called_complete(stage: Stage) -> None:
+    node = await stage.node("edge-1")
+    made = await stage.deployments.create(spec(update=UpdatePolicy(progress_deadline_seconds=5)), by=ME)
+    await stage.runs(node)
+    await stage.deployments.patch("web", {"image": "web:2"}, by=ME)
+    roll = Roll(stage)
+
+    await roll.wait(10)
+
+    assert stage.deployments.get(made.deployment_id).image == "web:1"
