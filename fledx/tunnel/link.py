@@ -25,8 +25,8 @@ OnMessage = Callable[[Mapping[str, Any]], None]
 LEAST_PATIENCE, MOST_PATIENCE = 15.0, 45.0
 PATIENT_ROUND_TRIPS = 15
 """
-Over a line that loses 30 % each way and needs 2 s for a round trip, 15 s would give up after four tries. This leaves time
-for eight or nine; after them, dialling anew (20 s there) is quicker than TCP's next try.
+Over a line that loses 30 % each way and needs 2 s for a round trip, 15 s would give up after four tries. This leaves
+time for eight or nine; after them, dialling anew (20 s there) is quicker than TCP's next try.
 """
 
 

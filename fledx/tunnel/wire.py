@@ -240,7 +240,7 @@ class Wire:
         self.soon()
 
     def _hold(self, frames: memoryview) -> None:
-        """Keep small frames until this turn of the loop is done; the first goes at once where the last had no company."""
+        """Keep small frames until this turn of the loop is done; the first goes at once if it was alone last time."""
         self._together += 1
         if self._together == 1 and self._alone:
             self._write(frames)
