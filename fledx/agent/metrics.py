@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-from prometheus_client.process_collector import ProcessCollector
 
 from fledx.agent.spec import Key
 from fledx.models.instance import STATES, Instance
@@ -14,57 +13,80 @@ from fledx.models.instance import STATES, Instance
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What the series show of one moment; ``usage`` are the last samples."""
+
+    connected: bool
+    runtime_up: bool
+    revision: int
+    instances: Iterable[Instance]
+    usage: Mapping[Key, Mapping[str, Any]]
+
+
 class Metrics:
-    """One registry of its own, so that several agents in one process do not meet."""
+    """
+    Counts, and writes the page when it is asked for.
+
+    The library is loaded with the first page only: it is 2.7 MB that most nodes never need.
+    """
 
     def __init__(self, version: str) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._info = self._gauge("fledx_agent_info", "Constantly 1; the version is the label.", "version")
-        self._info.labels(version).set(1)
-        self._connected = self._gauge("fledx_agent_tunnel_connected", "1 while the control plane is connected.")
-        self._runtime = self._gauge("fledx_agent_runtime_up", "1 while the container engine answers.")
-        self._revision = self._gauge("fledx_agent_desired_revision", "Revision of the desired state in force.")
-        self._instances = self._gauge("fledx_agent_instances", "Replicas of this node by state.", "state")
-        self._happenings = Counter(
-            "fledx_agent_happenings", "What was done and found, by kind.", ["kind"], registry=self._registry
-        )
-        labels = ("deployment_id", "replica")
-        self._cpu = self._gauge("fledx_agent_instance_cpu_percent", "CPU, percent of one core.", *labels)
-        self._memory = self._gauge("fledx_agent_instance_memory_bytes", "Memory without page cache.", *labels)
+        self._version = version
+        self._happenings: Counter[str] = Counter()
 
     def happened(self, kind: str) -> None:
         """Count one thing that was done or found."""
-        self._happenings.labels(kind).inc()
+        self._happenings[kind] += 1
 
-    def page(
-        self,
-        *,
-        connected: bool,
-        runtime_up: bool,
-        revision: int,
-        instances: Iterable[Instance],
-        usage: Mapping[Key, Mapping[str, Any]],
-    ) -> bytes:
-        """The text that Prometheus reads, with these values of now."""
-        self._connected.set(connected)
-        self._runtime.set(runtime_up)
-        self._revision.set(revision)
-        counts = dict.fromkeys(STATES, 0)
-        for instance in instances:
-            counts[instance.state] += 1
-        for state, count in counts.items():
-            self._instances.labels(state).set(count)
-        self._show_usage(usage)
-        return generate_latest(self._registry)
+    def page(self, sight: Sight) -> bytes:
+        """The text that Prometheus reads; series of instances that are gone are gone too."""
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.process_collector import ProcessCollector
 
-    def _show_usage(self, usage: Mapping[Key, Mapping[str, Any]]) -> None:
-        """Series of instances that are gone go too."""
-        self._cpu.clear()
-        self._memory.clear()
-        for (deployment_id, number), sample in usage.items():
-            self._cpu.labels(deployment_id, str(number)).set(sample["cpu_percent"])
-            self._memory.labels(deployment_id, str(number)).set(sample["memory_bytes"])
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        registry.register(_Families(self, sight))
+        return generate_latest(registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self._registry)
+    def families(self, sight: Sight) -> Iterator[Any]:
+        """All series of ours."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        def gauge(name: str, text: str, values: Mapping[tuple[str, ...], float], *labels: str) -> GaugeMetricFamily:
+            family = GaugeMetricFamily(name, text, labels=labels)
+            for key, value in values.items():
+                family.add_metric(key, value)
+            return family
+
+        states = Counter(instance.state for instance in sight.instances)
+        yield gauge("fledx_agent_info", "Constantly 1; the version is the label.", {(self._version,): 1}, "version")
+        yield gauge("fledx_agent_tunnel_connected", "1 while the control plane is connected.", {(): sight.connected})
+        yield gauge("fledx_agent_runtime_up", "1 while the container engine answers.", {(): sight.runtime_up})
+        yield gauge("fledx_agent_desired_revision", "Revision of the desired state in force.", {(): sight.revision})
+        by_state: dict[tuple[str, ...], float] = {(state,): states[state] for state in STATES}
+        yield gauge("fledx_agent_instances", "Replicas of this node by state.", by_state, "state")
+        happenings = CounterMetricFamily("fledx_agent_happenings", "What was done and found, by kind.", labels=["kind"])
+        for kind, count in self._happenings.items():
+            happenings.add_metric([kind], count)
+        yield happenings
+        for field, text in (
+            ("cpu_percent", "CPU, percent of one core."),
+            ("memory_bytes", "Memory without page cache."),
+        ):
+            used: dict[tuple[str, ...], float] = {
+                (key[0], str(key[1])): sample[field] for key, sample in sight.usage.items()
+            }
+            yield gauge(f"fledx_agent_instance_{field}", text, used, "deployment_id", "replica")
+
+
+class _Families:
+    """The library's idea of a collector, for one page."""
+
+    def __init__(self, metrics: Metrics, sight: Sight) -> None:
+        self._metrics = metrics
+        self._sight = sight
+
+    def collect(self) -> Iterator[Any]:
+        """The series."""
+        return self._metrics.families(self._sight)

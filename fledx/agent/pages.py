@@ -10,7 +10,7 @@ import anyio
 
 import fledx
 from fledx.agent.http import Answer, as_json, serve
-from fledx.agent.metrics import CONTENT_TYPE, Metrics
+from fledx.agent.metrics import CONTENT_TYPE, Metrics, Sight
 from fledx.agent.spec import Key
 from fledx.models.instance import Instance
 from fledx.settings.agent import AgentSettings
@@ -69,11 +69,11 @@ class Pages:
     def metrics(self) -> Answer:
         """The series with their values of now."""
         now = self._standing()
-        text = self._metrics.page(
+        sight = Sight(
             connected=now.connected_since is not None,
             runtime_up=now.trouble is None,
             revision=now.revision,
             instances=now.instances,
             usage=now.usage,
         )
-        return Answer(status=200, kind=CONTENT_TYPE, body=text)
+        return Answer(status=200, kind=CONTENT_TYPE, body=self._metrics.page(sight))

@@ -38,10 +38,13 @@ from fledx.agent.runtime.threads import Threads
 from fledx.errors import FledxError, NotFound, Unavailable
 from fledx.models.port import PortMapping
 
-# `import docker` would import paramiko and write certifi's bundle to a temporary file; neither is needed for a socket.
-_certifi = types.ModuleType("certifi")
+# `import docker` would import paramiko, write certifi's bundle to a temporary file, and load 3 MB of tables by which
+# charset_normalizer guesses encodings; none of it is needed for a socket that speaks JSON.
+_certifi, _charsets = types.ModuleType("certifi"), types.ModuleType("charset_normalizer")
 _certifi.where = lambda: "/etc/ssl/certs/ca-certificates.crt"  # type: ignore[attr-defined]
+_charsets.__version__, _charsets.detect = "3.0.0", lambda data: {"encoding": "utf-8"}  # type: ignore[attr-defined]
 sys.modules.setdefault("certifi", _certifi)
+sys.modules.setdefault("charset_normalizer", _charsets)
 sys.modules.setdefault("docker.transport.sshconn", None)  # type: ignore[arg-type]
 
 import docker  # noqa: E402

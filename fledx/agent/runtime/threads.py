@@ -15,6 +15,10 @@ T = TypeVar("T")
 Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 
 
+SPARE = 2
+"""Threads that are kept when nothing is asked: each holds 100 KiB and more of the allocator's memory."""
+
+
 class Threads:
     """
     At most `limit` daemon threads, made when needed.
@@ -72,7 +76,7 @@ class Threads:
         self, queue: SimpleQueue[Job | None], future: asyncio.Future[Any], value: Any, problem: BaseException | None
     ) -> None:
         self._slots.release()
-        if self._closed:
+        if self._closed or len(self._idle) >= SPARE:
             queue.put(None)
         else:
             self._idle.append(queue)
