@@ -251,18 +251,22 @@ class Session:
         self.order.urge(frames.reason_frame(frames.GOODBYE, closed.code, closed.reason))
 
     def open(self, kind: str, meta: Mapping[str, Any], now: float) -> Flow:
-        """Open a stream; its `end` is the caller's to set. Raises LimitExceeded or Unavailable."""
+        """Open a stream; its `end` is the caller's to set. Raises LimitExceeded, Unavailable, InvalidSpec for `meta`."""
         self._must_be_open()
         flow = self.flows.begin(now)
-        self._urge(frames.open_frame(flow.id, Opening(kind, meta, flow.window.size)))
+        try:
+            self._urge(frames.open_frame(flow.id, Opening(kind, meta, flow.window.size)))
+        except FledxError:
+            self.flows.forget(flow)
+            raise
         return flow
 
     def accept(self, flow: Flow, meta: Mapping[str, Any]) -> None:
         """Take a stream the peer has opened; does nothing when that was done or the stream is over."""
         if flow.dead or flow.accepted or self.closed:
             return
-        flow.accepted = True
         self._urge(frames.map_frame(frames.ACCEPT, meta, flow.id))
+        flow.accepted = True
         grant = flow.window.widen(self.flows.budget)
         if grant:
             self._urge(frames.credit_frame(flow.id, grant))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fledx.errors import LimitExceeded, Unavailable
+from fledx.errors import InvalidSpec, LimitExceeded, Unavailable
 from fledx.tunnel import frames
 from fledx.tunnel.credit import FIRST_WINDOW, MAX_WINDOW, SESSION_EXTRA, WINDOW
 from fledx.tunnel.events import (
@@ -361,6 +361,19 @@ class TestStreams:
 
         assert talk.listener.last(Closed).faulty
         assert reason in talk.listener.last(Closed).reason
+
+    def test_a_stream_whose_meta_cannot_travel_is_not_opened(self) -> None:
+        talk = Talk()
+
+        with pytest.raises(InvalidSpec, match="OPEN"):
+            talk.dialler.session.open("exec", {"argv": object()}, 0)
+        with pytest.raises(LimitExceeded, match="OPEN frame of"):
+            talk.dialler.session.open("exec", {"argv": "x" * 100_000}, 0)
+
+        assert len(talk.dialler.session.flows) == 0
+        flow, _ = talk.dialler.opens()
+        talk.exchange()
+        assert talk.listener.last(Opened).flow.id == flow.id
 
     def test_streams_at_once_are_limited_on_both_sides(self) -> None:
         talk = Talk()
