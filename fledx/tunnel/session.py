@@ -251,7 +251,7 @@ class Session:
         self.order.urge(frames.reason_frame(frames.GOODBYE, closed.code, closed.reason))
 
     def open(self, kind: str, meta: Mapping[str, Any], now: float) -> Flow:
-        """Open a stream; its `end` is the caller's to set. Raises LimitExceeded, Unavailable, InvalidSpec for `meta`."""
+        """Open a stream, whose `end` the caller sets. Raises LimitExceeded, Unavailable, or InvalidSpec for `meta`."""
         self._must_be_open()
         flow = self.flows.begin(now)
         try:
