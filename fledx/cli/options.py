@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
         """Exit with 2 and one line."""
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown != message:
-            message = self._unknown(unknown.split()[0])
+            message = self._unknown((unknown.split() or [unknown])[0])
         self.exit(2, f"fledx: {message.removeprefix('argument ')} (see `{self.prog} --help`)\n")
 
     def _unknown(self, word: str) -> str:

@@ -102,3 +102,13 @@ def test_the_command_lines_of_the_missions_readme_are_understood(line: str) -> N
 
     assert command.verb is not None
     command.parse(command.parser())
+
+
+@pytest.mark.parametrize("word", ["", " ", "\n", "\t\t", "\x00"])
+def test_a_word_of_nothing_is_a_wrong_word_and_no_fault_of_ours(word: str) -> None:
+    from tests.unit.cli.harness import Cli
+
+    cli = Cli()
+
+    assert cli.run("nodes", "list", word) == 2
+    assert "unknown word" in cli.said
