@@ -105,10 +105,11 @@ def test_the_command_lines_of_the_missions_readme_are_understood(line: str) -> N
 
 
 @pytest.mark.parametrize("word", ["", " ", "\n", "\t\t", "\x00"])
-def test_a_word_of_nothing_is_a_wrong_word_and_no_fault_of_ours(word: str) -> None:
-    from tests.unit.cli.harness import Cli
+def test_a_word_of_nothing_is_a_wrong_word_and_no_fault_of_ours(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = Command(["nodes", "list", word])
 
-    cli = Cli()
+    with pytest.raises(SystemExit) as ended:
+        command.parse(command.parser())
 
-    assert cli.run("nodes", "list", word) == 2
-    assert "unknown word" in cli.said
+    assert ended.value.code == 2
+    assert "unknown word" in capsys.readouterr().err
