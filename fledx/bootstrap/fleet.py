@@ -13,14 +13,13 @@ from typing import Any
 
 from fledx.bootstrap.act import Progress
 from fledx.bootstrap.host import Host
-from fledx.bootstrap.local import LocalHost
+from fledx.bootstrap.local import THIS_MACHINE, LocalHost
 from fledx.bootstrap.news import News, Outcome, Tell
 from fledx.bootstrap.ssh_config import SshOptions, Target
 from fledx.bootstrap.visit import Mode, Places, Visit
 from fledx.errors import FledxError, InvalidSpec
 
 AT_ONCE = 16
-THIS_MACHINE = "this machine"
 
 Work = Callable[[Visit, str | None], dict[str, Any]]
 """What to do on one host; the text is its name as the operator wrote it, None for this machine."""

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from fledx.bootstrap.host import Done, Order, packed
 from fledx.bootstrap.root import Root, find_root
 
+THIS_MACHINE = "this machine"
+"""What it is called where hosts have names."""
+
 
 class LocalHost:
     """Runs orders here; `ask` gives sudo's password when it is needed and may be asked for."""

@@ -17,12 +17,9 @@ def line_for(url: str, package: Package, join: str) -> str | None:
     if Address.parse(url).is_loopback:
         return None
     source = f"{url.rstrip('/')}/artifact/fledx.pyz"
-    return " && ".join(
-        [
-            "f=$(mktemp)",
-            f"(curl -fsSk {source} -o $f || wget -q --no-check-certificate {source} -O $f)",
-            f'echo "{package.digest}  $f" | sha256sum -c >/dev/null',
-            f"echo {join} | $(command -v sudo) sh $f bootstrap agent --local --join -",
-            "rm $f",
-        ]
-    )
+    steps = [
+        f"(curl -fsSk {source} -o $f || wget -q --no-check-certificate {source} -O $f)",
+        f'echo "{package.digest}  $f" | sha256sum -c >/dev/null',
+        f"echo {join} | $(command -v sudo) sh $f bootstrap agent --local --join -",
+    ]
+    return f"f=$(mktemp); ({' && '.join(steps)}); s=$?; rm -f $f; (exit $s)"

@@ -16,6 +16,9 @@ from fledx.bootstrap.steps import MakeDirectory, PlaceArchive, RemoveFile, Step,
 from fledx.bootstrap.systemd import UnitWish, setup_of, unit_text
 from fledx.bootstrap.wanted import DEFAULT_PORTS, RoleWish, Trouble, Wanted
 
+LOCKS = ("agent.lock", "lock")
+"""By which a role holds its data directory; a role that did not get further has left nothing else there."""
+
 NO_SHELL = ("/usr/sbin/nologin", "/sbin/nologin", "/usr/bin/nologin", "/bin/false", "/usr/bin/false")
 
 
@@ -127,7 +130,8 @@ def _directories(facts: HostFacts, roles: Sequence[Role]) -> Iterator[Step]:
                 continue
             previous = None if there is None else (there.owner, there.mode)
             reason = f"{use}" if there is None else f"it was {there.owner} {there.mode}"
-            yield MakeDirectory(path=path, owner=owner, mode=mode, previous=previous, reason=reason)
+            locks = LOCKS if path == layout.role_data(role) else ()
+            yield MakeDirectory(path=path, owner=owner, mode=mode, previous=previous, locks=locks, reason=reason)
 
 
 def _links(facts: HostFacts, wanted: Wanted, roles: Sequence[Role]) -> Iterator[Step]:

@@ -56,12 +56,17 @@ class Step(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class MakeDirectory(Step):
-    """A directory with this owner (`user:group`) and mode; ``previous`` is what an existing one had."""
+    """
+    A directory with this owner (`user:group`) and mode; ``previous`` is what an existing one had.
+
+    ``locks`` are files in it that hold nothing and go with it when it is undone.
+    """
 
     path: str
     owner: str
     mode: str
     previous: tuple[str, str] | None = None
+    locks: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -73,23 +78,26 @@ class MakeDirectory(Step):
 
     def undo(self) -> tuple[Step, ...]:
         if self.previous is None:
-            return (RemoveDirectory(path=self.path, reason="it was made by this run"),)
+            return (RemoveDirectory(path=self.path, locks=self.locks, reason="it was made by this run"),)
         owner, mode = self.previous
         return (dataclasses.replace(self, owner=owner, mode=mode, reason="as it was before"),)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveDirectory(Step):
-    """Remove it if it is empty."""
+    """Remove it if it is empty but for lock files."""
 
     path: str
+    locks: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
         return f"remove {self.path} if it is empty"
 
     def script(self) -> str:
-        return f"rmdir {self.path} 2>/dev/null || true\n"
+        held = f'"$(ls -A {self.path} 2>/dev/null)"'
+        locks = "".join(f"[ {held} != {name} ] || rm -f {self.path}/{name}\n" for name in self.locks)
+        return f"{locks}rmdir {self.path} 2>/dev/null || true\n"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from fledx import _boot
 from fledx.bootstrap.control_plane import api_of, read_access, url_of
 from fledx.bootstrap.facts import HostFacts
 from fledx.bootstrap.layout import ARCHIVE, ROLES, WORDS, Role
+from fledx.bootstrap.local import THIS_MACHINE
 from fledx.bootstrap.package import Package
 from fledx.bootstrap.plan import Plan, plan
-from fledx.bootstrap.removal import plan_removal
+from fledx.bootstrap.removal import ROOT_CACHE, plan_removal
 from fledx.bootstrap.verify import api_answers, node_is_ready
 from fledx.bootstrap.visit import Visit, described
 from fledx.bootstrap.wanted import Wanted
@@ -124,6 +128,14 @@ def uninstall(visit: Visit, asked: Sequence[Role], *, purge: bool) -> dict[str, 
         return plan_removal(found, asked, purge=purge)
 
     node_id = facts.identity.node_id if facts.identity else None
-    visit.carry_out(facts, decide)
+    after = visit.carry_out(facts, decide)
+    if not visit.mode.dry_run and visit.host.name == THIS_MACHINE and not any(map(after.installed, ROLES)):
+        atexit.register(_forget_own_cache)
     kept = [facts.layout.config_dir, facts.layout.data_dir] if not purge else []
     return {"purged": purge, "kept": kept, **({"node_id": node_id} if "agent" in asked and node_id else {})}
+
+
+def _forget_own_cache() -> None:
+    """What this very process has compiled since root's cache was removed; it runs from a file that is gone by now."""
+    if (_boot.cache() or "").startswith(f"{ROOT_CACHE}/"):
+        shutil.rmtree(ROOT_CACHE, ignore_errors=True)

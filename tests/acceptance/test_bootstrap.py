@@ -78,6 +78,11 @@ def answers(address: str, port: int) -> bool:
         return bool(answer.status == 200)
 
 
+def versions(desk: Desk) -> set[str]:
+    """Of those nodes that are there all the time."""
+    return {node["agent_version"] for name, node in desk.nodes().items() if name in NODES}
+
+
 def ready(desk: Desk, name: str) -> bool:
     node = desk.nodes().get(name)
     return node is not None and node["status"] == "ready"
@@ -193,6 +198,43 @@ def test_settings_by_hand_and_settings_by_flag_live_together(desk: Desk, fleet: 
     assert "nothing to do" in desk.does("bootstrap", "agent", "--ssh-host", "n2").out
 
 
+@pytest.fixture
+def late(fleet: Hosts) -> Iterator[Host]:
+    """One more host with Docker, that comes when the fleet is there."""
+    yield fleet.add("late")
+    fleet.remove("late")
+
+
+def test_a_new_host_joins_by_one_line_in_its_own_shell_and_stays(desk: Desk, late: Host) -> None:
+    line = desk.does("nodes", "join-command").out.strip()
+    assert "\n" not in line
+    late.ssh(line)
+    eventually(lambda: ready(desk, "late"))
+    late.reboot()
+    assert "active" == late.shell("systemctl is-active fledx-agent")
+    eventually(lambda: ready(desk, "late"), within=60)
+
+    assert "" == late.shell("ls /etc/fledx | grep join || true; ls /tmp | grep '^tmp' || true")
+    late.ssh("sudo fledx bootstrap uninstall agent --local --purge --yes")
+    assert "" == late.shell(EVERYTHING)
+    again = late.ssh_finish(line)
+    assert again.returncode != 0
+    assert "unknown, used up or too old" in again.stderr
+    # Whoever calls fledx as root has a cache of compiled code; of the installation nothing is left.
+    assert "" == late.shell(EVERYTHING + " | grep -v '^/var/cache/fledx' || true")
+
+
+def test_a_node_runs_the_version_of_its_control_plane_whoever_installs_it(
+    desk: Desk, late: Host, fleet: Hosts, tmp_path: Path
+) -> None:
+    newer = rebuilt(desk.pyz, tmp_path / "fledx.pyz", version="9.9.2")
+    desk.known_hosts.unlink()
+    desk.does("bootstrap", "agent", "--ssh-host", "late", "--name", "later", pyz=newer)
+    nodes = desk.nodes()
+    assert nodes["n1"]["agent_version"] == nodes["later"]["agent_version"]
+    assert fleet["cp"].shell("readlink /usr/local/bin/fledx") == late.shell("readlink /usr/local/bin/fledx")
+
+
 def test_another_version_is_put_beside_the_old_one_and_going_back_is_one_command(
     desk: Desk, fleet: Hosts, tmp_path: Path
 ) -> None:
@@ -200,11 +242,11 @@ def test_another_version_is_put_beside_the_old_one_and_going_back_is_one_command
     running = eventually(lambda: containers(fleet["n1"]), within=30)
     every = ("--ssh-host", "cp", "--ssh-host", "n1", "--ssh-host", "n2")
     desk.does("bootstrap", "upgrade", *every, pyz=newer)
-    assert {"9.9.0"} == {node["agent_version"] for node in desk.nodes().values()}
+    assert {"9.9.0"} == versions(desk)
     assert "nothing to do" in desk.does("bootstrap", "upgrade", *every, pyz=newer).out
 
     desk.does("bootstrap", "upgrade", "--back", *every)
-    assert "9.9.0" not in {node["agent_version"] for node in desk.nodes().values()}
+    assert "9.9.0" not in versions(desk)
     assert running == containers(fleet["n1"])
     told = desk.does("bootstrap", "status", "--ssh-host", "n1", "--json").facts()[0]
     assert "9.9.0" in told["previous"]

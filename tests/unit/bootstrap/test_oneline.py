@@ -55,6 +55,7 @@ def test_a_file_of_another_digest_is_not_run(tmp_path: Path) -> None:
     done = pasted(tmp_path, line)
     assert done.returncode != 0
     assert "bootstrap" not in done.stdout
+    assert ["bin", "fledx.pyz"] == sorted(path.name for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"])

@@ -146,6 +146,20 @@ def test_undoing_a_directory_leaves_what_a_role_has_put_there(tmp_path: Path) ->
     assert (tmp_path / "data/ca.key").read_text() == "precious"
 
 
+def test_undoing_a_directory_takes_a_lock_along_but_not_a_lock_beside_data(tmp_path: Path) -> None:
+    step = MakeDirectory(path=f"{tmp_path}/data", owner=me(), mode="700", locks=("agent.lock",), reason="a test")
+    run(step)
+    (tmp_path / "data/agent.lock").touch()
+    run(step.undo()[0])
+    assert not (tmp_path / "data").exists()
+
+    run(step)
+    (tmp_path / "data/agent.lock").touch()
+    (tmp_path / "data/identity.json").write_text("precious")
+    run(step.undo()[0])
+    assert {"agent.lock", "identity.json"} == {path.name for path in (tmp_path / "data").iterdir()}
+
+
 def test_removing_what_is_not_there_is_fine(tmp_path: Path) -> None:
     for kind in (RemoveFile, RemoveTree, RemoveDirectory):
         run(kind(path=f"{tmp_path}/nothing", reason="a test"))
