@@ -4,9 +4,9 @@ The tunnel beside `ssh -R` between the same two points, in the same rounds.
     python tests/benchmarks/bench_tunnel.py [--rounds 7] [--megabytes 300] [--seconds 2] [--wan 3]
 
 Two processes are the ends of the tunnel, TLS on, two of ssh are those of ssh; one more is the target of both. Ratios
-are medians of those of each round; absolute figures wander with the machine. Prints a table, writes
-build/bench/tunnel.json, and ends with 1 if a goal is missed. The last rows are small HTTP beside eight bulk streams
-over a relay that makes a slow uplink of loopback.
+are medians of those of each round; absolute figures wander with the machine, processor time (of both ends, for a GB or
+a thousand requests) does so least. The last rows are small HTTP beside eight bulk streams over a relay that makes a slow
+uplink of loopback. Prints a table, writes build/bench/tunnel.json, and ends with 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,23 @@ Measure = Callable[[int], dict[str, float]]
 Figures = dict[str, dict[str, list[float]]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A way to the target: the port it begins at, and the processes of its two ends."""
+
+    port: int
+    processes: Sequence[int]
+
+    def run(self, measure: Measure) -> dict[str, float]:
+        """The figures of `measure`; ``_work`` among them is how much was done, and becomes processor time for each."""
+        before = traffic.cpu_seconds(self.processes)
+        figures = measure(self.port)
+        used = traffic.cpu_seconds(self.processes) - before
+        for name in [name for name in figures if name.endswith("_work")]:
+            figures[name.removesuffix("_work")] = used / figures.pop(name)
+        return figures
+
+
 def measures(megabytes: int, seconds: float) -> list[Measure]:
     """What is measured at a port; up is from the dialling side to the listening one."""
     count = megabytes * 1_000_000
@@ -55,25 +73,26 @@ def measures(megabytes: int, seconds: float) -> list[Measure]:
                 f"{name} req/s": got.per_second,
                 f"{name} p50 ms": got.median * 1000,
                 f"{name} p99 ms": got.p99 * 1000,
+                f"{name} cpu ms_work": got.per_second * seconds / 1000,
             }
 
         return measure
 
     return [
-        lambda port: {"up MB/s": traffic.download(port, count)},
-        lambda port: {"down MB/s": traffic.upload(port, count)},
+        lambda port: {"up MB/s": traffic.download(port, count), "up cpu s/GB_work": count / 1e9},
+        lambda port: {"down MB/s": traffic.upload(port, count), "down cpu s/GB_work": count / 1e9},
         http(1),
         http(16),
     ]
 
 
 @contextmanager
-def process(*words: str) -> Iterator[list[str]]:
-    """A Python process of ours; yields the words of the first line it prints and stops it at the end."""
+def process(*words: str) -> Iterator[tuple[int, list[str]]]:
+    """A Python process of ours: its number and the words of the first line it prints; stopped at the end."""
     child = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
-        yield child.stdout.readline().split()
+        yield child.pid, child.stdout.readline().split()
     finally:
         child.terminate()
         child.wait(10)
@@ -90,8 +109,8 @@ def certificates(folder: Path) -> None:
 
 
 @contextmanager
-def contenders(line: Line | None = None) -> Iterator[dict[str, int]]:
-    """A front port for each way to the target, both over a line of that kind if there is one."""
+def contenders(line: Line | None = None) -> Iterator[dict[str, Contender]]:
+    """Both ways to one target, over a line of that kind if there is one."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
@@ -99,20 +118,25 @@ def contenders(line: Line | None = None) -> Iterator[dict[str, int]]:
             return stack.enter_context(Wan(port, up=line)).port if line else port
 
         certificates(folder)
-        (target,) = stack.enter_context(process(str(Path(traffic.__file__))))
-        tunnel, front = stack.enter_context(process(str(ENDS), "listener", str(folder)))
-        stack.enter_context(process(str(ENDS), "dialler", str(folder), str(via(int(tunnel))), target))
-        yield {"fledx": int(front), "ssh": stack.enter_context(sshd.reverse_forward(folder, int(target), via))}
+        _, (target,) = stack.enter_context(process(str(Path(traffic.__file__))))
+        listener, (tunnel, front) = stack.enter_context(process(str(ENDS), "listener", str(folder)))
+        words = str(ENDS), "dialler", str(folder), str(via(int(tunnel))), target
+        dialler, _ = stack.enter_context(process(*words))
+        ssh_port, ssh_processes = stack.enter_context(sshd.reverse_forward(folder, int(target), via))
+        yield {
+            "fledx": Contender(port=int(front), processes=[listener, dialler]),
+            "ssh": Contender(port=ssh_port, processes=ssh_processes),
+        }
 
 
 def run(rounds: int, what: list[Measure], line: Line | None = None) -> Figures:
     """Every figure of every round, by name and contender; who goes first changes from round to round."""
     figures: Figures = {}
-    with contenders(line) as ports:
+    with contenders(line) as ways:
         for number in range(rounds):
             for measure in what:
-                for name in sorted(ports, reverse=bool(number % 2)):
-                    for figure, value in measure(ports[name]).items():
+                for name in sorted(ways, reverse=bool(number % 2)):
+                    for figure, value in ways[name].run(measure).items():
                         figures.setdefault(figure, {}).setdefault(name, []).append(value)
     return figures
 
@@ -150,10 +174,10 @@ def main() -> int:
     if options.wan:
         figures |= run(options.wan, [beside_bulk], SLOW_UPLINK)
     rows = summary(figures)
-    print(f"{'':16} {'fledx':>10} {'ssh -R':>10} {'ratio':>7}   goal")
+    print(f"{'':18} {'fledx':>10} {'ssh -R':>10} {'ratio':>7}   goal")
     for figure, row in rows.items():
         goal = f">= {GOALS[figure]}" if figure in GOALS else ""
-        print(f"{figure:16} {row['fledx']:10.2f} {row['ssh']:10.2f} {row['ratio']:7.2f}   {goal}")
+        print(f"{figure:18} {row['fledx']:10.2f} {row['ssh']:10.2f} {row['ratio']:7.2f}   {goal}")
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     facts = {"python": platform.python_version(), "openssl": ssl.OPENSSL_VERSION, "rounds": options.rounds}
     OUTPUT.write_text(json.dumps({"facts": facts, "goals": GOALS, "summary": rows, "rounds": figures}, indent=2))

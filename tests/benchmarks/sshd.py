@@ -14,9 +14,9 @@ from pathlib import Path
 
 
 @contextmanager
-def reverse_forward(folder: Path, target: int, via: Callable[[int], int] = int) -> Iterator[int]:
+def reverse_forward(folder: Path, target: int, via: Callable[[int], int] = int) -> Iterator[tuple[int, list[int]]]:
     """
-    A port that `ssh -R` carries to the port `target`; stops both its processes at the end.
+    A port that `ssh -R` carries to the port `target`, and its two processes, which are stopped at the end.
 
     The client reaches the server's port by way of the port that `via` gives for it.
     """
@@ -56,7 +56,7 @@ def reverse_forward(folder: Path, target: int, via: Callable[[int], int] = int) 
             stderr=log,
         )
         _wait_for(front)
-        yield front
+        yield front, [client.pid, daemon.pid]
     finally:
         for process in (client, daemon):
             if process is not None:
