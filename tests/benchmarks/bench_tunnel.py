@@ -5,8 +5,8 @@ The tunnel beside `ssh -R` between the same two points, in the same rounds.
 
 Two processes are the ends of the tunnel, TLS on, two of ssh are those of ssh; one more is the target of both. Ratios
 are medians of those of each round; absolute figures wander with the machine, processor time (of both ends, for a GB or
-a thousand requests) does so least. The last rows are small HTTP beside eight bulk streams over a relay that makes a slow
-uplink of loopback. Prints a table, writes build/bench/tunnel.json, and ends with 1 if a goal is missed.
+a thousand requests) does so least. The last rows are small HTTP beside eight bulk streams over a relay that makes a
+slow uplink of loopback. Prints a table, writes build/bench/tunnel.json, and ends with 1 if a goal is missed.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from fledx.errors import Denied, LimitExceeded, NotFound, Unavailable
+from fledx.tunnel.frames import MESSAGE, map_frame
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 from tests.unit.tunnel.world import (
@@ -67,6 +68,19 @@ async def test_messages_go_both_ways_in_order(either: Trust | None) -> None:
 
     assert [message["number"] for message in heard] == list(range(50))
     assert [message["number"] for message in door.messages] == list(range(50))
+
+
+async def test_small_frames_of_one_turn_share_a_record(trust: Trust) -> None:
+    async with open_door(trust) as door, anyio.create_task_group() as tasks:
+        agent = await call(door, tasks)
+        before = agent.bytes_out
+        for number in range(50):
+            agent.send({"n": number})
+        await until(lambda: len(door.messages) == 50)
+        overhead = agent.bytes_out - before - sum(len(map_frame(MESSAGE, message)) for message in door.messages)
+        tasks.cancel_scope.cancel()
+
+    assert overhead in (22, 44), "one record, or the first frame in one of its own"
 
 
 async def test_a_message_that_cannot_be_handled_harms_nobody(trust: Trust, caplog: pytest.LogCaptureFixture) -> None:
