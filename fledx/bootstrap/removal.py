@@ -19,7 +19,8 @@ def plan_removal(facts: HostFacts, roles: Sequence[Role], *, purge: bool) -> Pla
     """
     Take these roles off the host. Without `purge` settings, data and the users who own them stay, for a later return.
 
-    What both roles share goes with the last of them.
+    What both roles share goes with the last of them. The units go at the very end: they know where all else lies, so
+    that a removal that was cut off can be repeated without saying that again.
     """
     last = not any(facts.installed(role) for role in ROLES if role not in roles)
     steps: list[Step] = []
@@ -31,6 +32,8 @@ def plan_removal(facts: HostFacts, roles: Sequence[Role], *, purge: bool) -> Pla
             steps += _traces(facts, role)
         if last:
             steps += _empty(facts, steps)
+    for role in roles:
+        steps += _unit(facts, role)
     return Plan(steps=tuple(steps))
 
 
@@ -44,12 +47,16 @@ def _service(facts: HostFacts, role: Role) -> Iterator[Step]:
                 node_id=facts.identity.node_id,
                 reason="nobody would look after them",
             )
-        yield RemoveUnit(path=unit_path(role), reason="the service")
-    elif unit.stale:
-        yield ReadUnits(reason="systemd still knows a unit that is gone")
     for path in (cache_dir(role), run_dir(role)):
         if path in facts.directories:
             yield RemoveTree(path=path, reason="made by the service")
+
+
+def _unit(facts: HostFacts, role: Role) -> Iterator[Step]:
+    if facts.installed(role):
+        yield RemoveUnit(path=unit_path(role), reason="the service")
+    elif facts.unit(role).stale:
+        yield ReadUnits(reason="systemd still knows a unit that is gone")
 
 
 def _files(facts: HostFacts, roles: Sequence[Role], *, last: bool) -> Iterator[Step]:

@@ -373,8 +373,9 @@ def _upgrade_line(outcome: Any) -> str:
 def _uninstall_line(outcome: Any) -> str:
     from fledx.cli.views.bootstrap import ended
 
-    kept = ", ".join(outcome.facts["kept"])
-    return ended(outcome) + (f"; kept: {kept}" if kept else "")
+    kept, node_id = ", ".join(outcome.facts["kept"]), outcome.facts.get("node_id")
+    listed = f"\nthe control plane still lists it: `fledx nodes delete {node_id}`" if node_id and not kept else ""
+    return ended(outcome) + (f"; kept: {kept}" if kept else "") + listed
 
 
 def _resumable(run: Run) -> Run:

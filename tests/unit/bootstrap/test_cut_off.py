@@ -8,10 +8,10 @@ import pytest
 
 from fledx.bootstrap.facts import Entry, HostFacts, Unit
 from fledx.bootstrap.host import Done, Order
-from fledx.bootstrap.layout import Role, unit_name
+from fledx.bootstrap.layout import Layout, Role, unit_name
 from fledx.bootstrap.plan import plan
 from fledx.bootstrap.removal import plan_removal
-from fledx.bootstrap.wanted import Wanted
+from fledx.bootstrap.wanted import Wanted, control_plane_wish
 from fledx.errors import FledxError, Unavailable
 from tests.fakes.host import FakeHost, bare_host
 from tests.unit.bootstrap.wishes import both_roles, decide, install, package, visit, wanted
@@ -150,22 +150,23 @@ def test_an_agent_that_is_refused_is_undone_and_its_join_string_is_gone() -> Non
     assert host.facts.units.get(unit_name("agent"), Unit()).active == "inactive"
 
 
+def remove(host: FakeHost, *, purge: bool) -> None:
+    here = visit(host)
+    here.carry_out(here.look(), lambda facts: plan_removal(facts, ("cp", "agent"), purge=purge))
+
+
 @pytest.mark.parametrize("purge", [False, True])
 @pytest.mark.parametrize("late", [False, True])
 def test_an_uninstall_that_was_cut_off_at_any_step_is_repeated_to_its_end(*, purge: bool, late: bool) -> None:
-    def remove(host: FakeHost) -> None:
-        here = visit(host)
-        here.carry_out(here.look(), lambda facts: plan_removal(facts, ("cp", "agent"), purge=purge))
-
     undisturbed = with_the_old_version()
-    remove(undisturbed)
+    remove(undisturbed, purge=purge)
     for number in range(1, len(undisturbed.ran) + 1):
         host = with_the_old_version()
         host.cut, host.late = number, late
         with pytest.raises(Unavailable):
-            remove(host)
+            remove(host, purge=purge)
         host.reconnect()
-        remove(host)
+        remove(host, purge=purge)
         assert lasting(host.facts) == lasting(undisturbed.facts), f"cut at order {number}"
 
 
@@ -198,3 +199,18 @@ def test_an_interrupt_lets_the_step_end_and_begins_no_other() -> None:
     undisturbed = fresh()
     install(undisturbed, wish_for(("cp",)))
     assert lasting(undisturbed.facts) == lasting(host.facts)
+
+
+def test_a_removal_that_is_repeated_still_knows_where_things_lie() -> None:
+    elsewhere = Layout(bin_dir="/opt/bin", config_dir="/opt/etc", data_dir="/srv/fledx")
+    for number in range(1, 12):
+        host = FakeHost(bare_host(layout=elsewhere))
+        install(host, wanted({"cp": control_plane_wish(elsewhere, host="cp")}, package=OLD))
+        host.reconnect()
+        host.cut = number
+        with pytest.raises(Unavailable):
+            remove(host, purge=True)
+        assert host.facts.placed == elsewhere, f"cut at order {number}"
+        host.reconnect()
+        remove(host, purge=True)
+        assert [] == [path for path in {**host.facts.directories, **host.facts.files} if "fledx" in path]
