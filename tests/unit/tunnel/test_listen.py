@@ -240,3 +240,15 @@ async def test_listening_goes_wrong_with_a_sentence() -> None:
 
 async def ignore(link: Link) -> None:
     """Attend to nothing."""
+
+
+async def test_the_wildcard_of_both_families_shows_plain_addresses(trust: Trust) -> None:
+    async with anyio.create_task_group() as tasks:
+        door = Door(trust=trust)
+        door.open()
+        both = door.listener.bind("::", 0)
+        tasks.start_soon(door.listener.serve)
+        await call(door, tasks, port=both)
+        link = await door.link()
+        assert link.address.startswith(("127.0.0.1:", "[::1]:"))
+        tasks.cancel_scope.cancel()
