@@ -239,11 +239,15 @@ async def test_an_exit_of_its_own_shows_its_code(docker: Engine) -> None:
 
 
 async def test_memory_that_runs_out_is_seen(docker: Engine) -> None:
-    hungry = "head -c 100000000 /dev/zero | tail"
-    container_id = await docker.running(hungry, limits=Limits(memory_bytes=8 * 1024 * 1024, pids=20, cpu_millis=500))
-    ended = await docker.until(container_id, lambda each: each.state == "exited")
-    assert ended.oom_killed
-    assert ended.exit_code != 0
+    """Docker 20.10 now and then misses that itself, in its state and in its events alike."""
+    limits = Limits(memory_bytes=8 * 1024 * 1024, pids=20, cpu_millis=500)
+    for _ in range(5):
+        container_id = await docker.running("head -c 100000000 /dev/zero | tail", limits=limits)
+        ended = await docker.until(container_id, lambda each: each.state == "exited")
+        assert ended.exit_code != 0
+        if ended.oom_killed:
+            return
+    raise AssertionError("five containers ran out of memory, and none was seen to")
 
 
 async def test_environment_mounts_and_limits_arrive(docker: Engine, tmp_path: Path) -> None:

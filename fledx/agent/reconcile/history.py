@@ -52,13 +52,14 @@ class Moment:
     """
     When the copies were seen, and what else is known then.
 
-    ``spread`` is a number from 0 to 1 for jitter, ``halted`` are containers that somebody else asked to end, ``away``
-    says that the engine was away since the last look.
+    ``spread`` is a number from 0 to 1 for jitter, ``halted`` are containers that somebody else asked to end,
+    ``starved`` those that ran out of memory, ``away`` says that the engine was away since the last look.
     """
 
     now: float
     spread: float = 0.0
     halted: frozenset[str] = field(default_factory=frozenset)
+    starved: frozenset[str] = field(default_factory=frozenset)
     away: bool = False
 
 
@@ -142,7 +143,8 @@ def _after_end(
         return replace(ended, revive=copy.container.id if stable else None), []
     if copy is None or moment.away or copy.container.id in moment.halted:
         return _interrupted(replace(ended, failures=0 if stable else history.failures), copy, moment, pace)
-    ending = ending_of(copy.container, ran)
+    starved = copy.container.oom_killed or copy.container.id in moment.starved
+    ending = ending_of(replace(copy.container, oom_killed=starved), ran)
     found = replace(ended, crashed=copy.container.id, exit_code=copy.container.exit_code, ending=ending, lines=None)
     if finished(replica, copy.container.exit_code):
         return found, [Note(kind="exit", reason=ending)]
@@ -178,7 +180,7 @@ def ending_of(container: Container, ran: float | None = None) -> str:
     if container.oom_killed:
         words = f"killed for using more memory than its limit (exit code {code})"
     elif code is not None and code > 128:
-        words = f"ended by signal {code - 128} (exit code {code})"
+        words = f"killed by signal {code - 128} (exit code {code})"
     else:
         words = f"exited with code {code}"
     after = "" if ran is None else f" after {ran:.1f} s" if ran < 100 else f" after {ran / 60:.0f} min"

@@ -70,6 +70,7 @@ class Reconciler:
         self._wake = Wake()
         self._away = False
         self._halted: dict[str, float] = {}
+        self._starved: dict[str, float] = {}
         self._copies: dict[Key, tuple[Copy, ...]] = {}
         self._waiting: dict[Key, str] = {}
         self._lanes = Lanes(executor, clock, pace, spread=spread, tell=tell, changed=changed, settled=self._settled)
@@ -136,6 +137,8 @@ class Reconciler:
     def _noticed(self, event: RuntimeEvent) -> None:
         if event.kind == "halt" and not self._lanes.ended_by_us(event.container_id):
             self._halted[event.container_id] = self._clock.monotonic()
+        if event.kind == "oom":  # told here more reliably than by the container's own state
+            self._starved[event.container_id] = self._clock.monotonic()
         self._wake.ring()
 
     async def _round(self, tasks: TaskGroup) -> None:
@@ -160,7 +163,7 @@ class Reconciler:
             self._tell("runtime", None, problem.text)
             logger.warning("Docker does not answer", extra={"reason": problem.text})
         self._away, self.asked = True, True
-        self.trouble = problem.text
+        self.trouble = f"{problem.text} ({problem.hint})" if problem.hint else problem.text
         self._changed()
 
     def _found(self, containers: Iterable[Container], *, settled: set[Key]) -> None:
@@ -180,13 +183,14 @@ class Reconciler:
     def _look_back(self, wanted: Mapping[Key, ReplicaDesired], idle: Iterable[Key]) -> None:
         now = self._clock.monotonic()
         self._halted = {name: at for name, at in self._halted.items() if now - at < HALT_MEMORY}
-        halted, away, self._away = frozenset(self._halted), self._away, False
+        self._starved = {name: at for name, at in self._starved.items() if now - at < HALT_MEMORY}
+        halted, starved, away, self._away = frozenset(self._halted), frozenset(self._starved), self._away, False
         for key in idle:
             replica, copies = wanted[key], self._copies.get(key, ())
             if replica.desired_state == "stopped":
                 self._lanes.histories[key] = History(template=replica.template, fence=replica.fence)
                 continue
-            moment = Moment(now=now, spread=self._spread(), halted=halted, away=away)
+            moment = Moment(now=now, spread=self._spread(), halted=halted, starved=starved, away=away)
             history, notes = looked_back(self.histories.get(key), replica, copies, moment, self.pace)
             self._lanes.histories[key] = history
             for note in notes:
