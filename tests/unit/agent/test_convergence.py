@@ -216,7 +216,7 @@ deeds = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(deeds)
 def test_a_node_converges_after_whatever_happened_to_it(story: list[tuple[str, Any]]) -> None:
     anyio.run(_live_through, story)
