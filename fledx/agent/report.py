@@ -118,13 +118,20 @@ class Reporter:
         digest_at = self._clock.monotonic() + DIGEST_SECS
         while True:
             await self._clock.wait(self._wake, digest_at - self._clock.monotonic())
-            if not self._tell():
+            if not self._told_all():
                 await self._clock.sleep(RETRY_SECS)
                 self._wake.ring()
             elif self._clock.monotonic() >= digest_at:
                 digest_at = self._clock.monotonic() + DIGEST_SECS
                 self._send({"type": "digest", "digest": digest_of(self._told), "revision": self._revision()})
             await anyio.sleep(COALESCE_SECS)
+
+    def _told_all(self) -> bool:
+        try:
+            return self._tell()
+        except Exception:
+            logger.exception("a report could not be made")
+            return False
 
     def _tell(self) -> bool:
         """Compare and send; False when the link could not take it and it must be tried again."""
@@ -174,7 +181,7 @@ class Reporter:
         except FledxError as problem:
             logger.debug("a message was not taken", extra={"kind": message["type"], "reason": problem.text})
             self._full = True
-            return self._link.reason is not None
+            return False
         return True
 
 

@@ -190,6 +190,25 @@ async def test_a_link_that_is_full_gets_everything_later() -> None:
         assert ["failed"] == [each.state for each in report.instances]
 
 
+async def test_what_a_dying_link_did_not_take_is_told_on_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    async with desk() as it:
+        await it.connect()
+        it.link.reports()
+        it.link.full, it.link.reason = True, "the link is over"
+        it.reporter.happened("crash", ("d", 0), "exited with code 1")
+        await it.settle()
+        it.reporter.detach(cast(Link, it.link))
+        it.link = FakeLink()
+        await it.connect()
+        it.clock.advance(2)
+        await it.settle()
+        assert ["crash"] == [each.kind for report in it.link.reports() for each in report.happenings]
+        it.found = cast(Any, {("d", 0): "no instance"})
+        it.reporter.changed()
+        await it.settle()
+        assert ["a report could not be made"] == [record.getMessage() for record in caplog.records]
+
+
 async def test_a_resync_tells_everything_again() -> None:
     async with desk() as it:
         it.see(web(0))
