@@ -119,7 +119,6 @@ class Nodes:
 
         await self._changes.commit(work, durable=False)
 
-
     async def token_answered(self, node_id: str, problem: str | None) -> None:
         """A node has kept its new token, so the former one is no good any more; or it cannot, and keeps the former."""
 

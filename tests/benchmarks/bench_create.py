@@ -1,5 +1,5 @@
 """
-From create to a running container: fledx at its API and its CLI, `docker run -d`, and Swarm, of one image on one engine.
+From create to a running container: fledx at its API and its CLI, `docker run -d`, and Swarm, on one engine.
 
     python tests/benchmarks/bench_create.py [--rounds 15]
 

@@ -63,7 +63,18 @@ class Site:
     stopping: anyio.Event = field(default_factory=anyio.Event)
 
     def __post_init__(self) -> None:
-        parts = ["deployments", "revisions", "fleet", "rebalancing", "nodes", "tokens", "logs", "events", "configs", "secrets"]
+        parts = [
+            "deployments",
+            "revisions",
+            "fleet",
+            "rebalancing",
+            "nodes",
+            "tokens",
+            "logs",
+            "events",
+            "configs",
+            "secrets",
+        ]
         parts += ["operator_tokens", "audit", "usage", "overview"]
         fakes: dict[str, Any] = {part: cast(Any, getattr(self, part)) for part in parts}
         self.app: Starlette = app(
