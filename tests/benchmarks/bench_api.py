@@ -146,6 +146,8 @@ def whole(path: Path) -> Starlette:
         logs=absent,
         events=absent,
         revisions=absent,
+        fleet=absent,
+        rebalancing=absent,
         configs=absent,
         secrets=absent,
         usage=absent,
