@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-import build
 from fledx import _boot
 from tests.tools import wheels
 from tests.tools.machine import ROOT, pythons
@@ -31,17 +30,6 @@ OLD_PYTHONS = [
 ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
 NEWEST_GLIBC = (2, 17)
 """What manylinux2014 promises, and so every distribution that has a Python 3.10."""
-
-
-@pytest.fixture(scope="session")
-def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive under test: the one that `build.py test` made, else one made here."""
-    if "FLEDX_PYZ" in os.environ:
-        return Path(os.environ["FLEDX_PYZ"])
-    path = tmp_path_factory.mktemp("dist") / "fledx.pyz"
-    path.write_bytes(build.assemble(wheels.fetch(install=False)))
-    path.chmod(0o755)
-    return path
 
 
 @pytest.fixture
