@@ -15,12 +15,13 @@ class Silence:
     """
     One node: its stored status, and the seconds since its last sign of life that we were awake to hear.
 
-    ``limits`` are the times after which its deployments want their replicas moved, each once.
+    ``connected`` says that it has a session, though it may be a silent one; ``limits`` are the times after which its deployments want their replicas moved, each once.
     """
 
     node_id: str
     status: str
     seconds: float
+    connected: bool = False
     limits: frozenset[float] = frozenset()
 
 
@@ -41,7 +42,14 @@ class MoveWork:
     reason: str
 
 
-Action = MarkUnreachable | MoveWork
+@dataclass(frozen=True, kw_only=True)
+class MarkBack:
+    """Show that a node answers again, over the session that it has had all along."""
+
+    node_id: str
+
+
+Action = MarkUnreachable | MarkBack | MoveWork
 
 
 def decide(silences: Iterable[Silence], *, heartbeat_secs: float, move: bool, stale_secs: float = 90.0) -> list[Action]:
@@ -56,6 +64,8 @@ def decide(silences: Iterable[Silence], *, heartbeat_secs: float, move: bool, st
         said = f"no sign of life for {each.seconds:.0f} s"
         if each.status in ("ready", "error") and each.seconds >= shown:
             actions.append(MarkUnreachable(node_id=each.node_id, reason=said))
+        if each.status == "unreachable" and each.connected and each.seconds < shown:
+            actions.append(MarkBack(node_id=each.node_id))
         over = [limit for limit in each.limits if each.seconds >= limit]
         if move and over and each.status == "unreachable":
             reason = f"{said}, over the limit of {max(over):g} s"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from collections.abc import Callable
 
 import anyio
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
-from fledx.control_plane.nodes import change_status
+from fledx.control_plane.nodes import change_status, settle_status
 from fledx.control_plane.placing import move
 from fledx.control_plane.reachability import (
     LONGEST_NAP,
     Action,
+    MarkBack,
     MarkUnreachable,
     MoveWork,
     Silence,
@@ -24,6 +27,8 @@ from fledx.control_plane.store import assignments, deployments, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
 from fledx.errors import FledxError
+from fledx.models.codec import decode_lenient
+from fledx.models.node import NodeFacts
 from fledx.settings.control_plane import ControlPlaneSettings
 
 log = logging.getLogger(__name__)
@@ -36,30 +41,40 @@ SEEN_FLUSH_NODE_SECONDS = 0.05  # so that 1,200 nodes and more are written once 
 class Reachability:
     """The loop; what it remembers is when it last heard of whom, which a restart sets to the time of the restart."""
 
-    def __init__(self, store: Database, changes: Changes, dispatch: Dispatch, settings: ControlPlaneSettings) -> None:
+    def __init__(
+        self,
+        store: Database,
+        changes: Changes,
+        dispatch: Dispatch,
+        settings: ControlPlaneSettings,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monotonic = monotonic
         self._store = store
         self._changes = changes
         self._dispatch = dispatch
         self._settings = settings
         self._heard: dict[str, float] = {}
         self._tried: dict[str, Tried] = {}
-        self._flushed = time.monotonic()
-        self._awake = Watchfulness(time.monotonic(), LONGEST_NAP + settings.reachability_sweep_interval_secs)
+        self._flushed = self._monotonic()
+        self._awake = Watchfulness(self._monotonic(), LONGEST_NAP + settings.reachability_sweep_interval_secs)
 
     def heard(self, node_id: str) -> None:
         """A node has just been heard of, though its session may be over."""
-        self._heard[node_id] = time.monotonic()
+        self._heard[node_id] = self._monotonic()
 
     async def run(self) -> None:
         """Look once a sweep interval, for ever."""
         while True:
             try:
-                await self._sweep(time.monotonic())
+                await self.sweep(self._monotonic())
             except FledxError as problem:
                 log.error("sweep failed", extra={"reason": str(problem)})
             await anyio.sleep(self._settings.reachability_sweep_interval_secs)
 
-    async def _sweep(self, now: float) -> None:
+    async def sweep(self, now: float) -> None:
+        """One look: who is silent, and what follows from it."""
         awake_since = self._awake.look(now)
         for session in self._dispatch:
             self._heard[session.node_id] = session.link.last_heard()
@@ -84,6 +99,7 @@ class Reachability:
                 node_id=node_id,
                 status=status,
                 seconds=now - max(self._heard.get(node_id, awake_since), awake_since),
+                connected=self._dispatch.session(node_id) is not None,
                 limits=frozenset(limits.get(node_id, ())),
             )
             for node_id, status, _ in self._store.read(nodes.statuses)
@@ -95,6 +111,13 @@ class Reachability:
                 lambda tx: change_status(tx, action.node_id, "unreachable", action.reason), durable=False
             )
             return
+        if isinstance(action, MarkBack):
+            await self._changes.commit(lambda tx: _back(tx, action.node_id), durable=False)
+            return
+        session = self._dispatch.session(action.node_id)
+        if session is not None:
+            # or what is sent down it now would be read by a node that has not heard yet whom its work belongs to
+            session.link.close("silent for so long that its work is moved")
         self._tried[action.node_id] = await self._changes.commit(lambda tx: self._move(tx, action), durable=True)
 
     def _move(self, tx: Transaction, action: MoveWork) -> Tried:
@@ -117,6 +140,13 @@ class Reachability:
 
     async def flush(self) -> None:
         """Store when each node was last heard of; in memory between two flushes, as heartbeats must not cost writes."""
-        now, wall = time.monotonic(), time.time()
+        now, wall = self._monotonic(), time.time()
         seen = {node_id: wall - (now - at) for node_id, at in self._heard.items()}
         await self._changes.commit(lambda tx: nodes.set_seen(tx.sql, seen), durable=False)
+
+
+def _back(tx: Transaction, node_id: str) -> None:
+    """It is what it last told of itself."""
+    row = nodes.by_id(tx.sql, node_id)
+    if row is not None:
+        settle_status(tx, node_id, decode_lenient(NodeFacts, json.loads(row["facts"])))

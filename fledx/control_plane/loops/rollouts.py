@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -55,10 +56,11 @@ STUCK_SECONDS = 30.0
 class Rollouts:
     """Looks whenever something has changed, and once a second; what it must remember is in the database."""
 
-    def __init__(self, store: Database, changes: Changes) -> None:
+    def __init__(self, store: Database, changes: Changes, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._changes = changes
-        self._awake = Watchfulness(time.monotonic(), LONGEST_NAP)
+        self._monotonic = monotonic
+        self._awake = Watchfulness(monotonic(), LONGEST_NAP)
         self._present_since = changes.clock()
         self._stuck: dict[tuple[str, int], float] = {}
 
@@ -75,7 +77,7 @@ class Rollouts:
 
     async def look(self) -> None:
         """One step for each deployment whose rollout is on its way."""
-        now = time.monotonic()
+        now = self._monotonic()
         if self._awake.look(now) == now:
             self._present_since = self._changes.clock()
         for deployment_id in self._store.read(deployments.on_their_way):

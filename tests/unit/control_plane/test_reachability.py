@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fledx.control_plane.reachability import Action, MarkUnreachable, MoveWork, Silence, Watchfulness, decide
+from fledx.control_plane.reachability import Action, MarkBack, MarkUnreachable, MoveWork, Silence, Watchfulness, decide
 
 
 def actions(status: str, seconds: float, *, owns: bool = True, move: bool = True) -> list[type[Action]]:
@@ -40,11 +40,19 @@ def test_nothing_moves_from_a_node_that_owns_nothing_or_when_moving_is_off() -> 
     assert actions("unreachable", 1000, move=False) == []
 
 
+def test_a_node_that_is_heard_again_over_the_same_session_is_shown_as_back() -> None:
+    heard = Silence(node_id="n", status="unreachable", seconds=1, connected=True)
+
+    assert decide([heard], heartbeat_secs=5, move=True) == [MarkBack(node_id="n")]
+    assert actions("unreachable", 1) == []
+
+
 def test_every_action_says_why() -> None:
     silence = Silence(node_id="n", status="unreachable", seconds=95, limits=frozenset([90.0, 300.0]))
 
     (found,) = decide([silence], heartbeat_secs=5, move=True)
 
+    assert isinstance(found, MoveWork)
     assert found.reason == "no sign of life for 95 s, over the limit of 90 s"
 
 

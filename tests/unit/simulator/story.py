@@ -1,0 +1,357 @@
+"""One seeded world: what operators and fate do to it, and what must hold whatever they do."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, defaultdict
+from random import Random
+
+from fledx.control_plane.desired import desired_state, replica_of
+from fledx.control_plane.fleet import Drain
+from fledx.control_plane.status import current
+from fledx.control_plane.store import assignments, deployments, instances, nodes
+from fledx.errors import FledxError
+from fledx.models.assignment import Assignment
+from fledx.models.deployment import DeploymentSpec, ReschedulePolicy, UpdatePolicy
+from fledx.models.desired import ReplicaDesired
+from fledx.models.node import Capacity
+from fledx.models.placement import Constraints
+from fledx.models.port import PortMapping
+from fledx.models.token import Operator
+from tests.unit.simulator.agents import CRASHES, DIES, GOOD, NEVER_READY, Agent
+from tests.unit.simulator.world import STALE, World
+
+ME = Operator(name="me")
+IMAGES = (GOOD, GOOD, GOOD, CRASHES, NEVER_READY, DIES)
+Slot = tuple[str, int]
+MOMENTS = 25
+QUIET = 1500
+
+
+class Breach(AssertionError):
+    """Something that must never be so."""
+
+
+class Story:
+    """Turmoil for a while, then peace until everything is as it should be."""
+
+    def __init__(self, seed: int, origin: sqlite3.Connection) -> None:
+        self.dice = Random(seed)
+        self.world = World(origin)
+        self.took: dict[str, set[int]] = defaultdict(set)
+        self.fences: dict[Slot, set[tuple[str, int]]] = defaultdict(set)
+        self.seen: Counter[str] = Counter()
+        self.event = 0
+        self.names = 0
+        self.step = 0
+        self.checked = -1
+        self.templates: dict[tuple[str, int, tuple[PortMapping, ...]], str] = {}
+        self.served: tuple[int, dict[str, set[int]]] = (-1, {})
+
+    async def live(self) -> Counter[str]:
+        """All of it; what was tried and what happened, counted."""
+        for i in range(self.dice.randint(2, 5)):
+            zone = {"zone": self.dice.choice("ab")}
+            await self.world.join(f"edge-{i}", self.dice.choice([1000, 2000, 4000]), zone)
+        for _ in range(self.dice.randint(1, 2)):
+            await self.create()
+        for _ in range(MOMENTS):
+            await self.act()
+            for _ in range(self.dice.choice([1, 1, 3, 10])):
+                await self.second(self.dice.choice([1, 1, 2, 4]))
+        await self.peace()
+        return self.seen
+
+    async def act(self) -> None:
+        """One thing that an operator or fate does; what is refused changes nothing."""
+        deeds = [
+            *(self.patch, self.patch, self.scale, self.roll_back, self.restart, self.stop_or_start, self.create),
+            *(self.cordon, self.drain, self.label, self.rebalance, self.delete, self.delete_node),
+            *(self.power, self.power, self.cut, self.freeze, self.heal, self.heal, self.crash, self.sleep),
+        ]
+        deed = self.dice.choice(deeds)
+        self.seen[deed.__name__] += 1
+        try:
+            await deed()
+        except FledxError:
+            self.seen["refused"] += 1
+        self.forgive()
+
+    async def second(self, seconds: float) -> None:
+        """Time passes: agents work, the loops look, and everything that must hold is checked."""
+        world = self.world
+        world.now += seconds
+        self.step += 1
+        await world.communicate()
+        before = world.awake_since
+        await world.reachability.sweep(world.now)
+        self.check_moves(before)
+        served, changes = self.serving(), world.memory.sql.total_changes
+        await world.rollouts.look()
+        if world.memory.sql.total_changes != changes:
+            self.check_budget(served)
+        if world.memory.sql.total_changes != self.checked:
+            self.checked = world.memory.sql.total_changes
+            self.check()
+
+    def serving(self) -> dict[str, set[int]]:
+        """By deployment: the replicas whose owner runs and shows them as they are now to be."""
+        found: dict[str, set[int]] = defaultdict(set)
+        sql = self.world.memory.sql
+        if self.served[0] == sql.total_changes:
+            return self.served[1]
+        for stored in deployments.everyone(sql):
+            owned = assignments.of_deployment(sql, stored.id)
+            seen = current([each for each, _ in instances.of_deployment(sql, stored.id)], owned)
+            for given in owned:
+                each = seen.get(given.replica_number)
+                if each is not None and each.ready and each.template == self.template(stored.id, given):
+                    found[stored.id].add(given.replica_number)
+        self.served = sql.total_changes, found
+        return found
+
+    def desired(self, agent: Agent) -> list[ReplicaDesired]:
+        state = self.world.store.read(lambda sql: desired_state(sql, agent.node_id, self.world.seal))
+        return [] if state is None else list(state.replicas)
+
+    def template(self, deployment_id: str, given: Assignment) -> str:
+        """The hash of the container that a replica is to have; nothing but revision and ports changes it here."""
+        key = (deployment_id, given.revision, given.ports)
+        if key not in self.templates:
+            sql = self.world.memory.sql
+            (found,) = deployments.templates(sql, {(deployment_id, given.revision)}).values()
+            made = replica_of(sql, deployments.heading(sql, deployment_id), found, given)
+            self.templates[key] = made.template
+        return self.templates[key]
+
+    def check_budget(self, before: dict[str, set[int]]) -> None:
+        """Whoever serves no more after a look was taken down by our own doing, and that has its measure."""
+        after, sql = self.serving(), self.world.memory.sql
+        away = nodes.away(sql)
+        for stored in deployments.everyone(sql):
+            owned = {given.replica_number: given for given in assignments.of_deployment(sql, stored.id)}
+            policy, took = stored.spec.update, self.took[stored.id]
+            took -= after[stored.id]
+            took -= {number for number in took if number not in owned or owned[number].node_id in away}
+            lost = {number for number in before[stored.id] - after[stored.id] if number < stored.spec.replicas}
+            if stored.spec.desired_state == "stopped" or not lost:
+                continue
+            took |= {number for number in lost if number in owned}
+            extras = sum(number >= stored.spec.replicas for number in after[stored.id])
+            least = policy.max_unavailable or (0 if not (stored.rollout or {}).get("kept", {}).get("no_surge") else 1)
+            self.seen["taken"] += len(lost)
+            if len(took) > least + extras and not self.overdue(owned, lost):
+                raise Breach(f"{stored.spec.name}: {sorted(took)} down by our doing, {least} + {extras} are allowed")
+
+    def overdue(self, owned: dict[int, Assignment], lost: set[int]) -> bool:
+        """Whether a drain's deadline is over, which waits for nobody."""
+        return any(wish.deadline is not None or wish.force for wish in nodes.draining(self.world.memory.sql).values())
+
+    def forgive(self) -> None:
+        """What an operator takes down himself is not by our doing, nor is it held against what follows."""
+        self.took.clear()
+
+    def check_moves(self, awake_since: float) -> None:
+        """Nothing moves before its node was silent for the whole time, with us awake to hear it."""
+        sql = self.world.memory.sql
+        rows = sql.execute("SELECT * FROM event WHERE id > ? ORDER BY id", (self.event,)).fetchall()
+        for row in rows:
+            self.event = row["id"]
+            self.seen[row["kind"]] += 1
+            if row["kind"] == "replica.moved" and "no sign of life" in row["reason"]:
+                name = row["reason"].split("node ")[1].split(":")[0]
+                agent = next(one for one in self.world.sessions.agents.values() if one.name == name)
+                silent = self.world.now - max(agent.heard, awake_since)
+                if silent < STALE:
+                    raise Breach(f"{row['subject']} was moved from {name} after {silent:g} s of silence")
+
+    def check(self) -> None:
+        """What must hold at every moment."""
+        sql = self.world.memory.sql
+        used: Counter[str] = Counter()
+        ports: Counter[tuple[str, int, str]] = Counter()
+        for stored in deployments.everyone(sql):
+            wanted = stored.spec.constraints and stored.spec.constraints.capacity
+            owned = assignments.of_deployment(sql, stored.id)
+            for given in owned:
+                used[given.node_id] += (wanted and wanted.cpu_millis) or 0
+                ports.update((given.node_id, port.host_port or 0, port.protocol) for port in given.ports)
+                self.fences[stored.id, given.replica_number].add((given.node_id, given.fence))
+            waits = {each.replica_number: each.reason for each in assignments.pending_of(sql, stored.id)}
+            if stored.spec.desired_state == "running":
+                missing = set(range(stored.spec.replicas)) - {given.replica_number for given in owned}
+                if {number for number in missing if not waits.get(number)}:
+                    raise Breach(f"{stored.spec.name} has replicas without place and without reason")
+        for node in nodes.everyone(sql):
+            size = (node.capacity and node.capacity.cpu_millis) or 0
+            if used[node.node_id] > size:
+                raise Breach(f"{node.name} has {used[node.node_id]}m of {size}m given away")
+        if doubled := [port for port, count in ports.items() if count > 1]:
+            raise Breach(f"ports given twice: {doubled}")
+        for slot, owners in self.fences.items():
+            if len({fence for _, fence in owners}) < len(owners):
+                raise Breach(f"{slot} had two owners under one fence: {sorted(owners)}")
+
+    async def peace(self) -> None:
+        """All nodes are well and nobody asks for anything: then all becomes as it should be."""
+        world = self.world
+        for agent in list(world.sessions.agents.values()):
+            agent.up = agent.linked = True
+            agent.frozen = False
+            if nodes.by_id(world.memory.sql, agent.node_id) is not None:
+                await world.fleet.uncordon(agent.node_id, by=ME)
+        self.forgive()
+        for _ in range(QUIET):
+            await self.second(1 if self.step % 3 else 4)
+            if (unsettled := self.unsettled()) is None:
+                break
+        else:
+            raise Breach(f"does not settle: {unsettled}")
+        for _ in range(3):
+            await self.second(1)
+        self.check_copies()
+
+    def unsettled(self) -> str | None:
+        """What is not yet as it should be."""
+        sql = self.world.memory.sql
+        for stored in deployments.everyone(sql):
+            state = (stored.rollout or {}).get("state")
+            owned = assignments.of_deployment(sql, stored.id)
+            if stored.rollout is None or (state == "progressing" and not self.hopeless(stored.spec, owned)):
+                return f"{stored.spec.name}'s rollout is {state}"
+            if len(owned) > stored.spec.replicas or any(given.leaving for given in owned):
+                return f"{stored.spec.name} has replicas left over"
+            behind = [given for given in owned if given.revision != stored.revision]
+            if behind and state not in ("paused", "failed"):
+                return f"{stored.spec.name} has replicas behind"
+            good = stored.spec.image.startswith(GOOD) and state not in ("paused", "failed")
+            if good and stored.spec.desired_state == "running" and stored.ready < len(owned):
+                return f"{stored.spec.name}: {stored.ready} of {len(owned)} serve"
+        return None
+
+    def hopeless(self, spec: DeploymentSpec, owned: list[Assignment]) -> bool:
+        """A first revision that is no good is waited for, and one without any place as well."""
+        return not owned or (not spec.image.startswith(GOOD) and all(given.revision == 1 for given in owned))
+
+    def check_copies(self) -> None:
+        """In the end every agent runs what it owns and nothing else."""
+        for agent in self.world.sessions.agents.values():
+            if nodes.by_id(self.world.memory.sql, agent.node_id) is None:
+                continue
+            wanted = {
+                (o.deployment_id, o.replica_number, o.fence)
+                for o in self.desired(agent)
+                if o.desired_state == "running"
+            }
+            runs = {(*key, found.fence) for key, found in agent.containers.items()}
+            if wanted != runs:
+                raise Breach(f"{agent.name} runs {sorted(runs)} and owns {sorted(wanted)}")
+
+    def some(self) -> str:
+        return self.dice.choice(self.world.store.read(deployments.ids) or ["none-at-all"])
+
+    def agent(self) -> Agent:
+        return self.dice.choice(list(self.world.sessions.agents.values()))
+
+    def image(self) -> str:
+        return f"{self.dice.choice(IMAGES)}:{self.dice.randrange(10**6)}"
+
+    async def create(self) -> None:
+        if self.names >= 4:
+            return
+        self.names += 1
+        dice = self.dice
+        surge = dice.choice([0, 0, 1, 2])
+        policy = UpdatePolicy(
+            max_unavailable=dice.choice([1, 1, 2]) if not surge else dice.choice([0, 1]),
+            max_surge=surge,
+            min_healthy_seconds=dice.choice([0.0, 3.0]),
+            progress_deadline_seconds=60.0,
+            on_failure=dice.choice(["rollback", "rollback", "pause"]),
+        )
+        spec = DeploymentSpec(
+            name=f"app-{self.names}",
+            image=f"{GOOD}:1" if dice.random() < 0.8 else self.image(),
+            replicas=dice.randint(1, 4),
+            constraints=Constraints(
+                capacity=Capacity(cpu_millis=dice.choice([100, 400, 900])),
+                labels={"zone": dice.choice("ab")} if dice.random() < 0.3 else None,
+            ),
+            ports=dice.choice(
+                [None, (PortMapping(container_port=80),), (PortMapping(container_port=1, host_port=81),)]
+            ),
+            update=policy,
+            reschedule=ReschedulePolicy(
+                after_seconds=dice.choice([None, None, None, 0.0, STALE + 20]),
+                on_return=dice.choice(["keep_new", "keep_new", "keep_original"]),
+            ),
+        )
+        await self.world.deployments.create(spec, by=ME)
+
+    async def patch(self) -> None:
+        await self.world.deployments.patch(self.some(), {"image": self.image()}, by=ME)
+
+    async def scale(self) -> None:
+        await self.world.deployments.patch(self.some(), {"replicas": self.dice.randint(1, 5)}, by=ME)
+
+    async def roll_back(self) -> None:
+        await self.world.revisions.rollback(self.some(), by=ME, to=self.dice.choice([None, None, 1, 2]))
+
+    async def restart(self) -> None:
+        await self.world.revisions.restart(self.some(), by=ME)
+
+    async def stop_or_start(self) -> None:
+        state = self.dice.choice(["stopped", "running", "running"])
+        await self.world.deployments.patch(self.some(), {"desired_state": state}, by=ME)
+
+    async def delete(self) -> None:
+        if self.dice.random() < 0.3:
+            await self.world.deployments.delete(self.some(), by=ME)
+
+    async def cordon(self) -> None:
+        ref = self.agent().node_id
+        await (
+            self.world.fleet.cordon(ref, by=ME) if self.dice.random() < 0.5 else self.world.fleet.uncordon(ref, by=ME)
+        )
+
+    async def drain(self) -> None:
+        wanted = Drain(force=self.dice.random() < 0.2, deadline_seconds=30.0 if self.dice.random() < 0.2 else None)
+        await self.world.fleet.drain(self.agent().node_id, wanted, by=ME)
+
+    async def label(self) -> None:
+        await self.world.fleet.label(self.agent().node_id, {"zone": self.dice.choice(["a", "b", None])}, by=ME)
+
+    async def rebalance(self) -> None:
+        await self.world.balance.begin(self.dice.randint(1, 5), by=ME)
+
+    async def delete_node(self) -> None:
+        agent = self.agent()
+        if self.dice.random() < 0.3 and len(self.world.sessions.agents) > 2:
+            await self.world.fleet.delete(agent.node_id, by=ME, force=self.dice.random() < 0.5)
+            del self.world.sessions.agents[agent.node_id]
+
+    async def power(self) -> None:
+        self.agent().die()
+
+    async def cut(self) -> None:
+        self.agent().linked = False
+
+    async def heal(self) -> None:
+        agent = self.agent()
+        agent.up = agent.linked = True
+        agent.frozen = False
+
+    async def freeze(self) -> None:
+        self.agent().frozen = True
+
+    async def crash(self) -> None:
+        """The control plane is killed and started again; every agent that can comes back."""
+        self.world.now += self.dice.choice([1, 20, 500])
+        self.world.start()
+        for agent in list(self.world.sessions.agents.values()):
+            agent.session = False
+
+    async def sleep(self) -> None:
+        """The control plane's machine slept, or its clock jumped; links look as if they had lived on."""
+        self.world.now += self.dice.choice([30, 300])
+        self.world.awake_since = self.world.now
