@@ -98,9 +98,11 @@ class _Surge:
         """
         How many may be down for `next_step`, which counts an extra that does not serve among them.
 
-        Where no extra could be placed at all, one at least, or nothing would ever move.
+        Such a one on a node that went away is counted until the deadline. Where no extra could be placed at all, one
+        at least may be down, or nothing would ever move.
         """
-        counted = {one.number for one in self.state.unready}
+        limit = self.policy.progress_deadline_seconds
+        counted = {one.number for one in self.state.unready if self.now - one.since <= limit}
         known = [one for one in self.extras if one.present_since is not None or one.number in counted]
         least = 1 if self.state.no_surge else 0
         return max(self.policy.max_unavailable + len(known), least)

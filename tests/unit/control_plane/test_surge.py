@@ -170,3 +170,13 @@ def test_whatever_happens_enough_are_offered_and_no_extra_is_left(
         assert {state.revision} == set(site.fleet.revisions())
         least = count - max(policy.max_unavailable, 1 if room < policy.max_surge else 0)
         assert site.least >= least - (1 if state.revision == 3 else 0)
+
+
+def test_an_extra_on_a_node_that_stays_away_makes_no_room() -> None:
+    site = Surging(2, {}, UpdatePolicy(max_unavailable=0, max_surge=1, progress_deadline_seconds=10))
+    state = begin(after(1), 2, 0)
+    for _ in range(40):
+        state = site.step(state)
+        for slot in site.fleet.slots[2:]:
+            slot.present_since = None
+    assert (2, [1, 1, 2]) == (site.least, site.fleet.revisions())
