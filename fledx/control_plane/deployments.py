@@ -14,7 +14,7 @@ from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.listing import deployment_item
 from fledx.control_plane.placing import place, release, revise_board, settle_waiting
 from fledx.control_plane.revising import new_revision
-from fledx.control_plane.store import assignments, instances
+from fledx.control_plane.store import assignments, events, instances
 from fledx.control_plane.store import configs as config_table
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store.database import Database
@@ -77,9 +77,9 @@ class Deployments:
         return self.get(await self._changes.commit(work, occasion="create"))
 
     def _insert(self, tx: Transaction, spec: DeploymentSpec, by: Operator, configs: Sequence[str] = ()) -> str:
-        if table.id_of_name(tx.sql, spec.name) is not None:
+        if (other := table.id_of_name(tx.sql, spec.name)) is not None:
             raise Conflict(
-                f"there is a deployment {spec.name} already",
+                f"there is a deployment {spec.name} already{_last_touch(tx, other)}",
                 hint=f"change it with `fledx deployments update {spec.name}`, or choose another name with --name",
             )
         deployment_id = str(uuid.uuid4())
@@ -250,12 +250,19 @@ def _stored(tx: Transaction, deployment_id: str) -> Stored:
     return stored
 
 
+def _last_touch(tx: Transaction, deployment_id: str) -> str:
+    """Who changed it last and when, for whoever comes too late."""
+    last = events.last_of(tx.sql, deployment_id, ("deployment.created", "deployment.updated"))
+    return "" if last is None else f" ({last.reason} at {last.at})"
+
+
 def expected(tx: Transaction, ref: str, generation: int | None) -> Stored:
     """The deployment to change; Conflict when it is not at the generation that the change was made for."""
     stored = _stored(tx, resolve(tx.sql, "deployment", ref))
     if generation is not None and generation != stored.generation:
         raise Conflict(
-            f"{stored.spec.name} is at generation {stored.generation}, not {generation}: somebody changed it meanwhile",
+            f"{stored.spec.name} is at generation {stored.generation}, not {generation}: somebody changed it meanwhile"
+            f"{_last_touch(tx, stored.id)}",
             hint=f"look at it with `fledx deployments show {stored.spec.name}` and try again",
         )
     return stored

@@ -78,6 +78,14 @@ def repeats(
     return row is not None and row["kind"] == f"replica.{kind}" and row["reason"] == reason[:MAX_REASON]
 
 
+def last_of(connection: sqlite3.Connection, deployment_id: str, kinds: tuple[str, ...]) -> Event | None:
+    """The newest event of these kinds about a deployment."""
+    marks = ",".join("?" * len(kinds))
+    sql = f"SELECT * FROM event WHERE deployment_id = ? AND kind IN ({marks}) ORDER BY id DESC LIMIT 1"
+    row = connection.execute(sql, (deployment_id, *kinds)).fetchone()
+    return None if row is None else Event(**dict(row))
+
+
 def newest(connection: sqlite3.Connection) -> int:
     """The number of the last event, 0 before the first."""
     return int(connection.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()[0])
