@@ -8,6 +8,7 @@ import os
 import re
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -96,10 +97,19 @@ def restore(directory: Path, database: Path, source: Path, *, force: bool) -> Re
             if aside is not None:
                 _move(aside, database)
             raise
+        _hand_over(directory, [database, *(directory / name for name in written)])
     finally:
         os.close(descriptor)
     missing = tuple(name for name in KEYS[:4] if not (directory / name).exists())
     return Restored(database=database, made_at=notes.get("made_at"), keys=written, missing=missing, aside=aside)
+
+
+def _hand_over(directory: Path, made: Sequence[Path]) -> None:
+    """What root restores belongs to the directory's owner, as whom the control plane runs; its lock file, too."""
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        for path in (*made, directory / "lock"):
+            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _put_aside(database: Path, *, force: bool) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from contextlib import closing
@@ -88,6 +89,19 @@ async def test_a_restored_control_plane_outranks_what_agents_saw_after_the_backu
 
     assert after.revision > later.revision > before.revision
     assert replace(after, revision=0) == replace(before, revision=0), "the same replicas: nothing is restarted"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_what_root_restores_belongs_to_the_directorys_owner(stage: Stage, tmp_path: Path) -> None:
+    copy = backups.take(home(tmp_path / "cp"), stage.store.path, tmp_path / "copy.db", with_keys=True)
+    directory = tmp_path / "new"
+    directory.mkdir()
+    os.chown(directory, 12345, 12346)
+
+    backups.restore(directory, directory / "fledx.db", copy.path, force=False)
+
+    owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in directory.iterdir()}
+    assert set(owners.values()) == {(12345, 12346)}, owners
 
 
 async def test_a_restore_is_written_into_the_history_and_the_audit_log(stage: Stage, tmp_path: Path) -> None:
