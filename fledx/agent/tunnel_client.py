@@ -157,6 +157,8 @@ class TunnelClient:
 
     async def run(self) -> None:
         """Redial until cancelled; the waits are spread so that many agents do not come back in one instant."""
+        if not self.identity.tls:
+            logger.warning("the tunnel is not encrypted: this node's token travels in the clear")
         attempt = 0
         while True:
             began = self._clock.monotonic()

@@ -12,7 +12,7 @@ import time
 import types
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import anyio
 
@@ -149,6 +149,14 @@ def _numbers(version: str) -> tuple[int, int]:
     return int(major), int(minor or 0)
 
 
+class Clients(NamedTuple):
+    """For questions, for work on containers, and for looks alone, which take their connection away again and again."""
+
+    quick: Client
+    patient: Client
+    looking: Client
+
+
 class DockerRuntime:
     """The engine at one address (``unix://PATH`` or ``tcp://HOST:PORT``)."""
 
@@ -157,7 +165,7 @@ class DockerRuntime:
         self._quick = Threads(QUICK_THREADS, "docker")
         self._patient = Threads(PATIENT_THREADS, "docker-patient")
         self._making = threading.Lock()
-        self._clients: tuple[Client, Client] | None = None
+        self._clients: Clients | None = None
         self._known: dict[str, Container] = {}
         self._watching = self._noticed = 0
 
@@ -180,7 +188,9 @@ class DockerRuntime:
         would take its end for somebody's doing.
         """
         chosen = {"label": [f"fledx.node_id={node_id}"]}
-        listed = await self._ask(lambda client: client.afresh().containers(all=True, filters=chosen))
+        listed = await self._call(
+            self._quick, lambda: self._made().looking.afresh().containers(all=True, filters=chosen), QUICK
+        )
         if not self._watching:
             self._known.clear()
         self._known = {each["Id"]: known for each in listed if (known := self._known.get(each["Id"])) is not None}
@@ -374,10 +384,10 @@ class DockerRuntime:
             client.close()
 
     async def _ask(self, question: Callable[[Client], T]) -> T:
-        return await self._call(self._quick, lambda: question(self._made()[0]), QUICK)
+        return await self._call(self._quick, lambda: question(self._made().quick), QUICK)
 
     async def _work(self, work: Callable[[Client], T], *, more: float = 0.0) -> T:
-        return await self._call(self._patient, lambda: work(self._made()[1]), PATIENT + more)
+        return await self._call(self._patient, lambda: work(self._made().patient), PATIENT + more)
 
     async def _call(self, threads: Threads, call: Callable[[], T], limit: float) -> T:
         """In a thread, and with every error of the library as one of ours."""
@@ -392,24 +402,24 @@ class DockerRuntime:
             hint = "is the engine running, and may this user reach it (group docker)?"
             raise Unavailable(f"Docker at {self.address} does not answer: {_root_of(problem)}", hint=hint) from None
 
-    def _made(self) -> tuple[Client, Client]:
-        """Both clients, made at the first call that finds an engine; called in a thread."""
+    def _made(self) -> Clients:
+        """The clients, made at the first call that finds an engine; called in a thread."""
         with self._making:
             if self._clients is None:
                 self._clients = self._new_clients()
             return self._clients
 
-    def _new_clients(self) -> tuple[Client, Client]:
+    def _new_clients(self) -> Clients:
         if not self.address.startswith(("unix://", "tcp://")) or os.environ.get("DOCKER_TLS_VERIFY"):
             raise OSError("only unix://PATH and tcp://HOST:PORT without TLS are supported")
-        quick, patient = Client.at(self.address, QUICK), Client.at(self.address, PATIENT)
+        made = Clients(*(Client.at(self.address, seconds) for seconds in (QUICK, PATIENT, QUICK)))
         try:
-            quick.negotiate()
+            made.quick.negotiate()
         except BaseException:
-            quick.close()
+            made.quick.close()
             raise
-        patient._version = quick._version
-        return quick, patient
+        made.patient._version = made.looking._version = made.quick._version
+        return made
 
 
 async def _never_silent(source: AsyncIterator[bytes], image: str) -> AsyncIterator[bytes]:
