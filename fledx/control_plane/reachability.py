@@ -15,7 +15,8 @@ class Silence:
     """
     One node: its stored status, and the seconds since its last sign of life that we were awake to hear.
 
-    ``connected`` says that it has a session, though it may be a silent one; ``limits`` are the times after which its deployments want their replicas moved, each once.
+    ``connected`` says that it has a session, though it may be a silent one; ``limits`` are the times after which its
+    deployments want their replicas moved, each once.
     """
 
     node_id: str

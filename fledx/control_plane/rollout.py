@@ -262,7 +262,8 @@ def _stopped(state: RolloutState, replicas: Sequence[Replica], now: float) -> St
     ordered = sorted(replicas, key=lambda one: one.number)
     behind = [one for one in ordered if one.revision != state.revision]
     leaving = [_move(one) for one in ordered if one.leave and one.revision == state.revision]
-    done = replace(state, phase=ROLLED_BACK if state.rolling_back else COMPLETE, progressed_at=now, unready=())
+    phase = ROLLED_BACK if state.rolling_back else COMPLETE
+    done = replace(state, phase=phase, progressed_at=now, unready=(), waits_for=None)
     moves = [_advance(one, state.revision, "the deployment is stopped") for one in behind]
     over = state.phase != PROGRESSING
     return Step(

@@ -55,7 +55,8 @@ def surging_step(
     base = [one for one in replicas if one.number < wanted]
     if not running:
         step = next_step(state, policy, base, now, wanted=wanted, running=False, restart=restart)
-        return replace(step, decisions=(*step.decisions, *_released(extras, "the deployment is stopped")))
+        back = [Rejoin(replica_number=one.number, reason="all stop") for one in base if one.leaving_since is not None]
+        return replace(step, decisions=(*step.decisions, *back, *_released(extras, "the deployment is stopped")))
     return _Surge(state, policy, base, extras, now, wanted=wanted).step(restart)
 
 
@@ -77,11 +78,11 @@ class _Surge:
         wanted: int,
     ) -> None:
         self.state, self.policy, self.base, self.now, self.wanted = state, policy, base, now, wanted
-        over = state.phase in (PAUSED, FAILED)
-        self.extras = [one for one in extras if one.revision == state.revision and not over and not one.leave]
+        self.over = state.phase in (PAUSED, FAILED)
+        self.extras = [one for one in extras if one.revision == state.revision and not self.over and not one.leave]
         self.stale = [one for one in extras if one not in self.extras]
         here = [one for one in base if one.present_since is not None]
-        self.work = [one for one in here if one.leave or (one.revision != state.revision and not over)]
+        self.work = [one for one in here if one.leave or (one.revision != state.revision and not self.over)]
         self.whole = all(serves(one) for one in here)
 
     def step(self, restart: str) -> Step:
@@ -139,8 +140,15 @@ class _Surge:
         return [] if one.leaving_since is not None else [Withdraw(replica_number=one.number, reason=reason)]
 
     def _rejoined(self, chosen: Sequence[int]) -> list[Decision]:
-        back = [one for one in self.base if one.leaving_since is not None and one.number not in chosen]
-        return [Rejoin(replica_number=one.number, reason="it stays for now") for one in back]
+        """
+        Those that stay after all, and those whose new container serves.
+
+        Until then a replica that was advanced is leaving: what is seen of it may still be the old container.
+        """
+        found = [one for one in self.base if one.leaving_since is not None and one.number not in chosen]
+        new = self.state.revision
+        back = [one for one in found if self.over or serves(one) or one.revision != new]
+        return [Rejoin(replica_number=one.number, reason="it serves as it is") for one in back]
 
     def _grown(self) -> list[Decision]:
         """An extra replica for each that is to be taken down, as far as is allowed."""

@@ -24,7 +24,7 @@ def deployment_view(sql: sqlite3.Connection, stored: Stored, public_host: str | 
     seen = current(found, owned)
     first = next((given for given in owned if given.replica_number == 0), owned[0] if owned else None)
     spec = {name: getattr(stored.spec, name) for name in SPEC_FIELDS}
-    leaving = {(given.node_id, given.replica_number) for given in owned if given.leaving}
+    offered = {(given.node_id, given.replica_number) for given in owned if not given.leaving}
     return Deployment(
         **spec,
         deployment_id=stored.id,
@@ -36,7 +36,7 @@ def deployment_view(sql: sqlite3.Connection, stored: Stored, public_host: str | 
         unplaced_replicas=0 if stored.spec.desired_state == "stopped" else _unplaced(stored, owned),
         assigned_node_id=first.node_id if first else None,
         assignments=tuple(_with_endpoints(given, public_host) for given in owned),
-        instances=tuple(_in_turn(each, leaving) for each in found),
+        instances=tuple(_in_turn(each, offered) for each in found),
         instance=seen.get(first.replica_number) if first else None,
         pending=tuple(assignments.pending_of(sql, stored.id)),
         rollout=_rollout(stored, owned),
@@ -51,11 +51,11 @@ def _unplaced(stored: Stored, owned: Sequence[Assignment]) -> int:
     return stored.spec.replicas - sum(given.replica_number < stored.spec.replicas for given in owned)
 
 
-def _in_turn(each: Instance, leaving: set[tuple[str, int]]) -> Instance:
-    """One that is about to be taken down is not offered any more."""
-    if not each.ready or (each.node_id, each.replica_number) not in leaving:
+def _in_turn(each: Instance, offered: set[tuple[str, int]]) -> Instance:
+    """One that is about to be taken down, or has no claim any more, is not shown as ready: nobody should use it."""
+    if not each.ready or (each.node_id, each.replica_number) in offered:
         return each
-    return replace(each, ready=False, message="about to be taken down")
+    return replace(each, ready=False, message=each.message or "about to be taken down")
 
 
 def _with_endpoints(given: Assignment, public_host: str | None) -> Assignment:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -142,3 +145,87 @@ def test_a_drain_empties_a_node_and_one_that_cannot_be_is_refused(system: System
     assert "no other place" in refused.stderr
     assert system.cli("nodes", "delete", "edge-1", "--yes").returncode == 0
     assert system.cli("nodes", "delete", "edge-2", "--yes").returncode == 1
+
+
+class Traffic:
+    """A client that watches the deployment and sends 50 requests a second to the instances that are ready."""
+
+    def __init__(self, system: System, name: str) -> None:
+        self.sent = 0
+        self.failed: list[str] = []
+        self._name = name
+        self._system = system
+        self._over = threading.Event()
+        self._targets: list[str] = ready_instances(system.deployment(name))
+        self._threads = [threading.Thread(target=self._watch), threading.Thread(target=self._send)]
+
+    def __enter__(self) -> Traffic:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _watch(self) -> None:
+        with (
+            contextlib.closing(self._system.api()) as api,
+            contextlib.closing(api.watch_deployment(self._name)) as stream,
+        ):
+            while not self._over.is_set():
+                for event in stream.take(0.2):
+                    self._targets = ready_instances(event.data)
+
+    def _send(self) -> None:
+        began = time.monotonic()
+        with ThreadPoolExecutor(20) as threads:
+            while not self._over.is_set():
+                threads.submit(self._request, self.sent)
+                self.sent += 1
+                self._over.wait(max(0.0, began + self.sent / RATE - time.monotonic()))
+
+    def _request(self, number: int) -> None:
+        targets = self._targets
+        target = targets[number % len(targets)]
+        try:
+            with urllib.request.urlopen(f"http://{target}/", timeout=5) as answer:
+                assert b"version" in answer.read()
+        except Exception as problem:
+            self.failed.append(f"{time.monotonic():.2f} {target}: {problem!r}")
+
+
+RATE = 50
+
+
+def ready_instances(deployment: dict[str, Any]) -> list[str]:
+    """Addresses of the instances that are ready."""
+    return [each["endpoints"][0] for each in deployment["instances"] if each["ready"] and each["endpoints"]]
+
+
+def test_a_start_first_update_of_six_replicas_loses_no_request(system: System) -> None:
+    system.start(*AGENTS)
+    system.deploy(
+        "web",
+        *READY,
+        "--env",
+        "VERSION=one",
+        "--max-surge",
+        "1",
+        "--max-unavailable",
+        "0",
+        "--watch-time",
+        "3s",
+        replicas=6,
+    )
+
+    with Traffic(system, "web") as traffic:
+        updated = system.cli("deployments", "update", "web", "--env", "VERSION=two", seconds=200)
+
+    assert updated.returncode == 0, updated.stderr
+    assert traffic.failed == []
+    assert traffic.sent > 500
+    now = running(system, "web", 6)
+    assert [page(now, replica).count("version: two") for replica in range(6)] == [1] * 6
+    assert len(system.processes("web")) == 6

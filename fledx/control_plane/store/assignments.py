@@ -41,7 +41,8 @@ def put(connection: sqlite3.Connection, deployment_id: str, given: Assignment) -
         " VALUES (?, ?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))"
         " ON CONFLICT DO UPDATE SET node_id = excluded.node_id, fence = excluded.fence, revision = excluded.revision,"
         " ports = excluded.ports, former = iif(node_id = excluded.node_id, former, NULL),"
-        " leaving = NULL, content = iif(node_id = excluded.node_id, content, excluded.content)",
+        " leaving = iif(node_id = excluded.node_id, leaving, NULL),"
+        " content = iif(node_id = excluded.node_id, content, excluded.content)",
         values,
     )
 

@@ -81,7 +81,6 @@ class Surging:
                 if slot.ready_since is not None and slot.runs == slot.revision:
                     assert self.fleet.now - self.leaving[slot.number] >= LEAVING_SECONDS, "taken down unannounced"
                 slot.revision, slot.told_at = each.to_revision, self.fleet.now
-                self.leaving.pop(slot.number, None)
         return state
 
     def run(self, state: RolloutState, seconds: int = 3000) -> RolloutState:
