@@ -110,7 +110,7 @@ class Wire:
         self.bytes_out = 0
         self._loop = asyncio.get_running_loop()
         self._sock = sock
-        self._codec = codec
+        self._codec: Tls | Clear = codec
         self._buffers = buffers
         self._pace = Pace()
         self._tail = b""
@@ -379,6 +379,7 @@ class Wire:
         self._loop.remove_writer(self._sock)
         self._sock.close()
         self._backlog = self._held = None
+        self._codec = Clear()  # what OpenSSL holds, 16 KiB, need not wait for a garbage collection
         if error is not None and self.session.closed is None:
             self.session.closed = Closed(error.code, error.text, faulty=False)
         self.owner.lost(error)
