@@ -11,13 +11,15 @@ from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.schedule import schedule
 from fledx.control_plane.scheduler.spec import assignment_of, mappings_of, placed_of, spec_of
-from fledx.control_plane.store import assignments, counters, deployments, instances, nodes, snapshot
+from fledx.control_plane.store import assignments, counters, deployments, events, instances, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
+from fledx.models.moment import stamp, unix
 from fledx.models.port import PortMapping
 
 BOARD = "board"
 FENCE = "fence"
+HOLD_OFF_SECONDS = 3600.0
 
 
 class KeptBoard:
@@ -195,7 +197,7 @@ def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: 
     fence = counters.following(tx.sql, FENCE)
     fresh = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=given.revision)
     assignments.put(tx.sql, stored.id, fresh)
-    if lost:
+    if lost and not events.happened(tx.sql, "replica.returned", stored.id, given.replica_number, since=hour_before(tx)):
         assignments.remember_former(tx.sql, stored.id, given.replica_number, given)
     tx.touched_nodes |= {given.node_id, placed.node}
     tx.touched.add(stored.id)
@@ -209,6 +211,11 @@ def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: 
         node_id=placed.node,
     )
     return None
+
+
+def hour_before(tx: Placing) -> str:
+    """So long a replica is given back once at most: a link that comes and goes would move it each time."""
+    return stamp(unix(tx.stamp) - HOLD_OFF_SECONDS)
 
 
 def evict(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:

@@ -94,3 +94,9 @@ def newest(connection: sqlite3.Connection) -> int:
 def prune(connection: sqlite3.Connection, before: str) -> int:
     """Forget events older than a time; how many there were."""
     return connection.execute("DELETE FROM event WHERE at < ?", (before,)).rowcount
+
+
+def happened(connection: sqlite3.Connection, kind: str, deployment_id: str, number: int, *, since: str) -> bool:
+    """Whether there is such an event of a replica since then."""
+    sql = "SELECT 1 FROM event WHERE deployment_id = ? AND replica_number = ? AND kind = ? AND at >= ? LIMIT 1"
+    return connection.execute(sql, (deployment_id, number, kind, since)).fetchone() is not None

@@ -53,7 +53,11 @@ class Story:
     async def live(self) -> Counter[str]:
         """All of it; what was tried and what happened, counted. The same seed brings the same ids."""
         ids = Random(self.dice.random())
-        with mock.patch("uuid.uuid4", lambda: UUID(int=ids.getrandbits(128), version=4)):
+
+        def following() -> UUID:
+            return UUID(int=ids.getrandbits(128), version=4)
+
+        with mock.patch("uuid.uuid4", following):
             return await self._live()
 
     async def _live(self) -> Counter[str]:
