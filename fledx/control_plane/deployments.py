@@ -185,6 +185,7 @@ class Deployments:
         owned = {given.replica_number for given in assignments.of_deployment(tx.sql, now.id)}
         tx.touched.add(now.id)
         tx.touched_nodes |= {given.node_id for given in assignments.of_deployment(tx.sql, now.id)}
+        assignments.set_extra(tx.sql, now.id, now.spec.replicas)
         surplus = [number for number in sorted(owned) if number >= now.spec.replicas]
         waiting = [each.replica_number for each in assignments.pending_of(tx.sql, now.id)]
         surplus += [number for number in waiting if number >= now.spec.replicas]

@@ -235,6 +235,7 @@ def place_extra(tx: Placing, stored: Stored, number: int, *, why: str) -> str | 
     fence = counters.following(tx.sql, FENCE)
     given = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=stored.revision)
     assignments.put(tx.sql, stored.id, given)
+    assignments.set_extra(tx.sql, stored.id, stored.spec.replicas)
     board.apply(spec, plan.placed)
     tx.board_changed()
     tx.touched_nodes.add(placed.node)

@@ -53,6 +53,13 @@ def set_leaving(connection: sqlite3.Connection, deployment_id: str, number: int,
     connection.execute(sql, (None if since is None else int(since), deployment_id, number))
 
 
+def set_extra(connection: sqlite3.Connection, deployment_id: str, wanted: int) -> None:
+    """Those from the wanted number on are extra, the others are not."""
+    extra = "CASE WHEN replica_number >= ? THEN 1 END"
+    sql = f"UPDATE assignment SET extra = {extra} WHERE deployment_id = ? AND extra IS NOT {extra}"
+    connection.execute(sql, (wanted, deployment_id, wanted))
+
+
 def leaving(connection: sqlite3.Connection, deployment_id: str) -> dict[int, float]:
     """Since when replicas of a deployment have been leaving, by number."""
     sql = "SELECT replica_number, leaving FROM assignment WHERE deployment_id = ? AND leaving IS NOT NULL"

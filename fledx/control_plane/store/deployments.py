@@ -129,8 +129,8 @@ def on_their_way(connection: sqlite3.Connection) -> list[str]:
     rows = connection.execute(
         "SELECT id FROM deployment WHERE rollout IS NULL OR json_extract(rollout, '$.state') = 'progressing'"
         " UNION SELECT deployment.id FROM deployment JOIN assignment ON deployment_id = deployment.id"
-        " WHERE assignment.revision <> deployment.revision OR leaving IS NOT NULL"
-        " OR replica_number >= json_extract(spec, '$.replicas')"
+        " WHERE assignment.revision <> deployment.revision"
+        " UNION SELECT deployment_id FROM assignment WHERE extra IS NOT NULL OR leaving IS NOT NULL"
         " UNION SELECT deployment_id FROM assignment JOIN node ON node.id = node_id WHERE availability = 'draining'"
     )
     return [row[0] for row in rows]
