@@ -59,7 +59,7 @@ def take(directory: Path, database: Path, target: Path, *, with_keys: bool) -> T
     if not database.is_file():
         raise NotFound(
             f"there is no database {database}",
-            hint="name the control plane's directory with --data-dir; bootstrap's is /var/lib/fledx",
+            hint="name the control plane's directory with --data-dir; bootstrap's is /var/lib/fledx/cp",
         )
     if target.exists():
         raise Conflict(f"{target} is there already", hint="name another file, or remove that one")
@@ -212,5 +212,8 @@ def inspected(database: Path, backups: DailyBackups) -> None:
     except FledxError as fault:
         newest = backups.newest_good()
         if newest is not None:
-            fault.hint = f"the newest good backup: `fledx cp restore {newest} --force` puts it in its place"
+            command = f"fledx cp restore {newest} --force --data-dir {backups.directory.parent}"
+            if database != backups.directory.parent / "fledx.db":
+                command += f" --database-url sqlite://{database.absolute()}"
+            fault.hint = f"`{command}` puts the newest good backup in its place"
         raise

@@ -81,7 +81,12 @@ def verify(args: Namespace, terminal: Terminal) -> int:
     return 0 if found["intact"] else 1
 
 
-VERB = Verb(list_them, "who did what, from where, and what changed", list_flags)
+VERB = Verb(
+    list_them,
+    "who did what, from where, and what changed",
+    list_flags,
+    epilog="`fledx audit verify` checks that no line was changed or removed.",
+)
 VERBS = {
     "list": VERB,
     "verify": Verb(verify, "whether no line was changed or removed; exit 1 if one was"),

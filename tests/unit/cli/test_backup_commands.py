@@ -43,7 +43,7 @@ def test_what_is_in_the_way_is_one_line_with_what_to_try(tmp_path: Path) -> None
     assert 1 == cli.run("cp", "backup", str(copy))
     assert "copy.db is there already" in cli.said
     assert 1 == cli.run("cp", "backup", str(tmp_path / "b.db"), "--data-dir", str(tmp_path / "none"))
-    assert "bootstrap's is /var/lib/fledx" in cli.said
+    assert "bootstrap's is /var/lib/fledx/cp" in cli.said
 
 
 def test_the_verbs_of_cp_do_not_stand_in_the_way_of_running_it(tmp_path: Path) -> None:

@@ -226,7 +226,11 @@ async def test_a_damaged_database_is_named_with_the_newest_good_backup_and_the_c
     with pytest.raises(Unavailable, match=r"fledx\.db is damaged: it is not an SQLite database") as refused:
         backups.inspected(stage.store.path, daily)
 
-    assert f"`fledx cp restore {good} --force`" in str(refused.value.hint)
+    command = f"`fledx cp restore {good} --force --data-dir {tmp_path}`"
+    assert str(refused.value.hint) == f"{command} puts the newest good backup in its place"
+    with pytest.raises(Unavailable) as elsewhere:
+        backups.inspected(tmp_path / "gone.db", daily)
+    assert f"--data-dir {tmp_path} --database-url sqlite://{tmp_path}/gone.db`" in str(elsewhere.value.hint)
     assert stage.store.path.read_bytes() == b"garbage"
 
 
