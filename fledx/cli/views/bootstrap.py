@@ -66,6 +66,8 @@ class Progress:
         if news.reason:
             text += f" ({harmless(news.reason)})"
         self._wipe()
+        if news.kind == "planned":
+            self._now.pop(news.host, None)
         self._terminal.say(self._of(news.host, text))
         self._redraw()
 
