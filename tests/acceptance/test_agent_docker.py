@@ -33,7 +33,7 @@ from tests.bed.engines import Engines
 from tests.contracts.shell_image import ensure_shell_image
 from tests.fakes.control_plane import FakeControlPlane, read_lines
 
-pytestmark = [pytest.mark.anyio, pytest.mark.docker]
+pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.slow]
 
 SHARED = "unix:///var/run/docker.sock"
 LIMIT = 60.0

@@ -57,8 +57,8 @@ import requests.exceptions  # noqa: E402
 T = TypeVar("T")
 
 OLDEST_API, NEWEST_API = (1, 41), (1, 47)
-QUICK, PATIENT, SILENT = 15, 120, 300
-"""Seconds: for a question, for work on a container, and between two signs of life of a pull."""
+LOOK, QUICK, PATIENT, SILENT = 10, 15, 120, 300
+"""Seconds: for a look, for a question, for work on a container, and between two signs of life of a pull."""
 QUICK_THREADS, PATIENT_THREADS = 8, 64
 PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available")
 TELL_EVERY = 0.5
@@ -189,7 +189,7 @@ class DockerRuntime:
         """
         chosen = {"label": [f"fledx.node_id={node_id}"]}
         listed = await self._call(
-            self._quick, lambda: self._made().looking.afresh().containers(all=True, filters=chosen), QUICK
+            self._quick, lambda: self._made().looking.afresh().containers(all=True, filters=chosen), LOOK
         )
         if not self._watching:
             self._known.clear()
@@ -412,7 +412,7 @@ class DockerRuntime:
     def _new_clients(self) -> Clients:
         if not self.address.startswith(("unix://", "tcp://")) or os.environ.get("DOCKER_TLS_VERIFY"):
             raise OSError("only unix://PATH and tcp://HOST:PORT without TLS are supported")
-        made = Clients(*(Client.at(self.address, seconds) for seconds in (QUICK, PATIENT, QUICK)))
+        made = Clients(*(Client.at(self.address, seconds) for seconds in (QUICK, PATIENT, LOOK)))
         try:
             made.quick.negotiate()
         except BaseException:
