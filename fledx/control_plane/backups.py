@@ -74,9 +74,11 @@ def take(directory: Path, database: Path, target: Path, *, with_keys: bool) -> T
     return Taken(path=target, size=target.stat().st_size, keys=tuple(sorted(keys)))
 
 
-def restore(directory: Path, database: Path, source: Path, *, force: bool) -> Restored:
+def restore(directory: Path, database: Path, source: Path, *, force: bool, pepper: str | None = None) -> Restored:
     """
     Make a backup the database of `directory`; what was there is put aside where `force` allows that.
+
+    `pepper` is the settings' own, which then counts, and not the file.
 
     Conflict when a control plane runs there, or there is a database and no `force`; Unavailable for what is no backup.
     """
@@ -92,7 +94,7 @@ def restore(directory: Path, database: Path, source: Path, *, force: bool) -> Re
         written = _write_keys(directory, keys, force=force)
         aside = _put_aside(database, force=force)
         try:
-            copies.put_back(source, database, lambda sql: _note(sql, directory, source))
+            copies.put_back(source, database, lambda sql: _note(sql, directory, source, pepper))
         except BaseException:
             if aside is not None:
                 _move(aside, database)
@@ -100,7 +102,8 @@ def restore(directory: Path, database: Path, source: Path, *, force: bool) -> Re
         _hand_over(directory, [database, *(directory / name for name in written)])
     finally:
         os.close(descriptor)
-    missing = tuple(name for name in KEYS[:4] if not (directory / name).exists())
+    given = ("pepper",) if pepper else ()
+    missing = tuple(name for name in KEYS[:4] if name not in given and not (directory / name).exists())
     return Restored(database=database, made_at=notes.get("made_at"), keys=written, missing=missing, aside=aside)
 
 
@@ -130,15 +133,17 @@ def _move(database: Path, to: Path) -> None:
             beside.replace(to.with_name(to.name + suffix))
 
 
-def _note(sql: sqlite3.Connection, directory: Path, source: Path) -> None:
+def _note(sql: sqlite3.Connection, directory: Path, source: Path, pepper: str | None) -> None:
     """Write the restore into the restored history, and into its audit log where its key is here."""
     now = stamp(time.time())
     events.add(sql, now, "control_plane.restored", "control plane", f"from the backup {source.name}")
-    pepper = directory / "pepper"
-    if pepper.is_file():
+    file = directory / "pepper"
+    if pepper is None and file.is_file():
+        pepper = file.read_text().strip()
+    if pepper is not None:
         who = Operator(name=getpass.getuser(), role="root")
         fields = entry(now, "database.restore", who, name=source.name)
-        Chain.under(pepper.read_text().strip()).append(sql, fields)
+        Chain.under(pepper).append(sql, fields)
 
 
 def _write_keys(directory: Path, keys: dict[str, bytes], *, force: bool) -> tuple[str, ...]:

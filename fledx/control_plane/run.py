@@ -102,7 +102,7 @@ def back_up(settings: ControlPlaneSettings, target: Path, *, environ: Mapping[st
 def put_back(settings: ControlPlaneSettings, source: Path, *, environ: Mapping[str, str], force: bool) -> Restored:
     """Make a backup the control plane of these settings, which must not run."""
     os.umask(0o077)
-    return restore(*_places(settings, environ), source, force=force)
+    return restore(*_places(settings, environ), source, force=force, pepper=settings.tokens_pepper)
 
 
 def _places(settings: ControlPlaneSettings, environ: Mapping[str, str]) -> tuple[Path, Path]:
