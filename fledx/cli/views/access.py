@@ -36,6 +36,7 @@ def token_table(items: Sequence[Json], now: float, *, wide: bool = False, column
 
 def token_state(item: Json, now: float) -> str:
     """`good`, `good until ...`, `expired` or `revoked`."""
+    from fledx.errors import InvalidSpec
     from fledx.models.moment import unix
 
     if item.get("revoked_at"):
@@ -43,7 +44,10 @@ def token_state(item: Json, now: float) -> str:
     end = item.get("expires_at")
     if end is None:
         return "good"
-    return "expired" if unix(end) <= now else f"good until {harmless(str(end)[:16])}Z"
+    try:
+        return "expired" if unix(end) <= now else f"good until {harmless(str(end)[:16])}Z"
+    except InvalidSpec:
+        return f"good until {harmless(end)}"
 
 
 def audit_table(items: Sequence[Json], now: float, *, wide: bool = False, columns: int | None = None) -> str:

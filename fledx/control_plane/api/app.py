@@ -140,7 +140,7 @@ def versioned(
         Endpoint("POST", "/nodes/{ref}/uncordon", fleet.uncordon, answer=Node, done=200),
         Endpoint("POST", "/nodes/{ref}/drain", fleet.drain, body=Drain, answer=Node, done=200),
         Endpoint("PATCH", "/nodes/{ref}/labels", fleet.label, body=Labels, answer=Node),
-        Endpoint("POST", "/nodes/{ref}/token", fleet.rotate_token, answer=Node, done=200),
+        Endpoint("POST", "/nodes/{ref}/token", fleet.rotate_token, access="admin", answer=Node, done=200),
         Endpoint("GET", "/configs", configs.page, query=CONFIG_FILTERS, answer=PageOf(ConfigItem)),
         Endpoint("POST", "/configs", configs.create, body=ConfigSpec, answer=Config),
         Endpoint("GET", config, configs.get, answer=Config),

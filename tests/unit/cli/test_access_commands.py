@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 import pytest
 
+from fledx.cli.views.text import UNSAFE
 from tests.fakes.transport import Answer, json_answer
 from tests.unit.cli.harness import HOSTILE, Cli, ago, joined, lines, page
+from tests.unit.cli.test_usage_commands import minute
 
 TOKEN = "44444444-dddd-4ddd-8ddd-444444444444"
 MADE = {"token_id": TOKEN, "token": "fo_abc", "name": "ci", "role": "operator"}
@@ -159,3 +162,32 @@ def test_a_verb_nobody_knows_is_not_taken_for_a_flags_value() -> None:
     assert 2 == cli.run("audit", "verfy")
     assert "verify" in cli.said
     assert 0 == cli.run("audit", "--limit", "5")
+
+
+def poisoned(value: Any) -> Any:
+    """The same with every text made hostile."""
+    if isinstance(value, dict):
+        return {key: poisoned(item) for key, item in value.items()}
+    return HOSTILE if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("form", ["table", "wide", "json", "yaml", "name"])
+@pytest.mark.parametrize(
+    "words", [["tokens", "list"], ["audit"], ["audit", "verify"], ["usage", "list", "--node", "x"], ["metrics", "show"]]
+)
+def test_nothing_that_is_shown_can_harm_a_terminal(words: list[str], form: str) -> None:
+    failed = line(2, status="failure", payload="p")
+    asked = poisoned({"method": "m", "path": "p", "status": "s", "count": 1})
+    cli = Cli(
+        {
+            "GET /api/v1/tokens": page(poisoned(token(expires_at="e", last_used_at="l"))),
+            "GET /api/v1/audit-logs": page(poisoned(line(1)), poisoned(failed)),
+            "GET /api/v1/audit-logs/verify": json_answer(poisoned(WHOLE)),
+            "GET /api/v1/usage": page(poisoned(minute())),
+            "GET /api/v1/metrics/summary": json_answer({"items": [asked], "window_secs": 60}),
+        }
+    )
+
+    assert 0 == cli.run(*words, "-o", form)
+    for text in (cli.shown, cli.said):
+        assert all(character == "\n" or unicodedata.category(character) not in UNSAFE for character in text)
