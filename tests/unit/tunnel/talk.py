@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgpack
+
+from fledx.tunnel import frames
 from fledx.tunnel.events import Data, Ended, Event, Failed, Opened
 from fledx.tunnel.flow import AT_END, DRY, Flow
 from fledx.tunnel.frames import Hello, Welcome
@@ -133,3 +136,17 @@ def pipe_of(flow: Flow) -> Pipe:
     """The `Pipe` at the local end of a stream."""
     assert isinstance(flow.end, Pipe)
     return flow.end
+
+
+def kinds(data: bytes) -> list[tuple[int, int]]:
+    """Kind and stream of every frame."""
+    unpacker = msgpack.Unpacker(max_bin_len=frames.MAX_DATA)
+    unpacker.feed(data)
+    return [(kind, stream) for kind, stream, _ in unpacker]
+
+
+def sent_through(talk: Talk, cargo: bytes) -> tuple[Flow, Flow]:
+    """A stream of the dialler on which `cargo` waits, and what the listener knows of it."""
+    flow, _ = talk.dialler.opens(Pipe(cargo))
+    talk.exchange()
+    return flow, talk.listener.last(Opened).flow
