@@ -390,10 +390,15 @@ class _Look:
         return self.state.revision == 1 and self.state.previous is None and not self.state.rolling_back
 
     def leaving(self) -> tuple[Move, ...]:
-        """The replicas that may leave their nodes now; one that does not serve takes nothing away."""
+        """
+        The replicas that may leave their nodes now; one that does not serve takes nothing away.
+
+        One that serves, but not for long enough, is counted as down and waits: it would be missed all the same.
+        """
         found = [one for one in self.here if one.leave]
-        serving = [one for one in found if self._serves(one) and not one.leave_now]
-        return tuple(_move(one) for one in found if one not in serving or one in serving[: self._free()])
+        serving = [one for one in found if serves(one) and not one.leave_now]
+        chosen = [one for one in serving if self._serves(one)][: self._free()]
+        return tuple(_move(one) for one in found if one not in serving or one in chosen)
 
     def _free(self) -> int:
         """How many that serve may be taken down now."""

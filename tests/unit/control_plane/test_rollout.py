@@ -401,3 +401,13 @@ def test_whatever_happens_the_budget_is_kept_and_the_end_is_reached(
     elif first == GOOD and on_failure == "rollback" and second != GOOD:
         assert state.phase in (ROLLED_BACK, COMPLETE)
         assert state.phase == ROLLED_BACK or state.revision == 2
+
+
+def test_a_replica_that_serves_only_just_is_missed_when_it_leaves_its_node() -> None:
+    fleet = Fleet.of(2, {}, UpdatePolicy(min_healthy_seconds=30))
+    fleet.slots[0].ready_since = 90.0
+    marked = [replace(one, leave="drained") for one in fleet.replicas()]
+    early = next_step(after(1), fleet.policy, marked, 100, wanted=2)
+    assert [] == [one for one in early.decisions if not isinstance(one, Wait)]
+    later = next_step(after(1), fleet.policy, marked, 130, wanted=2)
+    assert ["Move"] == [type(one).__name__ for one in later.decisions]
