@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -289,7 +290,7 @@ def execute(client: paramiko.SSHClient, command: str, feed: bytes, limit: float)
         channel = transport.open_session(timeout=limit)
     except (SSHException, OSError, EOFError) as problem:
         return Done(code=None, err=_words(problem))
-    with channel:
+    with _closed_after(channel):
         try:
             channel.settimeout(limit)
             channel.exec_command(command)
@@ -307,6 +308,16 @@ def execute(client: paramiko.SSHClient, command: str, feed: bytes, limit: float)
         if code == -1:
             return Done(code=None, out=out, err="the connection was lost")
         return Done(code=code, out=out, err=err)
+
+
+@contextlib.contextmanager
+def _closed_after(channel: paramiko.Channel) -> Iterator[None]:
+    """Closing tells the other side, and paramiko raises when there is none any more."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(SSHException, OSError, EOFError):
+            channel.close()
 
 
 def _send(channel: paramiko.Channel, feed: bytes) -> None:
