@@ -20,6 +20,9 @@ from fledx.models.port import PortMapping
 BOARD = "board"
 FENCE = "fence"
 HOLD_OFF_SECONDS = 3600.0
+"""In so long a replica is given back once at most: a link that comes and goes would move it each time."""
+KEPT_SECONDS = 600.0
+"""In so long it is told once that a replica stays: it is tried again whenever something changes."""
 
 
 class KeptBoard:
@@ -197,7 +200,9 @@ def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: 
     fence = counters.following(tx.sql, FENCE)
     fresh = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=given.revision)
     assignments.put(tx.sql, stored.id, fresh)
-    if lost and not events.happened(tx.sql, "replica.returned", stored.id, given.replica_number, since=hour_before(tx)):
+    if lost and not events.happened(
+        tx.sql, "replica.returned", stored.id, given.replica_number, since=ago(tx, HOLD_OFF_SECONDS)
+    ):
         assignments.remember_former(tx.sql, stored.id, given.replica_number, given)
     tx.touched_nodes |= {given.node_id, placed.node}
     tx.touched.add(stored.id)
@@ -213,9 +218,9 @@ def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: 
     return None
 
 
-def hour_before(tx: Placing) -> str:
-    """So long a replica is given back once at most: a link that comes and goes would move it each time."""
-    return stamp(unix(tx.stamp) - HOLD_OFF_SECONDS)
+def ago(tx: Placing, seconds: float) -> str:
+    """The moment so many seconds ago."""
+    return stamp(unix(tx.stamp) - seconds)
 
 
 def evict(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
@@ -298,7 +303,9 @@ def _free(board: Board, stored: Stored, then: Assignment) -> bool:
 
 
 def keep(tx: Placing, stored: Stored, given: Assignment, reason: str) -> str:
-    """Tell that a replica stays where it is, and why; gives the reason."""
+    """Tell that a replica stays where it is, and why, once in a while; gives the reason."""
+    if events.happened(tx.sql, "replica.kept", stored.id, given.replica_number, since=ago(tx, KEPT_SECONDS)):
+        return reason
     tx.event(
         "replica.kept",
         stored.spec.name,
