@@ -68,7 +68,7 @@ CASES: dict[str, tuple[Role, Mapping[str, Any], str, str]] = {
         "certificates and tokens",
         "timedatectl set-ntp true",
     ),
-    "clock-six-minutes-off": ("agent", {"now": time.time() + 360}, "its clock says", "timedatectl set-ntp true"),
+    "clock-an-hour-off": ("agent", {"now": time.time() + 3600}, "its clock says", "timedatectl set-ntp true"),
     "api-port-taken": (
         "cp",
         {"listening": {8080: "nginx (pid 812)"}},
