@@ -94,6 +94,20 @@ def show(args: Namespace, terminal: Terminal) -> int:
     return 0
 
 
+def export_flags(parser: Parser) -> None:
+    add_ref(parser, "deployment")
+
+
+def export(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import naming, output
+    from fledx.cli.target import connect
+    from fledx.cli.views.spec import asked_for
+
+    spec = asked_for(naming.deployment(connect(args, terminal), ref(args, "deployment")))
+    terminal.data(output.document(spec, "json" if args.output == "json" else "yaml"))
+    return 0
+
+
 def create_flags(parser: Parser) -> None:
     from fledx.cli.changing import add_waiting
     from fledx.cli.spec_flags import add_spec
@@ -304,6 +318,7 @@ VERBS = {
     "rollback": Verb(rollback, "go back to an earlier revision and see it arrive", rollback_flags),
     "restart": Verb(restart, "new containers of the same, step by step", start_flags),
     "history": Verb(history, "its revisions: when, by whom, what changed, what became of it", history_flags),
+    "export": Verb(export, "its spec alone, as YAML or --json: what PUT and POST take", export_flags),
     "scale": Verb(scale, "other numbers of replicas: NAME=3", scale_flags),
     "stop": Verb(stop, "stop its containers and keep the deployment", stop_flags),
     "start": Verb(start, "let a stopped one run again", start_flags),

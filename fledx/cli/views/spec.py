@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -138,3 +139,11 @@ def _update(policy: Json) -> str:
         if policy.get(field, default) != default
     ]
     return harmless(", ".join(words))
+
+
+def asked_for(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What the operator asked for, without what became of it: a body that creates such a deployment again."""
+    from fledx.models.deployment import DeploymentSpec
+
+    fields = [field.name for field in dataclasses.fields(DeploymentSpec)]
+    return {name: shown[name] for name in fields if shown.get(name) is not None}

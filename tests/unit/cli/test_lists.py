@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from fledx.models.codec import decode
+from fledx.models.deployment import DeploymentSpec
 from tests.fakes.transport import json_answer
 from tests.unit.cli.harness import WEB, Cli, ago, deployment, joined, lines, node, page
 
@@ -105,3 +108,13 @@ def test_the_summaries_of_nodes_and_of_deployments() -> None:
         "NAME  READY  STATUS   RESTARTS  AGE  NODES   PORTS               ID\n"
         "web   1/1    running  0         2h   edge-1  edge-1:30000 -> 80  11111111\n"
     )
+
+
+def test_an_exported_deployment_is_what_was_asked_for_and_nothing_that_became_of_it() -> None:
+    routes = {"GET /api/v1/deployments/web": json_answer(deployment())}
+
+    cli = Cli(routes)
+
+    assert cli.run("deployments", "export", "web", "--json") == 0
+    assert decode(DeploymentSpec, json.loads(cli.shown)).name == "web"
+    assert "name: web\n" in shown(routes, "deployments", "export", "web")
