@@ -85,6 +85,11 @@ class Placing(Protocol):
         """Store what happened and why."""
 
 
+def tell(tx: Placing, stored: Stored, kind: str, number: int, node_id: str, reason: str) -> None:
+    """Store what happened to one replica on a node."""
+    tx.event(kind, stored.spec.name, reason, deployment_id=stored.id, replica_number=number, node_id=node_id)
+
+
 def place(tx: Placing, stored: Stored, numbers: Sequence[int], *, why: str) -> None:
     """
     Give these replicas of a deployment a place, at its present revision; those without one wait, each with its reason.
@@ -94,20 +99,12 @@ def place(tx: Placing, stored: Stored, numbers: Sequence[int], *, why: str) -> N
     board, spec = tx.board, spec_of(stored.id, stored.spec)
     plan = schedule(board, spec, numbers)
     tx.decided(placed=len(plan.placed), waiting=len(plan.left))
-    names = {each.node.id: each.node.name for each in board.places}
     for placed in plan.placed:
         fence = counters.following(tx.sql, FENCE)
         given = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=stored.revision)
         assignments.put(tx.sql, stored.id, given)
         tx.touched_nodes.add(placed.node)
-        tx.event(
-            "replica.placed",
-            stored.spec.name,
-            f"on {names[placed.node]}: {why}",
-            deployment_id=stored.id,
-            replica_number=placed.number,
-            node_id=placed.node,
-        )
+        tell(tx, stored, "replica.placed", placed.number, placed.node, f"on {board.name(placed.node)}: {why}")
     board.apply(spec, plan.placed)
     tx.board_changed()
     _wait(tx, stored, set(numbers) - set(plan.left), dict(plan.reasons))
@@ -132,14 +129,7 @@ def release(tx: Placing, stored: Stored, numbers: Iterable[int], *, why: str) ->
     for given in assignments.of_deployment(tx.sql, stored.id):
         if given.replica_number in gone:
             tx.touched_nodes.add(given.node_id)
-            tx.event(
-                "replica.removed",
-                stored.spec.name,
-                why,
-                deployment_id=stored.id,
-                replica_number=given.replica_number,
-                node_id=given.node_id,
-            )
+            tell(tx, stored, "replica.removed", given.replica_number, given.node_id, why)
     assignments.drop(tx.sql, stored.id, gone)
     left = {each.replica_number: each.reason for each in assignments.pending_of(tx.sql, stored.id)}
     kept = {number: reason for number, reason in left.items() if number not in gone}
@@ -206,15 +196,8 @@ def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: 
         assignments.remember_former(tx.sql, stored.id, given.replica_number, given)
     tx.touched_nodes |= {given.node_id, placed.node}
     tx.touched.add(stored.id)
-    name = board.places[board.index[placed.node]].node.name
-    tx.event(
-        "replica.moved",
-        stored.spec.name,
-        f"from {given.node} to {name}: {why}",
-        deployment_id=stored.id,
-        replica_number=given.replica_number,
-        node_id=placed.node,
-    )
+    name = board.name(placed.node)
+    tell(tx, stored, "replica.moved", given.replica_number, placed.node, f"from {given.node} to {name}: {why}")
     return None
 
 
@@ -245,14 +228,7 @@ def place_extra(tx: Placing, stored: Stored, number: int, *, why: str) -> str | 
     tx.board_changed()
     tx.touched_nodes.add(placed.node)
     tx.touched.add(stored.id)
-    tx.event(
-        "replica.placed",
-        stored.spec.name,
-        f"on {board.name(placed.node)}: {why}",
-        deployment_id=stored.id,
-        replica_number=number,
-        node_id=placed.node,
-    )
+    tell(tx, stored, "replica.placed", number, placed.node, f"on {board.name(placed.node)}: {why}")
     return None
 
 
@@ -286,13 +262,13 @@ def _give_back(tx: Placing, stored: Stored, now: Assignment, then: Assignment) -
     )
     tx.touched_nodes |= {now.node_id, then.node_id}
     tx.touched.add(stored.id)
-    tx.event(
+    tell(
+        tx,
+        stored,
         "replica.returned",
-        stored.spec.name,
+        number,
+        then.node_id,
         f"from {now.node} to {board.name(then.node_id)}, which is back: the original is kept",
-        deployment_id=stored.id,
-        replica_number=number,
-        node_id=then.node_id,
     )
 
 
@@ -306,14 +282,7 @@ def keep(tx: Placing, stored: Stored, given: Assignment, reason: str) -> str:
     """Tell that a replica stays where it is, and why, once in a while; gives the reason."""
     if events.happened(tx.sql, "replica.kept", stored.id, given.replica_number, since=ago(tx, KEPT_SECONDS)):
         return reason
-    tx.event(
-        "replica.kept",
-        stored.spec.name,
-        f"stays with {given.node}: {reason}",
-        deployment_id=stored.id,
-        replica_number=given.replica_number,
-        node_id=given.node_id,
-    )
+    tell(tx, stored, "replica.kept", given.replica_number, given.node_id, f"stays with {given.node}: {reason}")
     return reason
 
 
@@ -341,14 +310,7 @@ def advance(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None
     assignments.put(tx.sql, stored.id, fresh)
     tx.touched_nodes.add(given.node_id)
     tx.touched.add(stored.id)
-    tx.event(
-        "replica.updated",
-        stored.spec.name,
-        f"to revision {stored.revision} on {given.node}: {why}",
-        deployment_id=stored.id,
-        replica_number=number,
-        node_id=given.node_id,
-    )
+    tell(tx, stored, "replica.updated", number, given.node_id, f"to revision {stored.revision} on {given.node}: {why}")
 
 
 def _same_ports(wanted: Sequence[PortMapping], got: Sequence[PortMapping]) -> bool:
@@ -392,17 +354,17 @@ def _other_ports(tx: Placing, stored: Stored, given: Assignment) -> None:
         return
     (placed,) = plan.placed
     stays = placed.node == given.node_id
-    name = board.places[board.index[placed.node]].node.name
+    name = board.name(placed.node)
     fence = given.fence if stays else counters.following(tx.sql, FENCE)
     fresh = assignment_of(placed, stored.spec.ports or (), node=name, fence=fence, revision=given.revision)
     assignments.put(tx.sql, stored.id, fresh)
     tx.touched_nodes |= {given.node_id, placed.node}
     tx.touched.add(stored.id)
-    tx.event(
+    tell(
+        tx,
+        stored,
         "replica.ports",
-        stored.spec.name,
+        number,
+        placed.node,
         f"{', '.join(map(str, fresh.ports))} on {name}: a port it had is used by something outside fledx",
-        deployment_id=stored.id,
-        replica_number=number,
-        node_id=placed.node,
     )
