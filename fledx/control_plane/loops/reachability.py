@@ -56,6 +56,7 @@ class Reachability:
         self._dispatch = dispatch
         self._settings = settings
         self._heard: dict[str, float] = {}
+        self._stored: dict[str, float] = {}
         self._tried: dict[str, Tried] = {}
         self._flushed = self._monotonic()
         self._awake = Watchfulness(self._monotonic(), LONGEST_NAP + settings.reachability_sweep_interval_secs)
@@ -63,6 +64,7 @@ class Reachability:
     def heard(self, node_id: str) -> None:
         """A node has just been heard of, though its session may be over."""
         self._heard[node_id] = self._monotonic()
+        self._flushed = float("-inf")  # a session's end is stored at the next look: its node may be asked for soon
 
     async def run(self) -> None:
         """Look once a sweep interval, for ever."""
@@ -141,8 +143,10 @@ class Reachability:
     async def flush(self) -> None:
         """Store when each node was last heard of; in memory between two flushes, as heartbeats must not cost writes."""
         now, wall = self._monotonic(), time.time()
-        seen = {node_id: wall - (now - at) for node_id, at in self._heard.items()}
+        news = {node_id: at for node_id, at in self._heard.items() if self._stored.get(node_id) != at}
+        seen = {node_id: wall - (now - at) for node_id, at in news.items()}
         await self._changes.commit(lambda tx: nodes.set_seen(tx.sql, seen), durable=False)
+        self._stored |= news
 
 
 def _back(tx: Transaction, node_id: str) -> None:
