@@ -171,7 +171,7 @@ class Agent:
             connect_timeout=settings.tunnel_connect_timeout_secs,
             learnt=membership.learnt,
         )
-        self._port_troubles: set[Key] = set()
+        self._port_troubles: dict[Key, set[HostPort]] = {}
         self._listening = Listening(ours=self._own_ports, changed=self._reporter.changed)
         self._pages = Pages(settings, self._metrics, self._standing)
 
@@ -299,10 +299,10 @@ class Agent:
         logger.info(kind, extra={**replica, "reason": reason})
         self._reporter.happened(kind, key, reason)
         if kind == "port_taken" and key is not None:
-            self._port_troubles.add(key)
+            self._port_troubles[key] = self._ports_of(key)
             self._listening.look_soon()
         elif key is not None:
-            self._port_troubles.discard(key)
+            self._port_troubles.pop(key, None)
 
     def _own_ports(self) -> set[HostPort]:
         """
@@ -310,10 +310,22 @@ class Agent:
 
         What a replica has just failed to get is somebody else's.
         """
-        copies = [port for copies in self._loop.copies.values() for copy in copies for port in copy.container.ports]
-        wanted = self._loop.wanted()
-        coming = [port for key in wanted if key not in self._port_troubles for port in wanted[key].ports or ()]
-        return {(port.protocol, port.host_port) for port in (*copies, *coming) if port.host_port is not None}
+        found = {
+            (port.protocol, port.host_port)
+            for copies in self._loop.copies.values()
+            for copy in copies
+            for port in copy.container.ports
+            if port.host_port is not None
+        }
+        for key in self._loop.wanted():
+            found |= self._ports_of(key) - self._port_troubles.get(key, set())
+        return found
+
+    def _ports_of(self, key: Key) -> set[HostPort]:
+        """Host ports that a replica is to have."""
+        replica = self._loop.wanted().get(key)
+        ports = replica.ports or () if replica is not None else ()
+        return {(port.protocol, port.host_port) for port in ports if port.host_port is not None}
 
     def _revision(self) -> int:
         return self._desired.state.revision if self._desired.state else 0

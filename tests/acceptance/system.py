@@ -141,6 +141,7 @@ class System:
         """The process of an agent with its own directory."""
         environ = {
             "FLEDX_AGENT_NAME": name,
+            "FLEDX_AGENT_PORTS_RANGE": self._port_range(name),
             "FLEDX_AGENT_DATA_DIR": str(self.folder / name),
             "FLEDX_AGENT_METRICS_PORT": "0",
             "FLEDX_AGENT_HEALTH_PORT": "0",
@@ -148,6 +149,12 @@ class System:
         return Process(
             name, self._command("agent", "--json-logs"), {**self.environ, **environ, **settings}, self.folder
         )
+
+    @staticmethod
+    def _port_range(name: str) -> str:
+        """Agents that share a machine must not choose from the same ports."""
+        first = 30000 + 100 * (sum(name.encode()) % 90)
+        return f"{first}-{first + 99}"
 
     @property
     def token(self) -> str:
