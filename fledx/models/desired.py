@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fledx.models.ingress import GatewayDesired, Held
 from fledx.models.secret import SecretValue
 from fledx.models.template import Template
 
@@ -52,8 +53,11 @@ class NodeDesiredState:
     What the control plane pushes: the whole of it, each time it changes.
 
     ``revision`` only grows for one node, across restarts of the control plane too; a lower one than the last is old.
+    ``held`` are replicas that gateways are still draining, ``gateway`` what this node's own one is to serve.
     """
 
     node_id: str
     revision: int
     replicas: tuple[ReplicaDesired, ...] = ()
+    held: tuple[Held, ...] = ()
+    gateway: GatewayDesired | None = None

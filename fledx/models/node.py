@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fledx.models import check
 from fledx.models.check import Faults
+from fledx.models.ingress import GatewayFacts
 
 STATUSES = ("registering", "ready", "unreachable", "error")
 AVAILABILITIES = ("active", "cordoned", "draining")
@@ -51,6 +52,7 @@ class NodeFacts:
     ``runtime`` is the engine's own name and version, ``runtime_error`` why it cannot be used. ``secrets`` names those
     that the node has of its own, never their values. ``ports_in_use`` are host ports (`tcp/80`) that others than this
     agent's containers listen on, ``port_range`` the first and last host port to choose from on this node.
+    ``gateway`` is there when it serves public ingress.
     """
 
     name: str | None = None
@@ -68,6 +70,7 @@ class NodeFacts:
     secrets: tuple[str, ...] | None = None
     ports_in_use: tuple[str, ...] | None = None
     port_range: tuple[int, int] | None = None
+    gateway: GatewayFacts | None = None
 
     def __post_init__(self) -> None:
         faults = Faults()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fledx.models.ingress import GatewayStatus
 from fledx.models.instance import Instance
 from fledx.models.node import NodeFacts
 
@@ -36,3 +37,4 @@ class Report:
     happenings: tuple[Happening, ...] = ()
     dropped: int = 0
     node: NodeFacts | None = None
+    gateway: GatewayStatus | None = None
