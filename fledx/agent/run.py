@@ -37,7 +37,9 @@ from fledx.agent.runtime.docker import DockerRuntime
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import Key
 from fledx.agent.stats import Sampler
+from fledx.agent.streams.forward import Connections
 from fledx.agent.streams.logs import ReplicaLogs
+from fledx.agent.streams.replicas import Replicas
 from fledx.agent.tunnel_client import TunnelClient, refuse
 from fledx.agent.vault import Vault
 from fledx.errors import Denied, FledxError
@@ -163,6 +165,8 @@ class Agent:
             wanted=lambda key: key in self._loop.wanted(),
             changed=self._changed,
         )
+        replicas = Replicas(copies=lambda key: self._loop.copies.get(key, ()), wanted=self._loop.wanted)
+        self._connections = Connections(replicas)
         self._tunnel = TunnelClient(
             identity,
             facts=self._facts_now,
@@ -242,7 +246,11 @@ class Agent:
 
     async def on_stream(self, stream: Stream) -> None:
         """Serve what the control plane asks for (`Served`)."""
-        serving = {"desired": self._desired.receive, "logs": self._logs.serve}
+        serving = {
+            "desired": self._desired.receive,
+            "logs": self._logs.serve,
+            "connect": self._connections.serve,
+        }
         await serving.get(stream.kind, refuse)(stream)
 
     def on_message(self, message: Mapping[str, Any]) -> None:

@@ -108,9 +108,9 @@ class FakeRuntime:
         """Somebody types `docker rename`."""
         self._change(container_id, name=name)
 
-    def change(self, container_id: str, *, state: str) -> None:
+    def change(self, container_id: str, **changes: object) -> None:
         """Put it into a state that is reached in odd ways only."""
-        self._change(container_id, state=state)
+        self._change(container_id, **changes)
 
     def go_away(self, *, ending: bool = True) -> None:
         """The daemon stops; unless it keeps them alive its containers end with it."""

@@ -89,8 +89,9 @@ class Container:
     One container as the engine shows it; times are RFC 3339.
 
     ``state`` is the engine's word: created, running, paused, restarting, removing, exited or dead. ``exit_code`` is
-    None while it has not ended. ``address`` is reachable from the node, None where it has none. ``ports`` are those
-    published now, with their host ports. ``stop_grace`` is what it was made with, in seconds.
+    None while it has not ended. ``address`` is reachable from the node, None where it has none, as on the host's own
+    network (``host_network``). ``ports`` are those published now, with their host ports. ``stop_grace`` is what it was
+    made with, in seconds.
     """
 
     id: str
@@ -105,6 +106,7 @@ class Container:
     oom_killed: bool = False
     error: str | None = None
     address: str | None = None
+    host_network: bool = False
     ports: tuple[PortMapping, ...] = ()
     stop_grace: float = DEFAULT_STOP_GRACE
 

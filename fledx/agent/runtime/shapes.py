@@ -77,6 +77,7 @@ def container_of(shown: Mapping[str, Any]) -> Container:
         oom_killed=bool(state.get("OOMKilled")),
         error=state.get("Error") or None,
         address=_address(shown.get("NetworkSettings") or {}),
+        host_network=(shown.get("HostConfig") or {}).get("NetworkMode") == "host",
         ports=tuple(_published((shown.get("NetworkSettings") or {}).get("Ports") or {})),
         stop_grace=DEFAULT_STOP_GRACE if grace is None else float(grace),
     )

@@ -1,0 +1,57 @@
+"""A whole agent on a fake engine, and the control plane's end of its tunnel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from fledx.agent.run import serve
+from fledx.errors import FledxError
+from fledx.settings.agent import AgentSettings
+from tests.fakes.control_plane import FakeControlPlane
+from tests.fakes.runtime import FakeRuntime
+
+
+class World:
+    """One directory, one engine, one control plane; agents come and go."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.runtime = FakeRuntime()
+        self.cp = FakeControlPlane()
+        self.failure: FledxError | None = None
+
+    def settings(self, **changes: Any) -> AgentSettings:
+        fields: dict[str, Any] = {
+            "data_dir": str(self.directory / "data"),
+            "config_dir": str(self.directory / "config"),
+            "name": "edge-1",
+            "metrics_port": 0,
+            "health_port": 0,
+            "restart_backoff_secs": 0.05,
+            **changes,
+        }
+        return AgentSettings(**fields)
+
+    @asynccontextmanager
+    async def agent(self, join: str | None = None, **changes: Any) -> AsyncIterator[None]:
+        """An agent at work; leaving stops it, which must not take long."""
+        stop = anyio.Event()
+
+        async def run() -> None:
+            try:
+                await serve(self.settings(**changes), join=join, environ={}, stop=stop, runtime=self.runtime)
+            except FledxError as problem:
+                self.failure = problem
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            yield
+            began = time.monotonic()
+            stop.set()
+        assert time.monotonic() - began < 5
