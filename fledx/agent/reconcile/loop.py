@@ -72,6 +72,8 @@ class Reconciler:
         self._halted: dict[str, float] = {}
         self._starved: dict[str, float] = {}
         self._copies: dict[Key, tuple[Copy, ...]] = {}
+        self._holding: NodeDesiredState | None = None
+        self._held_until: dict[Key, float] = {}
         self._waiting: dict[Key, str] = {}
         self._lanes = Lanes(executor, clock, pace, spread=spread, tell=tell, changed=changed, settled=self._settled)
 
@@ -201,7 +203,14 @@ class Reconciler:
     def _act(self, tasks: TaskGroup, wanted: Mapping[Key, ReplicaDesired], busy: set[Key]) -> None:
         desired = wanted if self._desired() is not None else None
         now = self._clock.monotonic()
-        view = View(desired=desired, copies=self._copies, histories=self.histories, now=now, pace=self.pace)
+        view = View(
+            desired=desired,
+            copies=self._copies,
+            histories=self.histories,
+            now=now,
+            pace=self.pace,
+            held=self._held(now),
+        )
         due: defaultdict[Key, list[Action]] = defaultdict(list)
         for action in plan(view):
             due[action.key].append(action)
@@ -212,6 +221,15 @@ class Reconciler:
             todo = [action for action in actions if not isinstance(action, Wait)]
             if todo and key not in busy and not self._lanes.resting(key, now):
                 self._lanes.launch(tasks, key, wanted.get(key), todo)
+
+    def _held(self, now: float) -> frozenset[Key]:
+        """Replicas to leave alone; how long is reckoned from the first look at the state that says so."""
+        state = self._desired()
+        if state is not self._holding:
+            self._holding = state
+            held = state.held if state is not None else ()
+            self._held_until = {(each.deployment_id, each.replica_number): now + each.seconds for each in held}
+        return frozenset(key for key, until in self._held_until.items() if now < until)
 
     def _settled(self, key: Key, gone: Iterable[str], came: Container | None) -> None:
         """A lane has done something: show it at once, the next look confirms it."""
@@ -228,5 +246,5 @@ class Reconciler:
         """Seconds until something is due without anything happening."""
         if self.trouble is not None:
             return min(self._interval, TROUBLED_SECS)
-        now, moments = self._clock.monotonic(), self._lanes.due()
+        now, moments = self._clock.monotonic(), [*self._lanes.due(), *self._held_until.values()]
         return max(0.0, min([self._interval, *(moment - now for moment in moments if moment > now)]))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
 from fledx.agent.backoff import Pace
 from fledx.agent.reconcile.actions import Action, Copy, Examine, Remove, Replace, Resume, Start, Stop, Wait
@@ -20,6 +20,7 @@ class View:
     What a plan is made from: everything this node is to run, its copies as just seen, and what they have been through.
 
     ``desired`` None means that no control plane has said anything yet: then nothing is started and nothing removed.
+    ``held`` are replicas whose living containers stay as they are, because gateways still wait for their answers.
     """
 
     desired: Mapping[Key, ReplicaDesired] | None
@@ -27,6 +28,7 @@ class View:
     histories: Mapping[Key, History]
     now: float
     pace: Pace
+    held: Set[Key] = field(default_factory=frozenset)
 
 
 def plan(view: View) -> list[Action]:
@@ -46,7 +48,16 @@ def plan(view: View) -> list[Action]:
             actions += _stopped(key, replica, view.copies.get(key, ()))
         else:
             actions += _running(key, replica, view, yielding)
-    return actions
+    return [_held_back(action) if action.key in view.held else action for action in actions]
+
+
+def _held_back(action: Action) -> Action:
+    """The same action, or a wait if it would end a container that still answers what a gateway has sent it."""
+    match action:
+        case Stop(copy=copy) | Remove(copy=copy) | Replace(old=copy) if copy.alive:
+            reason = f"gateways still wait for answers of {copy.container.name} ({action.reason})"
+            return Wait(key=action.key, kind="wait", reason=reason)
+    return action
 
 
 def _away_with(key: Key, copies: Sequence[Copy], reason: str) -> Iterator[Action]:

@@ -20,6 +20,7 @@ from fledx.agent.spec import Key, container_spec, marks_for
 from fledx.models.codec import encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.health import HealthStatus
+from fledx.models.ingress import Held
 from fledx.models.instance import Instance
 from fledx.models.port import PortMapping
 from fledx.models.template import template_hash
@@ -87,10 +88,10 @@ class Stage:
             spread=lambda: 0.0,
         )
 
-    async def want(self, *replicas: ReplicaDesired) -> None:
-        """The control plane says what is to run."""
+    async def want(self, *replicas: ReplicaDesired, held: tuple[Held, ...] = ()) -> None:
+        """The control plane says what is to run, and what gateways still drain."""
         revision = self.state.revision + 1 if self.state else 1
-        self.state = NodeDesiredState(node_id=NODE, revision=revision, replicas=replicas)
+        self.state = NodeDesiredState(node_id=NODE, revision=revision, replicas=replicas, held=held)
         self.loop.wake()
         await self.settle()
 

@@ -78,9 +78,11 @@ class PureWorld:
     def of(self, key: Key) -> list[Copy]:
         return [copy for copy in self.copies if copy.marks.key == key]
 
-    def plan(self, pace: Pace = PACE) -> list[Action]:
+    def plan(self, pace: Pace = PACE, held: frozenset[Key] = frozenset()) -> list[Action]:
         grouped = {key: self.of(key) for key in {copy.marks.key for copy in self.copies}}
-        return plan(View(desired=self.wanted, copies=grouped, histories=self.histories, now=self.now, pace=pace))
+        return plan(
+            View(desired=self.wanted, copies=grouped, histories=self.histories, now=self.now, pace=pace, held=held)
+        )
 
     def execute(self, actions: Sequence[Action]) -> None:
         for action in actions:
