@@ -102,7 +102,7 @@ LIVES_IN: dict[str, tuple[str, ...]] = {
     "cryptography": ("control_plane/pki.py", "sealing.py"),
     "docker": ("agent/runtime/docker.py",),
     "h11": ("agent/http.py",),
-    "hypercorn": ("control_plane/run.py",),
+    "hypercorn": ("control_plane/web.py",),
     "msgpack": ("tunnel/frames.py",),
     "paramiko": ("bootstrap/ssh.py",),
     "prometheus_client": ("control_plane/metrics.py", "agent/metrics.py"),

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
-from hypercorn.asyncio import serve as serve_http
-from hypercorn.config import Config
 
 from fledx import __version__, _boot, systemd_notify
+from fledx.control_plane import web
 from fledx.control_plane.agents import Agents
 from fledx.control_plane.api.app import Application
 from fledx.control_plane.api.app import app as make_app
@@ -51,17 +50,14 @@ from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database, path_of
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
-from fledx.errors import Conflict, FledxError
+from fledx.errors import FledxError
 from fledx.sealing import kept
-from fledx.settings.control_plane import ControlPlaneSettings
+from fledx.settings.control_plane import LOOPBACK, ControlPlaneSettings
 from fledx.settings.places import control_plane_directory
 from fledx.tunnel.listen import Listener
 from fledx.tunnel.tls import server_context
 
 log = logging.getLogger(__name__)
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-BACKLOG = 4096
-STOP_SECONDS = 3.0
 CERTIFICATE_CHECK_SECONDS = 3600.0
 LAG_SECONDS = 1.0
 
@@ -227,7 +223,7 @@ async def _listen(
     """Open the ports, say where they are, and serve until `stopping` is set."""
     certificate, key, _ = home.certificate(utc_now())
     tls = server_context(str(certificate), str(key))
-    api_socket = listening(settings.server_host, settings.server_port, "API", "--server-port")
+    api_socket = web.listening(settings.server_host, settings.server_port, "API", "--server-port")
     listener = Listener(
         authenticate=agents.authenticate,
         on_link=agents.attend,
@@ -236,62 +232,10 @@ async def _listen(
     )
     port = settings.tunnel_advertised_port if settings.tunnel_port is None else settings.tunnel_port
     tunnel_port = listener.bind(settings.tunnel_host, port)
-    api_tls = settings.server_tls if settings.server_tls is not None else settings.server_host not in LOOPBACK
     tasks.start_soon(listener.serve)
     tasks.start_soon(_renew, home, tls)
-    _announce(settings, home, api_socket, tunnel_port, "https" if api_tls else "http")
-    async with (
-        anyio.create_task_group() as web
-    ):  # a task of its own: Hypercorn leaves the one it ends in half cancelled
-        web.start_soon(_serve_web, app, _Web(api_socket, tls if api_tls else None), stopping)
-
-
-async def _serve_web(app: Application, web: Config, stopping: anyio.Event) -> None:
-    await serve_http(app, web, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]
-
-
-class _Web(Config):
-    """Hypercorn's settings: our socket, our certificate, no access log (it doubles the cost of a request)."""
-
-    def __init__(self, opened: socket.socket, tls: ssl.SSLContext | None) -> None:
-        super().__init__()
-        self.bind = [f"fd://{opened.detach()}"]  # closed by the server
-        self._tls = tls
-        self.accesslog = None
-        self.errorlog = logging.getLogger("hypercorn.error")
-        self.graceful_timeout = STOP_SECONDS
-        self.shutdown_timeout = STOP_SECONDS
-        self.keep_alive_timeout = 75.0
-        self.h11_max_incomplete_size = 32 * 1024
-        self.include_server_header = False
-        self.alpn_protocols = ["http/1.1"]
-
-    @property
-    def ssl_enabled(self) -> bool:
-        """Whether to serve over TLS."""
-        return self._tls is not None
-
-    def create_ssl_context(self) -> ssl.SSLContext | None:
-        """The context that the renewal of the certificate changes in place."""
-        return self._tls
-
-
-def listening(host: str, port: int, what: str, flag: str) -> socket.socket:
-    """A listening socket; Conflict that says who wants it and what to do when it cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind((host, port))
-        opened.listen(BACKLOG)
-        opened.setblocking(False)
-    except OSError as problem:
-        opened.close()
-        raise Conflict(
-            f"the {what} cannot listen on {host}:{port}: {problem.strerror or problem}",
-            hint=f"stop what uses the port (`ss -ltnp sport = :{port}` shows it), or choose another with {flag}",
-        ) from None
-    return opened
+    _announce(settings, home, api_socket, tunnel_port, "https" if settings.api_over_tls else "http")
+    await web.serve(app, api_socket, tls if settings.api_over_tls else None, stopping)
 
 
 def _announce(settings: ControlPlaneSettings, home: Home, api: socket.socket, tunnel_port: int, scheme: str) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from fledx.errors import InvalidSpec
 from fledx.settings.declare import boolean, seconds, setting, whole, words
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PORT = whole(least=0, most=65535)
 
 
@@ -56,6 +57,11 @@ class ControlPlaneSettings:
     retention_usage_window_secs: float = setting(7 * 86400.0, "how long usage is kept", parse=seconds())
     retention_event_secs: float = setting(30 * 86400.0, "how long events are kept", parse=seconds())
     retention_audit_log_secs: float = setting(90 * 86400.0, "how long the audit log is kept", parse=seconds())
+
+    @property
+    def api_over_tls(self) -> bool:
+        """Whether the API speaks TLS."""
+        return self.server_host not in LOOPBACK if self.server_tls is None else self.server_tls
 
     def __post_init__(self) -> None:
         if self.ports_range_start > self.ports_range_end:

@@ -98,6 +98,18 @@ def test_the_quick_start_works_word_for_word(desk: Desk, fleet: Hosts, sample_in
     assert "ready=2" in desk.first_words("nginx-demo", "status", "--watch")
 
 
+def test_health_and_metrics_answer_on_the_host_itself_by_the_readmes_own_lines(fleet: Hosts) -> None:
+    assert "ok" == json.loads(fleet["cp"].shell("curl -sS http://localhost:8080/health"))["status"]
+    assert 'fledx_nodes{status="ready"} 2.0' in fleet["cp"].shell("curl -sS http://localhost:8080/metrics")
+    assert "426" == fleet["cp"].shell("curl -sS -o /dev/null -w '%{http_code}' http://localhost:8080/api/v1/status")
+    ca = "--cacert /var/lib/fledx/cp/ca.pem"
+    assert "401" == fleet["cp"].shell(
+        f"curl -sS {ca} -o /dev/null -w '%{{http_code}}' https://localhost:8080/api/v1/status"
+    )
+    elsewhere = f"https://{fleet['cp'].address}:8080/metrics"
+    assert "401" == fleet["n1"].shell(f"curl -sSk -o /dev/null -w '%{{http_code}}' {elsewhere}")
+
+
 def test_the_profile_that_was_written_pins_the_authority_and_is_for_its_owner_alone(desk: Desk, fleet: Hosts) -> None:
     folder = desk.home / ".config/fledx"
     assert {"profiles.toml": 0o600, "default-ca.pem": 0o600} == {

@@ -205,3 +205,19 @@ def test_who_guesses_registration_tokens_is_slowed_down_and_who_has_one_is_not(s
     assert {401, 429} == set(guesses)
     assert 429 == guesses[-1]
     assert 201 == registered(system, token)
+
+
+def test_on_its_own_machine_health_and_metrics_answer_in_the_clear_and_the_rest_over_tls(system: System) -> None:
+    system.control_plane.environ.update(FLEDX_CP_SERVER_HOST="127.0.0.2", FLEDX_CP_SERVER_NAMES="127.0.0.2")
+    system.start_control_plane()
+    with urllib.request.urlopen(f"{system.url}/metrics", timeout=10) as answer:
+        assert b"fledx_nodes" in answer.read()
+    ca = str(system.folder / "state/fledx/cp/ca.pem")
+    for host in ("localhost", "127.0.0.2"):
+        url = f"https://{host}:{system.api_port}"
+        done = system.cli("status", FLEDX_CLI_CONTROL_PLANE_URL=url, FLEDX_CLI_CA_CERT_PATH=ca)
+        assert (0, "") == (done.returncode, done.stderr)
+    refused = system.cli("status")
+    assert 1 == refused.returncode
+    assert "speaks https" in refused.stderr
+    assert "https://" in refused.stderr

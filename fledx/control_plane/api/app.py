@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from fledx.control_plane.api.audit import AUDIT_FILTERS, AuditEndpoints, Verified
 from fledx.control_plane.api.auth import Gate
+from fledx.control_plane.api.cleartext import Cleartext
 from fledx.control_plane.api.configs import CONFIG_FILTERS, REPLICA, ConfigEndpoints
 from fledx.control_plane.api.deployments import CREATE, DEPLOYMENT_FILTERS, KEYED, MATCHED, Created, DeploymentEndpoints
 from fledx.control_plane.api.edge import Edge
@@ -232,7 +233,7 @@ def app(
     ]
     made = Starlette(
         routes=routes,
-        middleware=[Middleware(Edge, metrics=metrics)],
+        middleware=[Middleware(Edge, metrics=metrics), *([Middleware(Cleartext)] if settings.api_over_tls else ())],
         exception_handlers={FledxError: on_fault, HTTPException: on_refusal},
     )
     made.router.redirect_slashes = False

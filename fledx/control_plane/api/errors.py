@@ -24,11 +24,16 @@ CODES = {
     409: "conflict",
     413: "payload_too_large",
     415: "unsupported_media_type",
+    426: "https_required",
     429: "rate_limited",
     431: "headers_too_large",
     500: "internal_error",
     503: "service_unavailable",
     507: "storage_full",
+}
+HINTS = {
+    404: "/docs lists what there is",
+    426: "write https:// instead of http://; the certificate is signed by this control plane's own authority",
 }
 LIMITS = {"storage_full": 507, "payload_too_large": 413, "overloaded": 503}
 RETRY_SECONDS = "1"
@@ -71,8 +76,8 @@ def answer(fault: FledxError, request_id: str) -> Response:
 def refusal(status: int, text: str, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
     """The response for what is refused before it concerns any use case."""
     body: dict[str, Any] = {"error": text, "code": CODES.get(status, "error"), "request_id": request_id}
-    if status == 404:
-        body["hint"] = "/docs lists what there is"
+    if hint := HINTS.get(status):
+        body["hint"] = hint
     return reply(body, status=status, headers=headers)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 
 import anyio
 import pytest
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 
+from fledx.control_plane import web
 from tests.unit.api.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -45,17 +43,10 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     """Served as `run.py` does, until the test ends."""
     site = await Site().with_web()
-    opened = socket.create_server(("127.0.0.1", 0))
+    opened = web.listening("127.0.0.1", 0, "API", "--server-port")
     port = opened.getsockname()[1]
-    config = Config()
-    config.bind, config.accesslog, config.errorlog = [f"fd://{opened.detach()}"], None, None
-    config.graceful_timeout = config.shutdown_timeout = 1.0
-
-    async def run() -> None:
-        await serve(site.app, config, shutdown_trigger=site.stopping.wait)  # type: ignore[arg-type]
-
     async with anyio.create_task_group() as group:
-        group.start_soon(run)
+        group.start_soon(web.serve, site.app, opened, None, site.stopping)
         yield Served(site, port)
         site.stopping.set()
 
