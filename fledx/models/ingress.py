@@ -15,6 +15,11 @@ HOST = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0
 MAX_HOST = 253
 MAX_PATH = 512
 MAX_BODY_BYTES = 1 << 30
+AWAY = "away"
+"""
+Code with which the control plane refuses a `backend` stream whose owner node has no link to it right now. The gateway
+waits for that one a few seconds; any other refusal means that nobody answers there, and takes the endpoint out.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
