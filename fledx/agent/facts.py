@@ -32,6 +32,7 @@ def node_facts(settings: AgentSettings, directory: Path, *, name: str | None, ho
         host_key=host_key or make_host_key(directory),
         agent_version=fledx.__version__,
         port_range=settings.ports_range,
+        metered=settings.metered or None,
     )
 
 

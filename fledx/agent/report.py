@@ -15,11 +15,13 @@ import anyio
 from fledx.agent.clock import Clock, Wake
 from fledx.agent.instances import stamped
 from fledx.agent.spec import Key
+from fledx.agent.spent import Spent
 from fledx.errors import FledxError
 from fledx.models.codec import encode
 from fledx.models.instance import Instance
 from fledx.models.node import NodeFacts
 from fledx.models.report import Happening, Report
+from fledx.models.usage import pack
 from fledx.tunnel.link import Link
 
 logger = logging.getLogger(__name__)
@@ -28,8 +30,15 @@ T = TypeVar("T")
 COALESCE_SECS = 0.05
 RETRY_SECS = 1.0
 DIGEST_SECS = 60.0
+"""From a change to the digest that proves it has arrived."""
+
+QUIET_SECS, METERED_QUIET_SECS = 600.0, 3600.0
+"""
+How often usage goes, and the digest of a node where nothing changes. Each digest a minute would cost 3 MB a month, and
+who wants to see usage sooner is told it at once.
+"""
+
 MAX_HAPPENINGS = 1000
-MAX_SAMPLES = 5000
 MAX_REPORT_BYTES = 160 * 1024
 """Of JSON; the tunnel takes messages of 256 KiB."""
 
@@ -56,6 +65,7 @@ class Reporter:
         facts: Callable[[], NodeFacts],
         revision: Callable[[], int],
         clock: Clock,
+        quiet: float = QUIET_SECS,
     ) -> None:
         self.instances: dict[Key, Instance] = {}
         self._look = look
@@ -70,7 +80,9 @@ class Reporter:
         self._told_revision = -1
         self._happenings: deque[Happening] = deque()
         self._dropped = 0
-        self._samples: deque[Mapping[str, Any]] = deque(maxlen=MAX_SAMPLES)
+        self._spent = Spent()
+        self._quiet = quiet
+        self._usage_at = self._digest_at = clock.monotonic() + quiet
 
     def changed(self) -> None:
         """Something may look different: compare soon."""
@@ -90,12 +102,18 @@ class Reporter:
 
     def sampled(self, samples: Sequence[Mapping[str, Any]]) -> None:
         """Usage samples, each sent once; while there is no link the newest are kept."""
-        self._samples.extend(samples)
+        self._spent.add(samples)
+
+    def tell_usage(self) -> None:
+        """Somebody wants to see it: tell now what would be told later, even if it is nothing."""
+        self._usage_at = self._clock.monotonic()
         self._wake.ring()
 
     def attach(self, link: Link) -> None:
         """There is a link: everything is told once."""
         self._link = link
+        if self._spent:
+            self._usage_at = self._clock.monotonic()
         self.resync()
 
     def detach(self, link: Link) -> None:
@@ -115,15 +133,11 @@ class Reporter:
 
     async def run(self) -> None:
         """Report until cancelled."""
-        digest_at = self._clock.monotonic() + DIGEST_SECS
         while True:
-            await self._clock.wait(self._wake, digest_at - self._clock.monotonic())
+            await self._clock.wait(self._wake, min(self._digest_at, self._usage_at) - self._clock.monotonic())
             if not self._told_all():
                 await self._clock.sleep(RETRY_SECS)
                 self._wake.ring()
-            elif self._clock.monotonic() >= digest_at:
-                digest_at = self._clock.monotonic() + DIGEST_SECS
-                self._send({"type": "digest", "digest": digest_of(self._told), "revision": self._revision()})
             await anyio.sleep(COALESCE_SECS)
 
     def _told_all(self) -> bool:
@@ -137,12 +151,14 @@ class Reporter:
         """Compare and send; False when the link could not take it and it must be tried again."""
         found = self._look()
         if found is None:
+            self._put_off()
             return True
         stamp = self._clock.stamp()
         self.instances = {key: stamped(each, self.instances.get(key), stamp) for key, each in found.items()}
         if self._link is None:
+            self._put_off()
             return True
-        return self._report() and self._usage()
+        return self._report() and self._usage() and self._digest()
 
     def _report(self) -> bool:
         full, facts, revision = self._full, self._facts(), self._revision()
@@ -161,16 +177,30 @@ class Reporter:
             self._happenings.popleft()
         self._dropped, self._full = 0, False
         self._told, self._told_facts, self._told_revision = dict(self.instances), facts, revision
+        self._digest_at = min(self._digest_at, self._clock.monotonic() + DIGEST_SECS)
         return True
 
+    def _put_off(self) -> None:
+        """There is nobody to tell, or nothing is known yet: a new link begins with all that there is."""
+        self._usage_at = self._digest_at = self._clock.monotonic() + self._quiet
+
     def _usage(self) -> bool:
-        if not self._samples:
+        """What was used, when it is time or was asked for; a digest that is due soon goes with it."""
+        if self._clock.monotonic() < self._usage_at:
             return True
-        for batch in _batches(list(self._samples)):
-            if not self._send({"type": "usage", "samples": batch}):
+        for batch in list(self._spent.batches()) or [[]]:
+            if not self._send({"type": "usage", "minutes": pack(batch)}):
                 return False
-            for _ in batch:
-                self._samples.popleft()
+            self._spent.told(batch)
+        self._usage_at = self._clock.monotonic() + self._quiet
+        return True
+
+    def _digest(self) -> bool:
+        """Once a while, and always after something has changed; that of a quiet node shares a packet with its usage."""
+        if self._clock.monotonic() >= self._digest_at:
+            if not self._send({"type": "digest", "digest": digest_of(self._told), "revision": self._revision()}):
+                return False
+            self._digest_at = self._usage_at
         return True
 
     def _send(self, message: Mapping[str, Any]) -> bool:

@@ -31,12 +31,12 @@ from fledx.agent.reconcile.actions import Copy
 from fledx.agent.reconcile.execute import Executor
 from fledx.agent.reconcile.images import Images
 from fledx.agent.reconcile.loop import Reconciler
-from fledx.agent.report import Reporter
+from fledx.agent.report import METERED_QUIET_SECS, QUIET_SECS, Reporter
 from fledx.agent.runtime.base import Runtime
 from fledx.agent.runtime.docker import DockerRuntime
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import Key
-from fledx.agent.stats import Sampler
+from fledx.agent.stats import Sampler, sample_interval
 from fledx.agent.streams.forward import Connections
 from fledx.agent.streams.logs import ReplicaLogs
 from fledx.agent.streams.replicas import Replicas
@@ -142,7 +142,13 @@ class Agent:
             directory=settings.secrets_dir,
             memory=MemoryFiles(identity.node_id, places(environ)),
         )
-        self._reporter = Reporter(look=self._instances, facts=self._facts_now, revision=self._revision, clock=clock)
+        self._reporter = Reporter(
+            look=self._instances,
+            facts=self._facts_now,
+            revision=self._revision,
+            clock=clock,
+            quiet=METERED_QUIET_SECS if settings.metered else QUIET_SECS,
+        )
         self._loop = self._make_loop(runtime, environ)
         self._prober = Prober(
             runtime,
@@ -155,7 +161,7 @@ class Agent:
         self._sampler = Sampler(
             runtime,
             clock,
-            interval=settings.resource_sample_interval_secs,
+            interval=sample_interval(settings),
             running=lambda: [(key, copy) for key, copy in self._running()],
             sampled=self._reporter.sampled,
         )
@@ -257,6 +263,8 @@ class Agent:
         """Take a control message; those of a newer control plane are passed over (`Served`)."""
         if message.get("type") == "resync":
             self._reporter.resync()
+        elif message.get("type") == "usage":
+            self._reporter.tell_usage()
         elif message.get("type") == "token" and isinstance(message.get("token"), str):
             self._take_token(message["token"])
 

@@ -11,8 +11,18 @@ from fledx.agent.reconcile.actions import Copy
 from fledx.agent.runtime.base import Runtime, Usage
 from fledx.agent.spec import Key
 from fledx.errors import FledxError
+from fledx.settings.agent import AgentSettings
 
 logger = logging.getLogger(__name__)
+
+
+SAMPLE_SECS, METERED_SAMPLE_SECS = 30.0, 120.0
+
+
+def sample_interval(settings: AgentSettings) -> float:
+    """Seconds between two samples of an instance: as set, else by what the link costs."""
+    usual = METERED_SAMPLE_SECS if settings.metered else SAMPLE_SECS
+    return usual if settings.resource_sample_interval_secs is None else settings.resource_sample_interval_secs
 
 
 def cpu_percent(before: Usage, now: Usage) -> float | None:
@@ -77,7 +87,7 @@ class Sampler:
         return {
             "deployment_id": key[0],
             "replica_number": key[1],
-            "at": self._clock.stamp(),
+            "minute": int(self._clock.utc().timestamp() // 60),
             "cpu_percent": percent,
             "memory_bytes": usage.memory_bytes,
             "network_rx_bytes": usage.network_rx_bytes,

@@ -10,11 +10,13 @@ from typing import Any
 import anyio
 
 from fledx import __version__
+from fledx.control_plane.asking import UsageAsking
 from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.dispatch import Dispatch, Session
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
+from fledx.control_plane.reachability import heartbeat_of
 from fledx.control_plane.reports import Reports, report_of
 from fledx.control_plane.tokens import Tokens
 from fledx.errors import Denied, FledxError, InvalidSpec
@@ -23,6 +25,7 @@ from fledx.models.codec import decode_lenient
 from fledx.models.node import NodeFacts
 from fledx.models.report import Report
 from fledx.models.token import Operator
+from fledx.models.usage import unpack
 from fledx.tunnel.frames import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
@@ -44,7 +47,9 @@ class Agents:
         heartbeat_secs: float,
         metrics: Metrics,
         audit: AuditLog,
+        usage: UsageAsking,
     ) -> None:
+        self._usage = usage
         self._metrics = metrics
         self._audit = audit
         self._nodes = nodes
@@ -61,8 +66,8 @@ class Agents:
                 return self._welcome(await self._join(hello, address))
             if hello.role == "agent":
                 name = self._nodes.admit(hello.node_id, hello.token)
-                _facts(hello)
-                return self._welcome({"name": name})
+                facts = _facts(hello)
+                return self._welcome({"name": name}, metered=bool(facts.metered))
         except FledxError as problem:
             self._metrics.connected(problem.code)
             if isinstance(problem, Denied):
@@ -73,11 +78,11 @@ class Agents:
             return Refused(code=problem.code, reason=reason)
         return Refused(code="role", reason=f"no role {hello.role!r} is served here")
 
-    def _welcome(self, body: Mapping[str, Any]) -> Welcome:
+    def _welcome(self, body: Mapping[str, Any], *, metered: bool = False) -> Welcome:
         return Welcome(
             session=str(uuid.uuid4()),
             version=__version__,
-            heartbeat_secs=self._heartbeat_secs,
+            heartbeat_secs=heartbeat_of(self._heartbeat_secs, metered=metered),
             reconnect_secs=10.0 if len(self._dispatch) > 2000 else 1.0,
             body=body,
         )
@@ -144,8 +149,9 @@ class Agents:
         elif kind == "token":
             problem = message.get("problem")
             await self._nodes.token_answered(session.node_id, None if problem is None else str(problem)[:500])
-        elif kind == "usage" and isinstance(message.get("samples"), list):
-            await self._reports.usage(session.node_id, message["samples"])
+        elif kind == "usage" and isinstance(message.get("minutes"), bytes):
+            await self._reports.usage(session.node_id, unpack(message["minutes"]))
+            self._usage.told(session.node_id)
 
     async def _take_report(self, session: Session, report: Report) -> None:
         if report.node is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 MISSED_HEARTBEATS = 3
+METERED_HEARTBEAT_SECS = 30.0
 LONGEST_NAP = 5.0
 """Seconds between two looks of a loop, beyond its interval, after which it was asleep and not its peers silent."""
 
@@ -16,7 +17,7 @@ class Silence:
     One node: its stored status, and the seconds since its last sign of life that we were awake to hear.
 
     ``connected`` says that it has a session, though it may be a silent one; ``limits`` are the times after which its
-    deployments want their replicas moved, each once.
+    deployments want their replicas moved, each once. ``metered`` nodes beat seldom.
     """
 
     node_id: str
@@ -24,6 +25,7 @@ class Silence:
     seconds: float
     connected: bool = False
     limits: frozenset[float] = frozenset()
+    metered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +55,28 @@ class MarkBack:
 Action = MarkUnreachable | MarkBack | MoveWork
 
 
+def heartbeat_of(usual: float, *, metered: bool) -> float:
+    """Seconds between the heartbeats of a node."""
+    return max(usual, METERED_HEARTBEAT_SECS) if metered else usual
+
+
 def decide(silences: Iterable[Silence], *, heartbeat_secs: float, move: bool, stale_secs: float = 90.0) -> list[Action]:
     """
     Show a node as unreachable after three missed heartbeats; move its work when its time is up, if at all.
 
-    With a patience (`stale_secs`) that is shorter than that it is shown then, as nothing moves that was not shown.
+    With a patience (`stale_secs`) that is shorter than that it is shown then, as nothing moves that was not shown; but
+    a metered node has the time of its own three heartbeats in every case.
     """
     actions: list[Action] = []
-    shown = min(MISSED_HEARTBEATS * heartbeat_secs, stale_secs)
     for each in silences:
+        missed = MISSED_HEARTBEATS * heartbeat_of(heartbeat_secs, metered=each.metered)
+        shown = missed if each.metered else min(missed, stale_secs)
         said = f"no sign of life for {each.seconds:.0f} s"
         if each.status in ("ready", "error") and each.seconds >= shown:
             actions.append(MarkUnreachable(node_id=each.node_id, reason=said))
         if each.status == "unreachable" and each.connected and each.seconds < shown:
             actions.append(MarkBack(node_id=each.node_id))
-        over = [limit for limit in each.limits if each.seconds >= limit]
+        over = [limit for limit in each.limits if each.seconds >= max(limit, shown)]
         if move and over and each.status == "unreachable":
             reason = f"{said}, over the limit of {max(over):g} s"
             actions.append(MoveWork(node_id=each.node_id, seconds=each.seconds, reason=reason))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from fledx.errors import FledxError
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.instance import Instance
 from fledx.models.report import Happening, Report
+from fledx.models.usage import Minute
 
 log = logging.getLogger(__name__)
 GROUP_SECONDS = 0.02
@@ -64,9 +65,10 @@ class Reports:
         """Whether what is stored of a node is what the node has (`digest` of its instances)."""
         return digest == digest_of(self._store.read(lambda sql: instances.of_node(sql, node_id)))
 
-    async def usage(self, node_id: str, samples: list[Mapping[str, Any]]) -> None:
-        """Add samples to their minutes."""
-        await self._changes.commit(lambda tx: usage.add(tx.sql, node_id, samples), durable=False)
+    async def usage(self, node_id: str, minutes: Sequence[Minute]) -> None:
+        """Add what a node has used to what is known of those minutes."""
+        if minutes:
+            await self._changes.commit(lambda tx: usage.add(tx.sql, node_id, minutes), durable=False)
 
 
 def digest_of(found: list[Instance]) -> str:

@@ -21,6 +21,7 @@ from fledx.control_plane import web
 from fledx.control_plane.agents import Agents
 from fledx.control_plane.api.app import Application
 from fledx.control_plane.api.app import app as make_app
+from fledx.control_plane.asking import UsageAsking
 from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.backups import DailyBackups, Restored, Taken, inspected, restore, take
 from fledx.control_plane.bell import Bell
@@ -164,6 +165,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
         log.error("secrets.key is not the key these secrets were sealed with: set them again", extra={"secrets": lost})
     reports = Reports(store, changes)
     reachability = Reachability(store, changes, dispatch, settings)
+    asking = UsageAsking(dispatch)
     agents = Agents(
         nodes,
         tokens,
@@ -173,6 +175,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
         heartbeat_secs=settings.tunnel_heartbeat_interval_secs,
         metrics=metrics,
         audit=audit,
+        usage=asking,
     )
     async with anyio.create_task_group() as tasks:
         app = make_app(
@@ -188,7 +191,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
             secrets=secrets,
             operator_tokens=OperatorTokens(store, changes, tokens),
             audit=audit,
-            usage=UsageHistory(store, kept_seconds=settings.retention_usage_window_secs),
+            usage=UsageHistory(store, asking.ask, kept_seconds=settings.retention_usage_window_secs),
             overview=Overview(store, dispatch, _boot.build_id()),
             settings=settings,
             metrics=metrics,

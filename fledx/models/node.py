@@ -53,6 +53,7 @@ class NodeFacts:
     that the node has of its own, never their values. ``ports_in_use`` are host ports (`tcp/80`) that others than this
     agent's containers listen on, ``port_range`` the first and last host port to choose from on this node.
     ``gateway`` is there when it serves public ingress.
+    ``metered`` says that its link costs by the byte, so that it may beat seldom.
     """
 
     name: str | None = None
@@ -71,6 +72,7 @@ class NodeFacts:
     ports_in_use: tuple[str, ...] | None = None
     port_range: tuple[int, int] | None = None
     gateway: GatewayFacts | None = None
+    metered: bool | None = None
 
     def __post_init__(self) -> None:
         faults = Faults()

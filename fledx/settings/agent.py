@@ -46,7 +46,12 @@ class AgentSettings:
     restart_backoff_max_secs: float = setting(30.0, "longest of the quick waits", parse=seconds())
     restart_failure_limit: int = setting(5, "quick restarts before the slow ones", parse=whole(least=1))
     restart_slow_secs: float = setting(300.0, "wait between slow restarts", parse=seconds(least=1))
-    resource_sample_interval_secs: float = setting(30.0, "seconds between usage samples", parse=seconds(least=1))
+    metered: bool = setting(
+        False, "the link costs by the byte: beat every 30 s, tell usage once an hour", parse=boolean
+    )
+    resource_sample_interval_secs: float | None = setting(
+        None, "seconds between usage samples [30; 120 when metered]", parse=seconds(least=1)
+    )
     allowed_volume_prefixes: tuple[str, ...] = setting(
         ("/var/lib/fledx/volumes",), "host directories a volume may lie under", parse=words
     )

@@ -4,6 +4,9 @@ What travels: one frame is the msgpack array ``[kind, stream, payload]``, laid o
 The widths never change: ``93  cc KK  ce SSSSSSSS  c6 LLLLLLLL`` and then the payload: 13 bytes that one struct packs
 and any msgpack decoder reads. The payload of DATA is raw bytes, that of CREDIT one msgpack uint32, that of a bare frame
 is empty, every other one is a msgpack map. Numbers are big-endian; stream 0 is the session itself.
+
+Only the heartbeat may be shorter: the one byte ``c0``, msgpack's nil, where a frame could begin. An idle link carries
+nothing else, and the other 12 bytes are 6 of the 75 MB that it may cost a month.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ HEADER_SIZE = HEADER.size
 ARRAY_OF_3, UINT8, UINT32, BIN32 = 0x93, 0xCC, 0xCE, 0xC6
 MARKS = (ARRAY_OF_3, UINT8, UINT32, BIN32)
 CREDIT_FRAME = struct.Struct(">BBBBIBIBI")
+NIL = 0xC0
 
 KIB = 1024
 MAX_DATA = 256 * KIB

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fledx.tunnel.frames import DATA, HEADER_SIZE, RULES, malformed, read_header
+from fledx.tunnel.frames import DATA, HEADER_SIZE, HEARTBEAT, NIL, RULES, malformed, read_header
 
 
 class FrameReader:
@@ -54,7 +54,10 @@ class FrameReader:
 
     def _begin(self, data: memoryview, offset: int) -> int:
         """Read the next header, perhaps begun before `data`; returns the offset behind it."""
-        if self._head or len(data) - offset < HEADER_SIZE:
+        if data[offset] == NIL and not self._head:
+            kind, stream, length = HEARTBEAT, 0, 0
+            offset += 1
+        elif self._head or len(data) - offset < HEADER_SIZE:
             missing = HEADER_SIZE - len(self._head)
             head = self._head + data[offset : offset + missing]
             offset += len(head) - len(self._head)

@@ -69,7 +69,7 @@ FROM_LISTENER = frozenset({frames.WELCOME, frames.REFUSED, frames.AUTHORITY, fra
 WHILE_DECIDING = frozenset({frames.GOODBYE})
 WHILE_OPEN = frozenset(frames.RULES) - FROM_DIALLER - FROM_LISTENER | {frames.GOODBYE}
 
-HEARTBEAT = frames.frame(frames.HEARTBEAT)
+HEARTBEAT = bytes((frames.NIL,))
 PING = frames.frame(frames.PING)
 PONG = frames.frame(frames.PONG)
 

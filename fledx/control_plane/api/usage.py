@@ -31,7 +31,7 @@ class UsageEndpoints:
     def __init__(self, usage: UsageHistory) -> None:
         self._usage = usage
 
-    def page(self, call: Call) -> Response:
+    async def page(self, call: Call) -> Response:
         """List what replicas used, minute by minute, the newest first; of a deployment, a node or both."""
         limit, offset = call.query["limit"], call.query["offset"]
         wanted = UsageFilter(
@@ -41,7 +41,7 @@ class UsageEndpoints:
             since=call.query["since"],
             until=call.query["until"],
         )
-        items, total = self._usage.page(wanted, limit=limit, offset=offset)
+        items, total = await self._usage.page(wanted, limit=limit, offset=offset)
         return page_reply(items, limit=limit, offset=offset, total=total)
 
 

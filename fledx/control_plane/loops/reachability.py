@@ -103,8 +103,9 @@ class Reachability:
                 seconds=now - max(self._heard.get(node_id, awake_since), awake_since),
                 connected=self._dispatch.session(node_id) is not None,
                 limits=frozenset(limits.get(node_id, ())),
+                metered=metered,
             )
-            for node_id, status, _ in self._store.read(nodes.statuses)
+            for node_id, status, metered in self._store.read(nodes.statuses)
         ]
 
     async def _act(self, action: Action) -> None:

@@ -196,8 +196,8 @@ def away(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def statuses(connection: sqlite3.Connection) -> list[tuple[str, str, bool]]:
-    """Of each node: its id, its status, and whether it owns any replica."""
-    rows = connection.execute("SELECT id, status, EXISTS (SELECT 1 FROM assignment WHERE node_id = node.id) FROM node")
+    """Of each node: its id, its status, and whether it said that its link costs by the byte."""
+    rows = connection.execute("SELECT id, status, json_extract(facts, '$.metered') FROM node")
     return [(row[0], row[1], bool(row[2])) for row in rows]
 
 

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from fledx.errors import InvalidSpec
-from fledx.models.moment import unix
-from fledx.models.usage import FIGURES, Usage
-
-MAX_SAMPLES = 5000
+from fledx.models.usage import FIGURES, Minute, Usage
 
 
-def add(connection: sqlite3.Connection, node_id: str, samples: Iterable[Mapping[str, Any]]) -> None:
-    """Add samples of a node to the averages of their minutes; one that is not a sample is left out."""
-    rows = []
-    for sample in list(samples)[:MAX_SAMPLES]:
-        try:
-            figures = [float(sample.get(name) or 0) for name in FIGURES]
-            bucket = int(unix(str(sample["at"])) // 60 * 60)
-            rows.append((str(sample["deployment_id"]), node_id, int(sample["replica_number"]), bucket, 1, *figures))
-        except (KeyError, TypeError, ValueError, InvalidSpec):
-            continue
+def add(connection: sqlite3.Connection, node_id: str, minutes: Iterable[Minute]) -> None:
+    """Add samples of a node to the averages of their minutes."""
+    rows = [
+        (each.deployment_id, node_id, each.replica_number, each.minute * 60, each.samples, *each.figures)
+        for each in minutes
+    ]
     sums = ", ".join(
         f"{name} = ({name} * samples + excluded.{name} * excluded.samples) / (samples + excluded.samples)"
         for name in FIGURES

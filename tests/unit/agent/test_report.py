@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from fledx.agent.instances import stamped
-from fledx.agent.report import MAX_HAPPENINGS, Reporter, digest_of
+from fledx.agent.report import MAX_HAPPENINGS, QUIET_SECS, Reporter, digest_of
 from fledx.agent.spec import Key
 from fledx.control_plane.reports import digest_of as their_digest_of
 from fledx.errors import LimitExceeded
@@ -19,6 +19,7 @@ from fledx.models.health import HealthStatus
 from fledx.models.instance import Instance
 from fledx.models.node import NodeFacts
 from fledx.models.report import Report
+from fledx.models.usage import FIGURES, unpack
 from fledx.tunnel.link import Link
 from tests.builders import instance
 from tests.fakes.clock import FakeClock
@@ -49,15 +50,20 @@ class FakeLink:
 class Desk:
     """A reporter, what it looks at, and the link it has."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: float) -> None:
         self.clock = FakeClock()
         self.found: dict[Key, Instance] | None = {}
         self.facts = NodeFacts(name="edge-1")
         self.revision = 1
+        self.looks = 0
         self.link = FakeLink()
         self.reporter = Reporter(
-            look=lambda: self.found, facts=lambda: self.facts, revision=lambda: self.revision, clock=self.clock
+            look=self._look, facts=lambda: self.facts, revision=lambda: self.revision, clock=self.clock, quiet=quiet
         )
+
+    def _look(self) -> dict[Key, Instance] | None:
+        self.looks += 1
+        return self.found
 
     def see(self, *instances: Instance) -> None:
         self.found = {each.key: each for each in instances}
@@ -73,8 +79,8 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk() -> AsyncIterator[Desk]:
-    made = Desk()
+async def desk(*, quiet: float = QUIET_SECS) -> AsyncIterator[Desk]:
+    made = Desk(quiet)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(made.reporter.run)
         yield made
@@ -233,13 +239,61 @@ async def test_the_digest_of_each_minute_is_the_one_the_control_plane_reckons() 
         assert digest_of(it.reporter.instances) == message["digest"]
 
 
+def sample(minute: int) -> dict[str, Any]:
+    return {"deployment_id": "d", "replica_number": 0, "minute": minute, **dict.fromkeys(FIGURES, 1)}
+
+
+async def test_a_quiet_node_tells_its_usage_and_its_digest_every_ten_minutes_together() -> None:
+    async with desk() as it:
+        it.see(web(0))
+        await it.connect()
+        it.clock.advance(61)
+        await it.settle()
+        it.link.sent.clear()
+        for minute in range(20):
+            it.reporter.sampled([sample(minute)])
+            it.clock.advance(60)
+            await it.settle()
+        assert ["usage", "digest"] * 2 == [each["type"] for each in it.link.sent]
+        told = [found.minute for each in it.link.sent[::2] for found in unpack(each["minutes"])]
+        assert list(range(told[-1] + 1)) == told
+
+
+async def test_whoever_asks_for_usage_gets_all_that_was_not_told_even_if_it_is_nothing() -> None:
+    async with desk() as it:
+        it.see(web(0))
+        await it.connect()
+        it.link.sent.clear()
+        for expected in ([], [7], []):
+            it.reporter.sampled([sample(each) for each in expected])
+            it.reporter.tell_usage()
+            await it.settle()
+            (message,) = it.link.sent
+            assert expected == [each.minute for each in unpack(message["minutes"])]
+            it.link.sent.clear()
+
+
 async def test_samples_are_told_once_and_kept_bounded_while_there_is_no_link() -> None:
     async with desk() as it:
-        it.reporter.sampled([{"deployment_id": "d", "at": str(number)} for number in range(6000)])
-        await it.connect()
-        usage = [sample for each in it.link.sent if each["type"] == "usage" for sample in each["samples"]]
-        assert (5000, "1000", "5999") == (len(usage), usage[0]["at"], usage[-1]["at"])
-        it.link.sent.clear()
-        it.reporter.sampled([{"deployment_id": "d", "at": "6000"}])
+        it.reporter.sampled([sample(number) for number in range(6000)])
+        it.clock.advance(3600)
         await it.settle()
-        assert [["6000"]] == [[each["at"] for each in message["samples"]] for message in it.link.sent]
+        it.link.full = True
+        await it.connect()
+        it.link.full = False
+        it.clock.advance(1)
+        await it.settle()
+        usage = [found.minute for each in it.link.sent if each["type"] == "usage" for found in unpack(each["minutes"])]
+        assert (5000, 1000, 5999) == (len(usage), usage[0], usage[-1])
+
+
+async def test_without_a_link_or_an_engine_the_reporter_rests() -> None:
+    async with desk() as it:
+        it.see(web(0))
+        await it.settle()
+        for found in (it.found, None):
+            it.found, before = found, it.looks
+            it.clock.advance(7200)
+            for _ in range(3):
+                await it.settle()
+            assert it.looks <= before + 1

@@ -22,7 +22,7 @@ class FakeUsage:
     def __init__(self) -> None:
         self.wanted: Any = None
 
-    def page(self, wanted: UsageFilter, *, limit: int, offset: int) -> tuple[list[Usage], int]:
+    async def page(self, wanted: UsageFilter, *, limit: int, offset: int) -> tuple[list[Usage], int]:
         self.wanted = (wanted, limit, offset)
         figures: dict[str, Any] = {
             f"avg_{name}_bytes": 7 for name in ("memory", "network_rx", "network_tx", "blk_read", "blk_write")

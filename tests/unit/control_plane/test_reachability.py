@@ -31,6 +31,19 @@ def test_three_missed_heartbeats_are_shown_and_work_moves_only_when_stale(
     assert actions(status, seconds) == expected
 
 
+@pytest.mark.parametrize(
+    ("status", "seconds", "expected"),
+    [("ready", 89.9, []), ("ready", 90, [MarkUnreachable]), ("unreachable", 89.9, []), ("unreachable", 90, [MoveWork])],
+)
+@pytest.mark.parametrize("stale", [20.0, 90.0])
+def test_a_metered_node_has_the_time_of_its_own_three_heartbeats(
+    status: str, seconds: float, expected: list[type[Action]], stale: float
+) -> None:
+    silence = Silence(node_id="n", status=status, seconds=seconds, limits=frozenset([stale]), metered=True)
+    found = decide([silence], heartbeat_secs=5, move=True, stale_secs=stale)
+    assert [type(each) for each in found] == expected
+
+
 def test_a_node_is_shown_as_unreachable_before_its_work_moves() -> None:
     assert actions("ready", 1000) == [MarkUnreachable]
 

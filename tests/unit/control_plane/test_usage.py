@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,23 +13,26 @@ from fledx.control_plane.usage import UsageFilter, UsageHistory
 from fledx.errors import InvalidSpec, NotFound
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.moment import stamp
+from fledx.models.usage import Minute
 from tests.unit.control_plane.conftest import ME, Stage
 
 pytestmark = pytest.mark.anyio
 WEEK = 7 * 86400.0
 
 
-def sample(deployment_id: str, at: float, cpu: float = 10.0, replica: int = 0) -> dict[str, Any]:
-    figures = {"memory_bytes": 1000, "network_rx_bytes": 1, "network_tx_bytes": 2}
-    return {
-        "deployment_id": deployment_id,
-        "replica_number": replica,
-        "at": stamp(at),
-        "cpu_percent": cpu,
-        "blk_read_bytes": 3,
-        "blk_write_bytes": 4,
-        **figures,
-    }
+def spent(deployment_id: str, at: float, cpu: float = 10.0, replica: int = 0) -> Minute:
+    figures = (cpu, 1000.0, 1.0, 2.0, 3.0, 4.0)
+    return Minute(deployment_id=deployment_id, replica_number=replica, minute=int(at // 60), samples=1, figures=figures)
+
+
+class FakeAsking:
+    """Remembers which nodes were asked to tell what they know."""
+
+    def __init__(self) -> None:
+        self.asked: list[set[str]] = []
+
+    async def ask(self, node_ids: Iterable[str]) -> None:
+        self.asked.append(set(node_ids))
 
 
 async def used(stage: Stage) -> tuple[UsageHistory, str, str]:
@@ -35,15 +40,19 @@ async def used(stage: Stage) -> tuple[UsageHistory, str, str]:
     node_id = await stage.node("edge-1")
     made = await stage.deployments.create(DeploymentSpec(name="web", image="nginx", replicas=2), by=ME)
     moments = [stage.now, stage.now - 1, stage.now - 60, stage.now - 120]
-    samples = [sample(made.deployment_id, at, cpu) for at, cpu in zip(moments, (10.0, 20.0, 30.0, 40.0), strict=True)]
-    await stage.reports.usage(node_id, [*samples, sample(made.deployment_id, stage.now, 50.0, 1)])
-    return UsageHistory(stage.store, kept_seconds=WEEK, clock=lambda: stage.now), made.deployment_id, node_id
+    samples = [spent(made.deployment_id, at, cpu) for at, cpu in zip(moments, (10.0, 20.0, 30.0, 40.0), strict=True)]
+    await stage.reports.usage(node_id, [*samples, spent(made.deployment_id, stage.now, 50.0, 1)])
+    return (
+        UsageHistory(stage.store, FakeAsking().ask, kept_seconds=WEEK, clock=lambda: stage.now),
+        made.deployment_id,
+        node_id,
+    )
 
 
 async def test_minutes_of_a_deployment_come_newest_first_with_names(stage: Stage) -> None:
     history, deployment_id, node_id = await used(stage)
 
-    found, total = history.page(UsageFilter(deployment="web", replica_number=0), limit=2, offset=0)
+    found, total = await history.page(UsageFilter(deployment="web", replica_number=0), limit=2, offset=0)
 
     assert total == len({int(stage.now - back) // 60 for back in (0, 1, 60, 120)})
     assert [(each.deployment, each.node, each.deployment_id, each.node_id) for each in found] == [
@@ -56,17 +65,43 @@ async def test_a_minute_is_the_average_of_its_samples(stage: Stage) -> None:
     stage.now = stage.now // 60 * 60 + 30
     history, _, _ = await used(stage)
 
-    found, total = history.page(UsageFilter(node="edge-1", replica_number=0), limit=50, offset=0)
+    found, total = await history.page(UsageFilter(node="edge-1", replica_number=0), limit=50, offset=0)
 
     assert total == 3
     assert [(each.samples, each.avg_cpu_percent) for each in found] == [(2, 15.0), (1, 30.0), (1, 40.0)]
 
 
+async def test_two_parts_of_a_minute_weigh_as_much_as_the_samples_in_them(stage: Stage) -> None:
+    history, deployment_id, node_id = await used(stage)
+    later = stage.now + 600
+    first = replace(spent(deployment_id, later, 10.0), samples=3)
+    await stage.reports.usage(node_id, [first])
+    await stage.reports.usage(node_id, [spent(deployment_id, later, 50.0)])
+
+    (found, *_), _ = await history.page(
+        UsageFilter(node="edge-1", since=stamp(later // 60 * 60), until=stamp(later)), limit=50, offset=0
+    )
+
+    assert (found.samples, found.avg_cpu_percent) == (4, 20.0)
+
+
+async def test_the_nodes_of_what_is_looked_at_are_asked_first_unless_all_of_it_is_old(stage: Stage) -> None:
+    _, _, node_id = await used(stage)
+    asking = FakeAsking()
+    history = UsageHistory(stage.store, asking.ask, kept_seconds=WEEK, clock=lambda: stage.now)
+
+    await history.page(UsageFilter(deployment="web"), limit=50, offset=0)
+    await history.page(UsageFilter(node="edge-1"), limit=50, offset=0)
+    await history.page(UsageFilter(node="edge-1", until=stamp(stage.now - 7200)), limit=50, offset=0)
+
+    assert asking.asked == [{node_id}, {node_id}]
+
+
 async def test_a_page_begins_where_it_is_asked_to(stage: Stage) -> None:
     history, _, _ = await used(stage)
-    everything, total = history.page(UsageFilter(node="edge-1"), limit=500, offset=0)
+    everything, total = await history.page(UsageFilter(node="edge-1"), limit=500, offset=0)
 
-    rest, again = history.page(UsageFilter(node="edge-1"), limit=500, offset=2)
+    rest, again = await history.page(UsageFilter(node="edge-1"), limit=500, offset=2)
 
     assert (rest, again) == (everything[2:], total)
 
@@ -76,7 +111,7 @@ async def test_a_time_is_bounded_at_both_ends(stage: Stage) -> None:
     history, _, _ = await used(stage)
     wanted = UsageFilter(deployment="web", replica_number=0, since=stamp(stage.now - 61), until=stamp(stage.now - 60))
 
-    found, total = history.page(wanted, limit=50, offset=0)
+    found, total = await history.page(wanted, limit=50, offset=0)
 
     assert (total, found[0].bucket_start) == (1, stamp(stage.now - 90))
 
@@ -90,19 +125,19 @@ async def test_a_time_is_bounded_at_both_ends(stage: Stage) -> None:
     ],
 )
 async def test_nonsense_is_refused(stage: Stage, changes: dict[str, Any], told: str) -> None:
-    history = UsageHistory(stage.store, kept_seconds=WEEK, clock=lambda: 1_767_000_000.0 + WEEK)
+    history = UsageHistory(stage.store, FakeAsking().ask, kept_seconds=WEEK, clock=lambda: 1_767_000_000.0 + WEEK)
     await stage.node("edge-1")
     await stage.deployments.create(DeploymentSpec(name="web", image="nginx"), by=ME)
 
     with pytest.raises(InvalidSpec, match=told):
-        history.page(UsageFilter(**{"deployment": "web", **changes}), limit=50, offset=0)
+        await history.page(UsageFilter(**{"deployment": "web", **changes}), limit=50, offset=0)
 
 
 async def test_usage_of_nobody_is_not_found(stage: Stage) -> None:
-    history = UsageHistory(stage.store, kept_seconds=WEEK)
+    history = UsageHistory(stage.store, FakeAsking().ask, kept_seconds=WEEK)
 
     with pytest.raises(NotFound, match="no deployment"):
-        history.page(UsageFilter(deployment="nobody"), limit=50, offset=0)
+        await history.page(UsageFilter(deployment="nobody"), limit=50, offset=0)
 
 
 async def test_what_was_decided_is_told_with_its_occasion_once_it_is_stored(stage: Stage) -> None:

@@ -142,7 +142,7 @@ def kinds(data: bytes) -> list[tuple[int, int]]:
     """Kind and stream of every frame."""
     unpacker = msgpack.Unpacker(max_bin_len=frames.MAX_DATA)
     unpacker.feed(data)
-    return [(kind, stream) for kind, stream, _ in unpacker]
+    return [(frames.HEARTBEAT, 0) if frame is None else (frame[0], frame[1]) for frame in unpacker]
 
 
 def sent_through(talk: Talk, cargo: bytes) -> tuple[Flow, Flow]:

@@ -16,6 +16,7 @@ from fledx.tunnel.events import (
     Told,
 )
 from fledx.tunnel.frames import Refused
+from fledx.tunnel.session import HEARTBEAT
 from tests.unit.tunnel.talk import HELLO, WELCOME, Clock, Side, Talk, kinds
 
 
@@ -68,10 +69,11 @@ class TestGreeting:
         [
             frames.map_frame(frames.MESSAGE, {}),
             frames.frame(frames.HEARTBEAT),
+            HEARTBEAT,
             frames.frame(frames.DATA, 1, b"x"),
             frames.welcome_frame(WELCOME),
         ],
-        ids=["message", "heartbeat", "data", "welcome"],
+        ids=["message", "heartbeat", "short heartbeat", "data", "welcome"],
     )
     def test_nothing_comes_before_the_hello(self, frame: bytes) -> None:
         listener = Side(Clock(), dialler=False)

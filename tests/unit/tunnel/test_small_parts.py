@@ -5,8 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fledx.tunnel import frames
 from fledx.tunnel.held import CRUMB, PIECE, Held
 from fledx.tunnel.pace import MAX_QUOTA, MAX_UNSENT, MIN_QUOTA, MIN_UNSENT, Pace
+from fledx.tunnel.reader import FrameReader
+from fledx.tunnel.session import HEARTBEAT
 
 
 @given(
@@ -93,3 +96,15 @@ def test_a_link_that_takes_everything_gets_larger_turns() -> None:
         pace.easy()
 
     assert pace.quota == MAX_QUOTA
+
+
+@given(st.lists(st.integers(1, 40), max_size=30))
+def test_short_and_long_heartbeats_are_read_between_frames_cut_anywhere(cuts: list[int]) -> None:
+    beat, long, message = HEARTBEAT, frames.frame(frames.HEARTBEAT), frames.map_frame(frames.MESSAGE, {"a": b"\xc0"})
+    sent = beat + message + beat + beat + long + message + beat
+    reader, found = FrameReader(frozenset({frames.HEARTBEAT, frames.MESSAGE})), []
+    for cut in (*cuts, len(sent)):
+        found += [kind for kind, _, _ in reader.read(memoryview(sent[:cut]))]
+        sent = sent[cut:]
+
+    assert [frames.HEARTBEAT if kind == "b" else frames.MESSAGE for kind in "bmbbbmb"] == found
