@@ -63,9 +63,9 @@ def overview() -> str:
     parts = ["usage: fledx COMMAND [flags]", "Containers on many machines, behind NAT or not, from one file."]
     for title, group in (("operate", OPERATE), ("run", ROLES), ("this tool", tool)):
         parts.append(section(title, [(noun, NOUNS[noun]) for noun in group if noun in NOUNS]))
-    words = [word for word, full in SHORT.items() if len(full) > 1]
-    verbs = ", ".join(SHORT[word][1] for word in words)
-    parts.append(f"short forms\n  {', '.join(words)} stand for deployments {verbs}")
+    meant = [(" ".join(full), word) for word, full in SHORT.items() if len(full) > 1]
+    words = {full: ", ".join(word for other, word in meant if other == full) for full, _ in meant}
+    parts.append(section("short forms", [(word, full) for full, word in words.items()]))
     parts.append(section("flags of every command, before it or after", FLAGS))
     parts.append(f"`fledx COMMAND --help` tells more. {EXIT_CODES}")
     return "\n\n".join(parts)

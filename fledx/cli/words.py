@@ -29,6 +29,7 @@ SHORT = {
     "rm": ("deployments", "delete"),
     "logs": ("deployments", "logs"),
     "scale": ("deployments", "scale"),
+    "apply": ("deployments", "apply"),
     "rebalance": ("nodes", "rebalance"),
     "completion": ("completions",),
     "deployment": ("deployments",),

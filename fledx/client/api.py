@@ -128,8 +128,11 @@ class ControlPlane:
 
     def patch_deployment(self, ref: str, changes: Json, *, generation: int | None = None) -> Json:
         """Change the fields named; `generation` refuses the change if the deployment has moved on since."""
-        headers = {} if generation is None else {"if-match": f'"{generation}"'}
-        return self._object("PATCH", _deployment(ref), body=changes, extra=headers)
+        return self._object("PATCH", _deployment(ref), body=changes, extra=_matching(generation))
+
+    def put_deployment(self, ref: str, spec: Json, *, generation: int | None = None) -> Json:
+        """Replace the whole spec: what it does not name is as if never asked for; `generation` as for a patch."""
+        return self._object("PUT", _deployment(ref), body=spec, extra=_matching(generation))
 
     def revisions(self, ref: str) -> Page:
         """A deployment's history, newest first."""
@@ -143,9 +146,9 @@ class ControlPlane:
         """New containers of the same template, step by step."""
         return self._object("POST", f"{_deployment(ref)}/restart")
 
-    def delete_deployment(self, ref: str) -> None:
-        """Remove it; its containers follow."""
-        self._sent_as("DELETE", _deployment(ref)).read()
+    def delete_deployment(self, ref: str, *, generation: int | None = None) -> None:
+        """Remove it; its containers follow; `generation` as for a patch."""
+        self._sent_as("DELETE", _deployment(ref), extra=_matching(generation)).read()
 
     def watch_deployment(self, ref: str) -> Stream[ServerEvent]:
         """The deployment at once and at each change; an event `gone` when it is deleted."""
@@ -392,6 +395,10 @@ def _config(ref: str) -> str:
 
 def _secret(name: str) -> str:
     return f"{ROOT}/secrets/{quoted(name)}"
+
+
+def _matching(generation: int | None) -> dict[str, str]:
+    return {} if generation is None else {"if-match": f'"{generation}"'}
 
 
 def _resuming(after: str | None) -> dict[str, str]:

@@ -200,11 +200,15 @@ class Deployments:
             place(tx, now, missing, why=why)
         settle_waiting(tx)
 
-    async def delete(self, ref: str, *, by: Operator) -> None:
-        """Remove a deployment; its agents remove the containers, those that are away when they come back."""
+    async def delete(self, ref: str, *, by: Operator, generation: int | None = None) -> None:
+        """
+        Remove a deployment; its agents remove the containers, those that are away when they come back.
+
+        Conflict when `generation` is given and the deployment has moved on from it.
+        """
 
         def work(tx: Transaction) -> None:
-            stored = expected(tx, ref, None)
+            stored = expected(tx, ref, generation)
             numbers = [given.replica_number for given in assignments.of_deployment(tx.sql, stored.id)]
             release(tx, stored, numbers, why=f"deployment deleted by {by.name}")
             tx.event("deployment.deleted", stored.spec.name, f"deleted by {by.name}", deployment_id=stored.id)

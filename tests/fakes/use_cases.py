@@ -105,8 +105,10 @@ class FakeDeployments:
         self._ring()
         return self.known[ref]
 
-    async def delete(self, ref: str, *, by: Operator) -> None:
-        self._note("delete", ref)
+    async def delete(self, ref: str, *, by: Operator, generation: int | None = None) -> None:
+        self._note("delete", ref, generation)
+        if generation is not None and generation != self.get(ref).generation:
+            raise Conflict(f"{ref} is at another generation than {generation}")
         if self.known.pop(ref, None) is None:
             raise NotFound(f"no deployment {ref!r}")
         self._ring()

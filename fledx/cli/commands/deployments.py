@@ -95,7 +95,7 @@ def show(args: Namespace, terminal: Terminal) -> int:
 
 
 def export_flags(parser: Parser) -> None:
-    add_ref(parser, "deployment")
+    add_ref(parser, "deployment", many=True)
 
 
 def export(args: Namespace, terminal: Terminal) -> int:
@@ -103,9 +103,29 @@ def export(args: Namespace, terminal: Terminal) -> int:
     from fledx.cli.target import connect
     from fledx.cli.views.spec import asked_for
 
-    spec = asked_for(naming.deployment(connect(args, terminal), ref(args, "deployment")))
-    terminal.data(output.document(spec, "json" if args.output == "json" else "yaml"))
+    wanted = some(refs(args), "deployment")
+    api = connect(args, terminal)
+    specs = [asked_for(naming.deployment(api, name)) for name in wanted]
+    if args.output == "json":
+        terminal.data(output.document(specs if len(specs) > 1 else specs[0], "json"))
+    else:
+        terminal.data("---\n".join(output.document(spec, "yaml") for spec in specs))
     return 0
+
+
+def apply_flags(parser: Parser) -> None:
+    from fledx.cli.changing import add_waiting
+
+    parser.add_argument("files", metavar="FILE", nargs="*", help="files of specs, YAML or JSON; - is stdin")
+    parser.add_argument("-f", "--file", metavar="FILE", action="append", help="the same; repeatable")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would change")
+    add_waiting(parser)
+
+
+def apply(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli import applying
+
+    return applying.apply(args, terminal)
 
 
 def create_flags(parser: Parser) -> None:
@@ -231,6 +251,7 @@ def restart(args: Namespace, terminal: Terminal) -> int:
 
 def delete_flags(parser: Parser) -> None:
     add_ref(parser, "deployment", many=True)
+    parser.add_argument("--if-generation", metavar="N", type=types.count, help="only if it is still at this generation")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
@@ -247,7 +268,7 @@ def delete(args: Namespace, terminal: Terminal) -> int:
         terminal.say("nothing was deleted")
         return 1
     for each in found:
-        api.delete_deployment(each["deployment_id"])
+        api.delete_deployment(each["deployment_id"], generation=args.if_generation)
         terminal.say(f"{harmless(each['name'])} deleted")
     return 0
 
@@ -304,6 +325,15 @@ examples:
 
 A list or a map that is given, such as --env or --port, replaces the old one; of limits, constraints, placement, health
 and update each flag changes its own part."""
+APPLY_EXAMPLES = """\
+examples:
+  fledx deployments export web api > shop.yaml
+  fledx deployments apply -f shop.yaml --dry-run
+  fledx deployments apply -f shop.yaml
+
+A file holds specs as `export` writes them, several of them divided by lines of `---`. Each is created if there is no
+deployment of its name, else replaced as a whole: what the file does not say is as if it had never been asked for. One
+that is already so is left alone. Nothing is deleted. It ends as `create` does."""
 LOGS_EXAMPLES = """\
 examples:
   fledx logs web --follow --tail 20
@@ -318,7 +348,8 @@ VERBS = {
     "rollback": Verb(rollback, "go back to an earlier revision and see it arrive", rollback_flags),
     "restart": Verb(restart, "new containers of the same, step by step", start_flags),
     "history": Verb(history, "its revisions: when, by whom, what changed, what became of it", history_flags),
-    "export": Verb(export, "its spec alone, as YAML or --json: what PUT and POST take", export_flags),
+    "export": Verb(export, "its spec alone, as YAML or --json: what apply, PUT and POST take", export_flags),
+    "apply": Verb(apply, "make it so: create or replace what files of specs say", apply_flags, epilog=APPLY_EXAMPLES),
     "scale": Verb(scale, "other numbers of replicas: NAME=3", scale_flags),
     "stop": Verb(stop, "stop its containers and keep the deployment", stop_flags),
     "start": Verb(start, "let a stopped one run again", start_flags),

@@ -113,7 +113,7 @@ def versioned(
         Endpoint("GET", one, deployments.get, answer=Deployment),
         Endpoint("PATCH", one, deployments.patch, headers=MATCHED, body=ChangesOf(DeploymentSpec), answer=Deployment),
         Endpoint("PUT", one, deployments.put, headers=MATCHED, body=DeploymentSpec, answer=Deployment),
-        Endpoint("DELETE", one, deployments.delete),
+        Endpoint("DELETE", one, deployments.delete, headers=MATCHED),
         Endpoint("GET", f"{one}/watch", deployments.watch, answer=Deployment, media=SSE),
         Endpoint("GET", f"{one}/revisions", revisions.page, query=PAGING, answer=PageOf(Revision)),
         Endpoint(

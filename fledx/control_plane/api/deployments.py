@@ -87,7 +87,7 @@ class DeploymentEndpoints:
 
     async def delete(self, call: Call) -> Response:
         """Delete a deployment; its containers are stopped and removed."""
-        await self._deployments.delete(ref_of(call), by=call.by)
+        await self._deployments.delete(ref_of(call), by=call.by, generation=if_match(call.headers))
         return nothing()
 
     def watch(self, call: Call) -> Stream[Deployment]:

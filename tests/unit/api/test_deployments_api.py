@@ -205,6 +205,17 @@ async def test_a_delete_answers_204_with_nothing(site: Site) -> None:
     assert (await site.call("DELETE", WEB)).status == 404
 
 
+async def test_a_delete_made_for_an_older_generation_is_refused(site: Site) -> None:
+    await site.with_web()
+    await site.call("PATCH", WEB, json={"replicas": 5})
+
+    refused = await site.call("DELETE", WEB, headers={"if-match": '"1"'})
+
+    assert (refused.status, (await site.call("GET", WEB)).status) == (409, 200)
+    assert 400 == (await site.call("DELETE", WEB, headers={"if-match": "latest"})).status
+    assert 204 == (await site.call("DELETE", WEB, headers={"if-match": '"2"'})).status
+
+
 FULL = LimitExceeded("no space to write", hint="free some space; reads still work")
 FULL.code = "storage_full"
 

@@ -134,6 +134,9 @@ async def test_a_lost_update_is_refused_by_generation(stage: Stage) -> None:
 
     with pytest.raises(Conflict, match="generation 2, not 1"):
         await stage.deployments.patch("web", {"replicas": 3}, by=ME, generation=1)
+    with pytest.raises(Conflict, match="generation 2, not 1"):
+        await stage.deployments.delete("web", by=ME, generation=1)
+    assert 2 == stage.deployments.get("web").replicas
 
 
 async def test_null_leaves_a_field_and_an_empty_one_clears_it(stage: Stage) -> None:
