@@ -15,13 +15,13 @@ PACKAGE = PROJECT / "fledx"
 MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "_boot": set(),
-    "agent": {"sealing", "systemd_notify", "tunnel", "client", "models", "settings", "errors"},
+    "agent": {"sealing", "systemd_notify", "tracing", "tunnel", "client", "models", "settings", "errors"},
     "bootstrap": {"_boot", "client", "models", "settings", "errors"},
     "cli": {"_boot", "control_plane", "agent", "bootstrap", "demo", "client", "compose", "tunnel", "models", "settings"}
-    | {"errors"},
+    | {"errors", "tracing"},
     "client": {"tunnel", "models", "errors"},
     "compose": {"models", "errors"},
-    "control_plane": {"_boot", "sealing", "systemd_notify", "tunnel", "models", "settings", "errors"},
+    "control_plane": {"_boot", "sealing", "systemd_notify", "tracing", "tunnel", "models", "settings", "errors"},
     "demo": {"_boot", "control_plane", "agent", "client", "sample", "models", "settings", "errors"},
     "errors": set(),
     "models": {"errors"},
@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sealing": {"errors"},
     "settings": {"errors"},
     "systemd_notify": {"errors"},
+    "tracing": set(),
     "tunnel": {"models", "errors"},
 }
 """Every room, and the rooms below it."""

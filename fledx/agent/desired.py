@@ -9,9 +9,11 @@ from pathlib import Path
 
 import anyio
 
+from fledx import tracing
 from fledx.agent.clock import Clock
 from fledx.agent.files import set_aside, write_private
 from fledx.agent.vault import Vault
+from fledx.agent.wishes import Wishes
 from fledx.errors import FledxError, InvalidSpec, Unavailable
 from fledx.models.desired import NodeDesiredState
 from fledx.tunnel.stream import Stream
@@ -35,6 +37,7 @@ class DesiredState:
         self._changed = changed
         self._vault = vault
         self.state: NodeDesiredState | None = None
+        self.wishes = Wishes()
         self._stored: NodeDesiredState | None = None
         self._writing = anyio.Lock()
 
@@ -73,7 +76,9 @@ class DesiredState:
         state = self._decoded(body)
         if self.state is not None and state.revision <= self.state.revision:
             return False
-        self.state = self._vault.admit(state, self.state)
+        before, self.state = self.state, self._vault.admit(state, self.state)
+        self.wishes.changed(before, self.state, tracing.current())
+        logger.info("desired state taken", extra={"revision": state.revision})
         self._changed()
         return True
 

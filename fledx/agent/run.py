@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 import fledx
-from fledx import systemd_notify
+from fledx import systemd_notify, tracing
 from fledx.agent.backoff import Pace
 from fledx.agent.clock import Clock
 from fledx.agent.desired import DesiredState
@@ -257,7 +257,8 @@ class Agent:
             "logs": self._logs.serve,
             "connect": self._connections.serve,
         }
-        await serving.get(stream.kind, refuse)(stream)
+        with tracing.working_for(tracing.told_by(stream.meta)):
+            await serving.get(stream.kind, refuse)(stream)
 
     def on_message(self, message: Mapping[str, Any]) -> None:
         """Take a control message; those of a newer control plane are passed over (`Served`)."""
@@ -312,7 +313,8 @@ class Agent:
         self._metrics.happened(kind)
         name = self._loop.wanted()[key].deployment if key is not None and key in self._loop.wanted() else None
         replica = {"deployment": name or key[0], "replica": key[1]} if key is not None else {}
-        logger.info(kind, extra={**replica, "reason": reason})
+        with tracing.working_for(self._desired.wishes.behind(key, kind)):
+            logger.info(kind, extra={**replica, "reason": reason})
         self._reporter.happened(kind, key, reason)
         if kind == "port_taken" and key is not None:
             self._port_troubles[key] = self._ports_of(key)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
+from fledx import tracing
 from fledx.cli.views.text import harmless
 from fledx.errors import InvalidSpec
 
@@ -34,6 +35,7 @@ def set_up(environ: Mapping[str, str], *, json_lines: bool, stream: TextIO | Non
     general, single = levels(environ.get("FLEDX_LOG") or environ.get("RUST_LOG") or "info")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if json_lines else PlainLines())
+    handler.addFilter(tracing.Naming())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING if general < logging.WARNING else general)

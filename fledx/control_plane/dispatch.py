@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from fledx import tracing
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.desired import desired_state
 from fledx.control_plane.store.database import Database
@@ -32,6 +33,7 @@ class Session:
         self.name = name
         self.link = link
         self.pushed = 0
+        self.asked_by: str | None = None
 
 
 class Dispatch:
@@ -45,6 +47,9 @@ class Dispatch:
 
     def changed(self, node_ids: set[str]) -> None:
         """The desired state of these nodes has changed: those that are connected get it at once."""
+        if (request_id := tracing.current()) is not None:
+            for node_id in node_ids & self._sessions.keys():
+                self._sessions[node_id].asked_by = request_id
         self._bell.ring(node_ids)
 
     def __iter__(self) -> Iterator[Session]:
@@ -77,7 +82,9 @@ class Dispatch:
             while True:
                 state = self._store.read(lambda sql: desired_state(sql, session.node_id, self._seal))
                 if state is not None and state.revision > session.pushed:
-                    await self._send(session, state)
+                    asked_by, session.asked_by = session.asked_by, None
+                    with tracing.working_for(asked_by):
+                        await self._send(session, state)
                 await ear.wait()
 
     async def _send(self, session: Session, state: NodeDesiredState) -> None:
@@ -88,7 +95,7 @@ class Dispatch:
             return
         try:
             with anyio.fail_after(PUSH_LIMIT_SECONDS):
-                stream = await session.link.open("desired", {"revision": state.revision})
+                stream = await session.link.open("desired", tracing.noted({"revision": state.revision}))
                 await stream.send_all(body)
                 await stream.send_eof()
                 await stream.receive()
@@ -100,10 +107,11 @@ class Dispatch:
             session.link.close(f"the node did not take its desired state: {problem}")
             return
         session.pushed = state.revision
+        log.debug("desired state taken", extra={"node": session.name, "revision": state.revision})
 
     async def open(self, node_id: str, kind: str, meta: Mapping[str, Any]) -> Stream:
         """Open a stream to a node; Unavailable when it is not connected."""
         session = self._sessions.get(node_id)
         if session is None:
             raise Unavailable("the node is not connected")
-        return await session.link.open(kind, meta)
+        return await session.link.open(kind, tracing.noted(meta))

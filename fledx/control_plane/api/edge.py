@@ -12,17 +12,18 @@ import anyio
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fledx import tracing
 from fledx.control_plane.api.errors import refusal, unexpected
 from fledx.control_plane.metrics import Metrics
 
 LOG = logging.getLogger(__name__)
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 NO_TRACE = "0" * 32
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 16 * 1024
 DRAIN_BYTES = 16 * 1024 * 1024
 DRAIN_SECONDS = 5.0
+READING = ("GET", "HEAD", "OPTIONS")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -85,22 +86,36 @@ class Edge:
                 message = {"type": "http.response.body", "body": b""}
             await send(message)
 
-        try:
-            if _too_much(scope["headers"]):
-                await refusal(431, "the request's headers are too many or too large", request_id)(scope, receive, named)
-            else:
-                await self._app(scope, upload.receive, named)
-        except ClientDisconnect:
-            return
-        except Exception:
-            facts = {"request_id": request_id, "method": scope["method"], "route": route_of(scope)}
-            LOG.exception("a request failed unexpectedly", extra=facts)
-            if not started:
-                await unexpected(request_id)(scope, receive, named)
+        with tracing.working_for(request_id):
+            try:
+                await self._answer(scope, upload, named, request_id)
+            except ClientDisconnect:
+                return
+            except Exception:
+                LOG.exception("a request failed unexpectedly", extra={**_facts(scope), tracing.FIELD: request_id})
+                if not started:
+                    await unexpected(request_id)(scope, receive, named)
+
+    async def _answer(self, scope: Scope, upload: Upload, send: Send, request_id: str) -> None:
+        if _too_much(scope["headers"]):
+            refused = refusal(431, "the request's headers are too many or too large", request_id)
+            await refused(scope, upload.receive, send)
+        else:
+            await self._app(scope, upload.receive, send)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        self._metrics.answered(method, route_of(scope), status, seconds)
+        """What may change something is told in the log; reading is told where the log shows all."""
+        facts = _facts(scope)
+        method = facts["method"]
+        self._metrics.answered(method, facts["route"], status, seconds)
+        level = logging.DEBUG if method in READING else logging.INFO
+        if LOG.isEnabledFor(level):
+            LOG.log(level, "answered", extra={**facts, "status": status, "seconds": round(seconds, 4)})
+
+
+def _facts(scope: Scope) -> dict[str, str]:
+    """What was asked, in words from small sets."""
+    return {"method": scope["method"] if scope["method"] in METHODS else "other", "route": route_of(scope)}
 
 
 def route_of(scope: Scope) -> str:
@@ -124,7 +139,7 @@ def _too_much(raw: list[tuple[bytes, bytes]]) -> bool:
 
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The caller's own id (`x-request-id`, else the trace of a W3C `traceparent`), or a new one."""
-    if REQUEST_ID.fullmatch(given := headers.get("x-request-id", "")):
+    if tracing.REQUEST_ID.fullmatch(given := headers.get("x-request-id", "")):
         return given
     trace = TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     return trace[1] if trace and trace[1] != NO_TRACE else secrets.token_hex(16)
