@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fledx.agent.spec import Key
@@ -22,6 +22,9 @@ class Sight:
     revision: int
     instances: Iterable[Instance]
     usage: Mapping[Key, Mapping[str, Any]]
+    rounds: int = 0
+    round_seconds: float = 0.0
+    probes: Mapping[tuple[str, ...], int] = field(default_factory=dict)
 
 
 class Metrics:
@@ -51,7 +54,7 @@ class Metrics:
 
     def families(self, sight: Sight) -> Iterator[Any]:
         """All series of ours."""
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+        from prometheus_client.core import GaugeMetricFamily
 
         def gauge(name: str, text: str, values: Mapping[tuple[str, ...], float], *labels: str) -> GaugeMetricFamily:
             family = GaugeMetricFamily(name, text, labels=labels)
@@ -66,18 +69,30 @@ class Metrics:
         yield gauge("fledx_agent_desired_revision", "Revision of the desired state in force.", {(): sight.revision})
         by_state: dict[tuple[str, ...], float] = {(state,): states[state] for state in STATES}
         yield gauge("fledx_agent_instances", "Replicas of this node by state.", by_state, "state")
-        happenings = CounterMetricFamily("fledx_agent_happenings", "What was done and found, by kind.", labels=["kind"])
-        for kind, count in self._happenings.items():
-            happenings.add_metric([kind], count)
-        yield happenings
-        for field, text in (
-            ("cpu_percent", "CPU, percent of one core."),
-            ("memory_bytes", "Memory without page cache."),
+        for name, text, share, unit in (
+            ("cpu_cores", "CPU in use, in cores.", "cpu_percent", 0.01),
+            ("memory_bytes", "Memory without page cache.", "memory_bytes", 1.0),
         ):
             used: dict[tuple[str, ...], float] = {
-                (key[0], str(key[1])): sample[field] for key, sample in sight.usage.items()
+                (key[0], str(key[1])): sample[share] * unit for key, sample in sight.usage.items()
             }
-            yield gauge(f"fledx_agent_instance_{field}", text, used, "deployment_id", "replica")
+            yield gauge(f"fledx_agent_instance_{name}", text, used, "deployment_id", "replica")
+        yield from self._counters(sight)
+
+    def _counters(self, sight: Sight) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily
+
+        def counter(name: str, text: str, values: Mapping[tuple[str, ...], float], *labels: str) -> CounterMetricFamily:
+            family = CounterMetricFamily(name, text, labels=labels)
+            for key, value in values.items():
+                family.add_metric(key, value)
+            return family
+
+        kinds: dict[tuple[str, ...], float] = {(kind,): count for kind, count in self._happenings.items()}
+        yield counter("fledx_agent_happenings", "What was done and found, by kind.", kinds, "kind")
+        yield counter("fledx_agent_probes", "Health probes made, by type and result.", sight.probes, "type", "result")
+        yield counter("fledx_agent_reconcile_rounds", "Looks at the container engine.", {(): sight.rounds})
+        yield counter("fledx_agent_reconcile_seconds", "Time spent in them.", {(): sight.round_seconds})
 
 
 class _Families:

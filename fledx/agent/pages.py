@@ -29,6 +29,9 @@ class Standing:
     revision: int
     instances: Sequence[Instance]
     usage: Mapping[Key, Mapping[str, Any]]
+    rounds: int
+    round_seconds: float
+    probes: Mapping[tuple[str, ...], int]
 
 
 class Pages:
@@ -75,5 +78,8 @@ class Pages:
             revision=now.revision,
             instances=now.instances,
             usage=now.usage,
+            rounds=now.rounds,
+            round_seconds=now.round_seconds,
+            probes=now.probes,
         )
         return Answer(status=200, kind=CONTENT_TYPE, body=self._metrics.page(sight))

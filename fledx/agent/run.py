@@ -400,6 +400,9 @@ class Agent:
             revision=self._revision(),
             instances=tuple(self._reporter.instances.values()),
             usage=self._sampler.latest,
+            rounds=self._loop.rounds,
+            round_seconds=self._loop.seconds,
+            probes=self._prober.made,
         )
 
     async def _look_after_the_process(self) -> None:

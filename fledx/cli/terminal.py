@@ -77,6 +77,12 @@ class Terminal:
         """Columns of stdout; None where it is no terminal."""
         return columns(self.out)
 
+    @property
+    def unicode(self) -> bool:
+        """Whether stdout can show more than ASCII."""
+        encoding = getattr(self.out, "encoding", None) or "ascii"
+        return "utf" in encoding.lower() and self.environ.get("TERM") not in ("dumb", "linux")
+
     def _takes_colour(self, stream: TextIOBase) -> bool:
         refused = self.plain or self.environ.get("NO_COLOR") or self.environ.get("TERM") == "dumb"
         return _is_tty(stream) and not refused

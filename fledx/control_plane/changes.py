@@ -23,6 +23,7 @@ from fledx.models.token import Operator
 
 T = TypeVar("T")
 Decided = Callable[[str, int, int], None]
+Happened = Callable[[list[str]], None]
 EVENTS = "events"
 OVERVIEW = "overview"
 
@@ -124,6 +125,7 @@ class Changes:
         self._kept = KeptBoard(ports)
         self._tell_nodes: Callable[[set[str]], None] = lambda node_ids: None
         self._on_decision: Decided = lambda occasion, placed, waiting: None
+        self._on_events: Happened = lambda kinds: None
 
     def tell_nodes(self, listener: Callable[[set[str]], None]) -> None:
         """Whom to call, in the loop, with the ids of nodes whose desired state has changed."""
@@ -132,6 +134,10 @@ class Changes:
     def on_decision(self, listener: Decided) -> None:
         """Whom to call with an occasion and how many replicas were placed, and how many wait, once that is stored."""
         self._on_decision = listener
+
+    def on_events(self, listener: Happened) -> None:
+        """Whom to call with the kinds of events, once they are stored."""
+        self._on_events = listener
 
     async def commit(
         self, work: Callable[[Transaction], T], *, durable: bool = True, occasion: str = "reschedule"
@@ -160,6 +166,8 @@ class Changes:
         self._tell_nodes(tx.touched_nodes)
         if any(tx.decisions):
             self._on_decision(occasion, *tx.decisions)
+        if tx.news:
+            self._on_events([event.kind for event in tx.news])
         topics = {*tx.touched, *({EVENTS} if tx.news else ()), *({OVERVIEW} if tx.touched or tx.overview else ())}
         self.bell.ring(topics)
         return result

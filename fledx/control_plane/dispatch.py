@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import anyio
@@ -39,7 +40,8 @@ class Session:
 class Dispatch:
     """Which nodes are connected now, and the one way to talk to them."""
 
-    def __init__(self, store: Database, seal: Seal) -> None:
+    def __init__(self, store: Database, seal: Seal, *, pushed: Callable[[float], None] = lambda seconds: None) -> None:
+        self._pushed = pushed
         self._store = store
         self._seal = seal
         self._bell = Bell()
@@ -93,6 +95,7 @@ class Dispatch:
             log.error("desired state too large to be sent", extra={"node": session.name, "bytes": len(body)})
             session.pushed = state.revision
             return
+        began = time.monotonic()
         try:
             with anyio.fail_after(PUSH_LIMIT_SECONDS):
                 stream = await session.link.open("desired", tracing.noted({"revision": state.revision}))
@@ -107,6 +110,7 @@ class Dispatch:
             session.link.close(f"the node did not take its desired state: {problem}")
             return
         session.pushed = state.revision
+        self._pushed(time.monotonic() - began)
         log.debug("desired state taken", extra={"node": session.name, "revision": state.revision})
 
     async def open(self, node_id: str, kind: str, meta: Mapping[str, Any]) -> Stream:

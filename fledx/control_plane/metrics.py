@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -75,7 +75,17 @@ class Metrics:
         self._decisions = self._counter(
             "fledx_scheduler_decisions_total", "Replicas placed or left waiting, by occasion", ("context", "outcome")
         )
-        self._results, self._reasons, self._occasions = Words(), Words(), Words()
+        self._happened = self._counter("fledx_events_total", "What happened, by kind", ("kind",))
+        self._replicas = Gauge(
+            "fledx_replicas", "Replicas wanted, of these ready, and without a place", ("state",), registry=self.registry
+        )
+        self._taken = Histogram(
+            "fledx_desired_state_push_duration_seconds",
+            "From sending a node its desired state to its word that it is stored",
+            buckets=REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self._results, self._reasons, self._occasions, self._kinds = Words(), Words(), Words(), Words()
 
     def _make_store(self) -> None:
         self._transactions = Histogram(
@@ -83,6 +93,16 @@ class Metrics:
             "Write transactions from their turn to COMMIT",
             ("kind",),
             buckets=REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self._size = self._gauge("fledx_store_size_bytes", "Size of the database, its log included")
+        self._backup = self._gauge(
+            "fledx_backup_last_success_timestamp_seconds", "When the newest backup was taken; 0 is never"
+        )
+        self._expiry = Gauge(
+            "fledx_certificate_expiry_timestamp_seconds",
+            "When a certificate ends that this control plane shows or hands out",
+            ("use",),
             registry=self.registry,
         )
 
@@ -127,6 +147,29 @@ class Metrics:
         for gauge, counts in ((self._nodes, summary["nodes"]), (self._deployments, summary["deployments"])):
             for status, count in counts.items():
                 gauge.labels(status).set(count)
+
+    def replicas(self, counts: Mapping[str, int]) -> None:
+        """How many replicas are `wanted`, `ready` and `unplaced`."""
+        for state, count in counts.items():
+            self._replicas.labels(state).set(count)
+
+    def kept(self, *, size: int, backup: float) -> None:
+        """The database has so many bytes, and its newest backup was taken then (unix seconds, 0 for never)."""
+        self._size.set(size)
+        self._backup.set(backup)
+
+    def certificate(self, use: str, expires: float) -> None:
+        """A certificate for a use of a few words ends at this unix time; the first to end where there are several."""
+        self._expiry.labels(use).set(expires)
+
+    def happened(self, kinds: Iterable[str]) -> None:
+        """Events were stored."""
+        for kind in kinds:
+            self._happened.labels(self._kinds.bounded(kind)).inc()
+
+    def pushed(self, seconds: float) -> None:
+        """A node took its desired state."""
+        self._taken.observe(seconds)
 
     def sessions(self, count: int) -> None:
         """So many agents are connected now."""

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from fledx import __version__
+from fledx.control_plane.backups import DailyBackups
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.store import deployments, migrate, nodes
 from fledx.control_plane.store.database import Database
@@ -17,7 +18,8 @@ from fledx.models.node import STATUSES as NODE_STATUSES
 class Overview:
     """Counts over everything, and the health of this process."""
 
-    def __init__(self, store: Database, dispatch: Dispatch, build: str | None) -> None:
+    def __init__(self, store: Database, dispatch: Dispatch, backups: DailyBackups, build: str | None) -> None:
+        self._backups = backups
         self._store = store
         self._dispatch = dispatch
         self._build = build
@@ -33,6 +35,14 @@ class Overview:
             },
             "control_plane": {"version": __version__, "started_at": stamp(self._started)},
         }
+
+    def replicas(self) -> dict[str, int]:
+        """How many replicas are wanted, ready, and without a place."""
+        return self._store.read(deployments.replica_counts)
+
+    def kept(self) -> tuple[int, float]:
+        """The size of the database in bytes, and when the newest backup was taken; 0 for never."""
+        return self._store.size(), max((made for made, _ in self._backups.known()), default=0.0)
 
     def health(self) -> dict[str, Any]:
         """What a monitor wants to know, without names of nodes, as it is answered to anyone."""

@@ -140,6 +140,11 @@ def _still_good(chain_file: Path, ca: Authority, names: Sequence[str], now: date
     return wanted <= set(extension.value) and certificate.not_valid_after_utc > now + RENEW_BEFORE
 
 
+def expiry(chain_file: Path) -> float:
+    """When the first certificate of a chain ends, in unix seconds."""
+    return x509.load_pem_x509_certificate(chain_file.read_bytes()).not_valid_after_utc.timestamp()
+
+
 def _general_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))

@@ -37,6 +37,13 @@ class Recent:
             total.update(counted)
         return sorted(total.items(), key=lambda item: (-item[1], item[0]))[:limit]
 
+    def per_second(self) -> list[int]:
+        """How many there were in each second of the window, the oldest first."""
+        now = int(self._clock())
+        self._forget(now)
+        counted = {second: sum(each.values()) for second, each in self._seconds}
+        return [counted.get(second, 0) for second in range(now - WINDOW_SECONDS + 1, now + 1)]
+
     def _forget(self, second: int) -> None:
         while self._seconds and self._seconds[0][0] <= second - WINDOW_SECONDS:
             self._seconds.popleft()

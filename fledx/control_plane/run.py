@@ -41,7 +41,7 @@ from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.operator_tokens import OperatorTokens
 from fledx.control_plane.overview import Overview
-from fledx.control_plane.pki import utc_now
+from fledx.control_plane.pki import expiry, utc_now
 from fledx.control_plane.rebalancing import Rebalancing
 from fledx.control_plane.reports import Reports
 from fledx.control_plane.revisions import Revisions
@@ -128,7 +128,7 @@ async def _run(settings: ControlPlaneSettings, home: Home, store: Database, back
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_stop_on_signal, stopping)
         tasks.start_soon(BackupLoop(backups).run)
-        await _serve(settings, home, store, stopping)
+        await _serve(settings, home, store, backups, stopping)
         tasks.cancel_scope.cancel()
 
 
@@ -140,7 +140,9 @@ async def _stop_on_signal(stopping: anyio.Event) -> None:
             stopping.set()
 
 
-async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, stopping: anyio.Event) -> None:
+async def _serve(
+    settings: ControlPlaneSettings, home: Home, store: Database, backups: DailyBackups, stopping: anyio.Event
+) -> None:
     """Make every object, start every loop, and end them in order once `stopping` is set."""
     bell, metrics = Bell(), Metrics()
     ports = (settings.ports_range_start, settings.ports_range_end) if settings.ports_auto_assign else None
@@ -156,7 +158,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
     )
     audit = AuditLog(store, changes, changes.chain)
     seal, _ = kept(home.directory / "secrets.key")
-    dispatch = Dispatch(store, seal)
+    dispatch = Dispatch(store, seal, pushed=metrics.pushed)
     changes.tell_nodes(dispatch.changed)
     nodes = Nodes(store, changes, tokens)
     deployments = Deployments(store, changes, settings.ports_public_host)
@@ -192,7 +194,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
             operator_tokens=OperatorTokens(store, changes, tokens),
             audit=audit,
             usage=UsageHistory(store, asking.ask, kept_seconds=settings.retention_usage_window_secs),
-            overview=Overview(store, dispatch, _boot.build_id()),
+            overview=Overview(store, dispatch, backups, _boot.build_id()),
             settings=settings,
             metrics=metrics,
             authority=home.authority.pem,
@@ -201,7 +203,7 @@ async def _serve(settings: ControlPlaneSettings, home: Home, store: Database, st
         for loop in (reports, reachability, tokens, Retention(changes, settings), Rollouts(store, changes)):
             tasks.start_soon(loop.run)
         tasks.start_soon(_watch_loop, metrics)
-        await _listen(settings, home, agents, app, tasks, stopping)
+        await _listen(settings, home, agents, app, metrics, tasks, stopping)
         await reachability.flush()
         await tokens.flush()
         tasks.cancel_scope.cancel()
@@ -213,6 +215,7 @@ def _measure(metrics: Metrics, store: Database, changes: Changes) -> None:
     metrics.program(version=__version__, build=_boot.build_id(), schema=schema, target=target)
     store.on_transaction = lambda seconds, durable: metrics.transaction(seconds, durable=durable)
     changes.on_decision(lambda occasion, placed, waiting: metrics.decided(occasion, placed=placed, waiting=waiting))
+    changes.on_events(metrics.happened)
 
 
 async def _listen(
@@ -220,6 +223,7 @@ async def _listen(
     home: Home,
     agents: Agents,
     app: Application,
+    metrics: Metrics,
     tasks: TaskGroup,
     stopping: anyio.Event,
 ) -> None:
@@ -236,7 +240,8 @@ async def _listen(
     port = settings.tunnel_advertised_port if settings.tunnel_port is None else settings.tunnel_port
     tunnel_port = listener.bind(settings.tunnel_host, port)
     tasks.start_soon(listener.serve)
-    tasks.start_soon(_renew, home, tls)
+    metrics.certificate("server", expiry(certificate))
+    tasks.start_soon(_renew, home, tls, metrics)
     _announce(settings, home, api_socket, tunnel_port, "https" if settings.api_over_tls else "http")
     await web.serve(app, api_socket, tls if settings.api_over_tls else None, stopping)
 
@@ -267,7 +272,7 @@ def _announce(settings: ControlPlaneSettings, home: Home, api: socket.socket, tu
     gc.set_threshold(50_000, 20, 100)
 
 
-async def _renew(home: Home, tls: ssl.SSLContext) -> None:
+async def _renew(home: Home, tls: ssl.SSLContext, metrics: Metrics) -> None:
     """Renew the server's certificate when it is time; new connections get the new one, nothing restarts."""
     while True:
         await anyio.sleep(CERTIFICATE_CHECK_SECONDS)
@@ -278,6 +283,7 @@ async def _renew(home: Home, tls: ssl.SSLContext) -> None:
             continue
         if new:
             tls.load_cert_chain(certificate, key)
+            metrics.certificate("server", expiry(certificate))
             log.info("certificate renewed")
 
 

@@ -45,6 +45,7 @@ class System:
             folder,
         )
         self.agents: list[Role] = []
+        self.metrics_ports: list[int] = []
 
     @property
     def token(self) -> str:
@@ -81,6 +82,7 @@ class System:
             return int(api.status()["summary"]["nodes"]["ready"]) == NODES
 
     def _agent(self, name: str, join: str) -> Role:
+        self.metrics_ports.append(free_port(9090 + int(name[-1])))
         own = {
             "FLEDX_AGENT_JOIN": join,
             "FLEDX_AGENT_NAME": name,
@@ -89,7 +91,7 @@ class System:
             "FLEDX_AGENT_PORTS_RANGE": f"3{name[-1]}000-3{name[-1]}099",
             "FLEDX_AGENT_DOCKER_HOST": self.engine.address,
             "FLEDX_AGENT_CLEANUP_ON_SHUTDOWN": "true",
-            "FLEDX_AGENT_METRICS_PORT": "0",
+            "FLEDX_AGENT_METRICS_PORT": str(self.metrics_ports[-1]),
             "FLEDX_AGENT_HEALTH_PORT": "0",
         }
         return Role(name, ["agent"], {**self.environ, **own}, self.folder)
@@ -197,6 +199,9 @@ def _told(system: System, deployment: dict[str, Any]) -> str:
         "  fledx deployments update web --env VERSION=2",
         "  docker rm -f $(docker ps -q --filter label=fledx.deployment=web | head -1)   # and look again",
         "  fledx events --follow",
+        "  fledx metrics show",
+        f"\nPrometheus finds series at {system.url}/metrics and, of the agents, at "
+        + ", ".join(f"127.0.0.1:{port}/metrics" for port in system.metrics_ports),
         "\nCtrl-C stops the demo and removes every trace of it.",
     ]
     return "\n".join(lines)

@@ -260,6 +260,12 @@ class FakeOverview:
     def health(self) -> dict[str, Any]:
         return {"status": "ok", "version": "0.1.0"}
 
+    def replicas(self) -> dict[str, int]:
+        return {"wanted": 3, "ready": 2, "unplaced": 1}
+
+    def kept(self) -> tuple[int, float]:
+        return 4096, 0.0
+
 
 def renamed(known: Deployment, name: str) -> Deployment:
     """The same under another name."""

@@ -53,9 +53,10 @@ def quiet(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -
     return done.stdout
 
 
-def install_packages(packages: Sequence[str], why: str, *, allowed: bool) -> None:
+def install_packages(packages: Sequence[str], why: str, *, allowed: bool, recommended: bool = True) -> None:
     """Install packages of the distribution, saying so; `Stop` with the command to type where that may not be done."""
-    command = f"apt-get install -y {' '.join(packages)}"
+    options = ["-y"] if recommended else ["-y", "--no-install-recommends"]
+    command = f"apt-get install {' '.join([*options, *packages])}"
     if not shutil.which("apt-get"):
         raise Stop(f"{why}. Install it with your distribution's package manager (on Debian: {command})")
     if not allowed:
@@ -65,7 +66,7 @@ def install_packages(packages: Sequence[str], why: str, *, allowed: bool) -> Non
     say(f"{why}: installing {' '.join(packages)} from the distribution")
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     quiet(["apt-get", "update"], env)
-    quiet(["apt-get", "install", "-y", *packages], env)
+    quiet(["apt-get", "install", *options, *packages], env)
 
 
 def pythons() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,8 @@ class Prober:
     Watches the containers that run as they should.
 
     `running` gives them, `changed` waits until it may give others. `unhealthy` is told of each that must be restarted,
-    `reported` after each finding that others may see. `statuses` are the last findings by container id.
+    `reported` after each finding that others may see. `statuses` are the last findings by container id, `made` counts
+    them by type of probe and result.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Prober:
         reported: Callable[[], None],
     ) -> None:
         self.statuses: Mapping[str, HealthStatus] = {}
+        self.made: Counter[tuple[str, ...]] = Counter()
         self._runtime = runtime
         self._clock = clock
         self._running = running
@@ -119,6 +122,7 @@ class Prober:
             logger.exception("a probe failed unexpectedly", extra={"replica": subject.key})
             subject.watches[i] = put_off(watch, self._clock.monotonic())
             return
+        self.made[watch.probe.type, "passed" if finding.passed else "failed"] += 1
         subject.watches[i] = watch = noted(watch, finding, self._clock.monotonic())
         self._show()
         self._reported()

@@ -57,6 +57,8 @@ class Reconciler:
         self.trouble: str | None = None
         self.engine: str | None = None
         self.asked = False
+        self.rounds = 0
+        self.seconds = 0.0
         self._looked = False
         self.pace = pace
         self._node_id = node_id
@@ -144,6 +146,12 @@ class Reconciler:
         self._wake.ring()
 
     async def _round(self, tasks: TaskGroup) -> None:
+        began = self._clock.monotonic()
+        await self._reconcile(tasks)
+        self.rounds += 1
+        self.seconds += self._clock.monotonic() - began
+
+    async def _reconcile(self, tasks: TaskGroup) -> None:
         busy = self._lanes.busy()
         try:
             if self.trouble is not None or self.engine is None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fledx.cli.views.charts import bar, sparkline
 from fledx.cli.views.table import table
 from fledx.cli.views.text import harmless, size
 
 Json = Mapping[str, Any]
+BAR = 24
 
 
 def usage_table(items: Sequence[Json], *, wide: bool = False, columns: int | None = None) -> str:
@@ -35,7 +37,23 @@ def filter_words(query: Json, seconds: float) -> str:
     return " ".join([*words, f"range={int(seconds)}s"])
 
 
-def request_table(items: Sequence[Json], *, columns: int | None = None) -> str:
-    """One line a method, route and status."""
-    rows = [[harmless(item[key]) for key in ("method", "path", "status", "count")] for item in items]
-    return table(["METHOD", "PATH", "STATUS", "COUNT"], rows, columns=columns)
+def request_table(items: Sequence[Json], *, columns: int | None = None, unicode: bool = True) -> str:
+    """One line a method, route and status, the count as a bar too."""
+    top = max((int(item["count"]) for item in items), default=0)
+    rows = [
+        [
+            *(harmless(item[key]) for key in ("method", "path", "status", "count")),
+            bar(int(item["count"]), top, room=BAR, unicode=unicode),
+        ]
+        for item in items
+    ]
+    return table(["METHOD", "PATH", "STATUS", "COUNT", ""], rows, columns=columns)
+
+
+def request_chart(found: Json, *, unicode: bool = True) -> str:
+    """The last minute, a character a second, newest on the right; empty where a control plane does not tell it."""
+    seconds = [int(count) for count in found.get("per_second") or ()]
+    if not seconds:
+        return ""
+    drawn = sparkline(seconds, unicode=unicode)
+    return f"|{drawn}| {sum(seconds)} requests in {len(seconds)} s, at most {max(seconds)} in one"

@@ -74,12 +74,13 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestSummary:
-    """Requests of the last `window_secs` seconds, the most frequent first."""
+    """Requests of the last `window_secs` seconds, the most frequent first; `per_second` are all, the oldest first."""
 
     limit: int
     window_secs: int
     as_of: str
     items: tuple[Asked, ...]
+    per_second: tuple[int, ...]
 
 
 class SystemEndpoints:
@@ -100,7 +101,10 @@ class SystemEndpoints:
 
     async def metrics(self, call: Call) -> Response:
         """Give the figures for Prometheus."""
+        size, backup = self._overview.kept()
         self._metrics.fleet(self._overview.summary()["summary"])
+        self._metrics.replicas(self._overview.replicas())
+        self._metrics.kept(size=size, backup=backup)
         text = await anyio.to_thread.run_sync(self._metrics.exposition)
         return Response(text, headers={"content-type": METRICS_TYPE})
 
@@ -111,7 +115,13 @@ class SystemEndpoints:
             Asked(method=method, path=path, status=str(status), count=count)
             for (method, path, status), count in self._metrics.recent.top(limit)
         )
-        found = RequestSummary(limit=limit, window_secs=WINDOW_SECONDS, as_of=stamp(time.time()), items=items)
+        found = RequestSummary(
+            limit=limit,
+            window_secs=WINDOW_SECONDS,
+            as_of=stamp(time.time()),
+            items=items,
+            per_second=tuple(self._metrics.recent.per_second()),
+        )
         return model_reply(found)
 
     def artifact(self, call: Call) -> Response:

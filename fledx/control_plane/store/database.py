@@ -85,6 +85,11 @@ class Database:
 
         return await anyio.to_thread.run_sync(far, limiter=self._far_turn)
 
+    def size(self) -> int:
+        """Bytes on the disk, of the file and its log."""
+        log = self.path.with_name(f"{self.path.name}-wal")
+        return sum(path.stat().st_size for path in (self.path, log) if path.exists())
+
     def close(self) -> None:
         """Write the log back into the file and let go of it."""
         for connection in (self._reader, self._far_reader, self._writer):

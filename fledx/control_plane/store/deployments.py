@@ -124,6 +124,17 @@ def templates(connection: sqlite3.Connection, wanted: set[tuple[str, int]]) -> d
     return found
 
 
+def replica_counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many replicas of running deployments are wanted, ready, and without a place."""
+    sql = (
+        "SELECT coalesce(sum(json_extract(spec, '$.replicas')), 0), coalesce(sum(ready), 0)"
+        " FROM deployment WHERE json_extract(spec, '$.desired_state') = 'running'"
+    )
+    wanted, ready = connection.execute(sql).fetchone()
+    unplaced = connection.execute("SELECT count(*) FROM pending").fetchone()[0]
+    return {"wanted": int(wanted), "ready": int(ready), "unplaced": int(unplaced)}
+
+
 def on_their_way(connection: sqlite3.Connection) -> list[str]:
     """Deployments whose rollout has not ended, or has never been looked at, or that have a replica left behind."""
     rows = connection.execute(

@@ -29,6 +29,9 @@ def standing(**changes: Any) -> Standing:
         "link_problem": "the control plane cannot be reached",
         "revision": 7,
         "instances": (instance(), instance(replica_number=1, state="failed", ready=False)),
+        "rounds": 7,
+        "round_seconds": 0.5,
+        "probes": {("http", "failed"): 2},
         "usage": {("d", 0): {"cpu_percent": 12.5, "memory_bytes": 1000}},
         **changes,
     }
@@ -116,11 +119,11 @@ def test_metrics_show_what_is_now_and_forget_what_is_gone() -> None:
         "fledx_agent_tunnel_connected 1.0",
         'fledx_agent_instances{state="failed"} 1.0',
         'fledx_agent_happenings_total{kind="restart"} 1.0',
-        'fledx_agent_instance_cpu_percent{deployment_id="d",replica="0"} 12.5',
+        'fledx_agent_instance_cpu_cores{deployment_id="d",replica="0"} 0.125',
     ):
         assert line in text.splitlines()
     now = standing(usage={})
-    assert "instance_cpu_percent{" not in shown.metrics().body.decode()
+    assert "instance_cpu_cores{" not in shown.metrics().body.decode()
 
 
 def test_an_answer_as_json_is_one_line() -> None:

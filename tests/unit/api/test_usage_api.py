@@ -73,6 +73,7 @@ async def test_requests_are_counted_by_route_never_by_path(site: Site) -> None:
 
     found = answer.json()
     assert (found["limit"], found["window_secs"]) == (1, 60)
+    assert (len(found["per_second"]), sum(found["per_second"])) == (60, 3)
     assert found["items"] == [{"method": "GET", "path": "/api/v1/nodes/{ref}", "status": "404", "count": 2}]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fledx.cli.views.charts import bar, sparkline
 from tests.fakes.transport import json_answer
 from tests.unit.cli.harness import EDGE1, HOSTILE, WEB, Cli, joined, lines, page
 
@@ -72,17 +73,41 @@ def test_requests_are_a_line_a_route() -> None:
         {"method": "GET", "path": "/api/v1/nodes", "status": "200", "count": 12},
         {"method": "POST", "path": HOSTILE, "status": "409", "count": 1},
     ]
-    found = {"limit": 10, "window_secs": 60, "as_of": "2026-11-18T09:46:40Z", "items": items}
+    found = {"limit": 10, "window_secs": 60, "as_of": "2026-11-18T09:46:40Z", "items": items, "per_second": [0, 12, 1]}
     cli = Cli({"GET /api/v1/metrics/summary": json_answer(found)})
 
     assert 0 == cli.run("metrics", "show", "--limit", "10")
 
     assert lines(cli.shown)[0].split() == ["METHOD", "PATH", "STATUS", "COUNT"]
-    assert lines(cli.shown)[1].split() == ["GET", "/api/v1/nodes", "200", "12"]
+    assert lines(cli.shown)[1].split() == ["GET", "/api/v1/nodes", "200", "12", "#" * 24]
+    assert lines(cli.shown)[2].split()[-2:] == ["1", "##"]
+    assert lines(cli.shown)[-1] == "| #.| 13 requests in 3 s, at most 12 in one"
     assert "\x1b" not in cli.shown
     assert ["GET /api/v1/metrics/summary?limit=10"] == cli.asked()
     assert 0 == cli.run("metrics", "show", "--json")
     assert found == json.loads(cli.shown)
+
+
+def test_a_chart_is_as_high_as_its_share_and_never_hides_the_little() -> None:
+    assert sparkline([0, 1, 50, 100]) == " ▁▄█"
+    assert sparkline([0, 0]) == "  "
+    assert sparkline([]) == ""
+    assert (bar(1, 1000, room=10), bar(1000, 1000, room=10), bar(0, 10, room=10)) == ("█", "█" * 10, "")
+
+
+def test_the_rules_and_the_dashboard_need_no_control_plane() -> None:
+    cli = Cli()
+
+    assert 0 == cli.run("metrics", "alerts")
+    assert cli.shown.startswith("groups:\n- name: fledx\n  rules:\n  - alert: ")
+    assert 0 == cli.run("metrics", "dashboard")
+    panels = json.loads(cli.shown)["panels"]
+    assert [] == cli.asked()
+
+    places = [(each["gridPos"]["x"], each["gridPos"]["y"]) for each in panels]
+    assert len(set(places)) == len(places)
+    assert all(each["gridPos"]["x"] + each["gridPos"]["w"] <= 24 for each in panels)
+    assert len({each["id"] for each in panels}) == len(panels)
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "x"])
