@@ -30,6 +30,7 @@ def body_of(args: Namespace) -> Json:
     _put(body, ("secret_files",), [*(args.secret_file or ()), *(args.secret_file_optional or ())] or None)
     _put(body, ("ports",), _ports(args))
     _put(body, ("volumes",), args.volume)
+    _put(body, ("ingress",), args.ingress)
     for flag, read, path, _ in (*NESTED, *REPEATED):
         value = getattr(args, _dest(flag))
         _put(body, path, _mapping(value) if read is types.pair else value)

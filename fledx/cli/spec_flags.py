@@ -57,6 +57,7 @@ CLEAR: Mapping[str, Any] = {
     "health": {},
     "limits": {},
     "labels": {},
+    "ingress": [],
 }
 PROBES = (("health", "liveness"), ("readiness", "readiness"))
 
@@ -99,6 +100,13 @@ def _add_container(parser: Parser) -> None:
             "file from a secret, kept in memory [,owner=UID[:GID]][,mode=0400]",
         ),
         ("--secret-file-optional", types.optional(types.secret_file), "PATH=SECRET", "the same, left out if missing"),
+        (
+            "--ingress",
+            types.ingress,
+            "HOST[/PATH][:PORT]",
+            "where gateways serve it, and by which container port [,exact][,h2c][,rewrite=/PATH][,timeout=30s]"
+            "[,max-body=10Mi][,no-redirect]",
+        ),
         ("--label", types.pair, "KEY=VALUE", "label of the deployment"),
     )
     for flag, read, metavar, text in many:

@@ -171,6 +171,38 @@ def volume(text: str) -> dict[str, Any]:
     return _modelled(VolumeMount.parse, text)
 
 
+def ingress(text: str) -> dict[str, Any]:
+    """`HOST[/PATH][:PORT]` with `,exact`, `,h2c` and further options, as the API takes it."""
+    import dataclasses
+
+    from fledx.models.codec import encode
+    from fledx.models.ingress import IngressRule
+
+    rule, *options = text.split(",")
+    try:
+        fields = dict(_ingress_option(option) for option in options)
+        encoded: dict[str, Any] = encode(dataclasses.replace(IngressRule.parse(rule), **fields))
+    except InvalidSpec as fault:
+        raise ArgumentTypeError(fault.text) from None
+    return encoded
+
+
+def _ingress_option(option: str) -> tuple[str, Any]:
+    key, equals, value = option.partition("=")
+    words = {"exact": ("path_type", "exact"), "h2c": ("protocol", "h2c"), "no-redirect": ("https_redirect", False)}
+    if not equals and key in words:
+        return words[key]
+    if equals and key == "rewrite":
+        return key, value
+    if equals and key == "timeout":
+        return "timeout_seconds", seconds(value)
+    if equals and key == "max-body":
+        return "max_body_bytes", memory(value)
+    raise ArgumentTypeError(
+        f"{option!r} is none of exact, h2c, no-redirect, rewrite=/PATH, timeout=TIME and max-body=SIZE"
+    )
+
+
 def secret_env(text: str) -> dict[str, Any]:
     """`NAME=SECRET` as the API takes it."""
     from fledx.models.secret import SecretEnv

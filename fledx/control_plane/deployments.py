@@ -14,7 +14,7 @@ from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.listing import deployment_item
 from fledx.control_plane.placing import place, release, revise_board, settle_waiting
 from fledx.control_plane.revising import new_revision
-from fledx.control_plane.store import assignments, events, instances
+from fledx.control_plane.store import assignments, claims, events, instances
 from fledx.control_plane.store import configs as config_table
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store.database import Database
@@ -86,6 +86,7 @@ class Deployments:
         for ref in configs:  # before the first revision, which sees what is attached by then
             config_table.attach(tx.sql, resolve(tx.sql, "config", ref), "deployment", deployment_id, tx.stamp)
         table.insert(tx.sql, deployment_id, spec, by.name, tx.stamp)
+        _claim(tx, deployment_id, spec)
         tx.event("deployment.created", spec.name, f"created by {by.name}", deployment_id=deployment_id)
         tx.audit("deployment.create", by, id=deployment_id, name=spec.name, after=encode(spec))
         tx.touched.add(deployment_id)
@@ -172,6 +173,7 @@ class Deployments:
         if table.template_of(before) != table.template_of(after):
             revision = new_revision(tx, stored, spec, by=by.name)
         table.update(tx.sql, stored.id, spec, generation=stored.generation + 1, revision=revision, now=tx.stamp)
+        _claim(tx, stored.id, spec)
         if changed == ["restarted_at"]:
             reason = f"new containers wanted by {by.name}"
         else:
@@ -233,6 +235,18 @@ class Deployments:
                     yield now
                     last = now
                 await ear.wait()
+
+
+def _claim(tx: Transaction, deployment_id: str, spec: DeploymentSpec) -> None:
+    """Take the hosts and paths of a spec; Conflict that names who has one of them. Stopped or not, they are kept."""
+    rules = spec.ingress or ()
+    if (lost := claims.taken(tx.sql, rules, deployment_id)) is not None:
+        rule, name = lost
+        raise Conflict(
+            f"deployment {name} serves {rule.host}{rule.path} ({rule.path_type}) already",
+            hint=f"choose another host or path, or free it with `fledx deployments update {name} --clear-ingress`",
+        )
+    claims.put(tx.sql, deployment_id, rules)
 
 
 def _action(changed: Sequence[str], spec: DeploymentSpec) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fledx.control_plane.changes import Transaction
 from fledx.control_plane.placing import revise_board
 from fledx.control_plane.rollout import begin
@@ -11,6 +13,9 @@ from fledx.control_plane.store.deployments import Stored
 from fledx.errors import NotFound
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.deployment import DeploymentSpec
+from fledx.models.ingress import IngressRule, settled_port
+from fledx.models.port import container_ports
+from fledx.models.template import Template
 
 
 def new_revision(tx: Transaction, stored: Stored, spec: DeploymentSpec, *, by: str) -> int:
@@ -23,6 +28,13 @@ def new_revision(tx: Transaction, stored: Stored, spec: DeploymentSpec, *, by: s
     return revision
 
 
+def _still_clear(spec: DeploymentSpec, template: Template) -> list[IngressRule]:
+    """The ingress rules as they go with another template: one that meant the only port means that one from now on."""
+    if len(container_ports(template.ports or ())) == 1:
+        return list(spec.ingress or ())
+    return [replace(rule, port=settled_port(rule, spec.tcp_ports)) for rule in spec.ingress or ()]
+
+
 def go_back(tx: Transaction, stored: Stored, revision: int, *, why: str, by: str) -> None:
     """
     Make an earlier revision the deployment's own again; the replicas follow by the rollout.
@@ -33,6 +45,9 @@ def go_back(tx: Transaction, stored: Stored, revision: int, *, why: str, by: str
     if found is None:
         raise NotFound(f"{stored.spec.name} has no revision {revision}")
     kept_fields = {key: value for key, value in encode(stored.spec).items() if key not in deployments.TEMPLATE_FIELDS}
+    template = decode_lenient(Template, found)
+    if kept_fields.get("ingress"):
+        kept_fields["ingress"] = encode(_still_clear(stored.spec, template))
     spec = decode_lenient(DeploymentSpec, {**kept_fields, **found})
     deployments.supersede(tx.sql, stored.id, revision)
     deployments.update(tx.sql, stored.id, spec, generation=stored.generation + 1, revision=revision, now=tx.stamp)

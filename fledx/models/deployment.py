@@ -11,8 +11,10 @@ from fledx.errors import InvalidSpec
 from fledx.models import check
 from fledx.models.assignment import Assignment
 from fledx.models.check import Faults, shown
+from fledx.models.ingress import IngressRule, rule_faults
 from fledx.models.instance import Instance
 from fledx.models.placement import Constraints, Placement
+from fledx.models.port import container_ports
 from fledx.models.template import Template
 
 STATUSES = ("pending", "deploying", "running", "stopped", "failed")
@@ -78,7 +80,11 @@ class ReschedulePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentSpec(Template):
-    """A deployment's text; without a name it is called after its image."""
+    """
+    A deployment's text; without a name it is called after its image.
+
+    ``ingress`` are the hosts and paths under which gateways serve it; a change of it restarts nothing.
+    """
 
     name: str = ""
     replicas: int = 1
@@ -90,6 +96,12 @@ class DeploymentSpec(Template):
     tunnel_only: bool = False
     update: UpdatePolicy = UpdatePolicy()
     reschedule: ReschedulePolicy = ReschedulePolicy()
+    ingress: tuple[IngressRule, ...] | None = None
+
+    @property
+    def tcp_ports(self) -> tuple[int, ...]:
+        """The container ports that an ingress rule may mean without naming it."""
+        return container_ports(self.ports or ())
 
     def look_for(self, faults: Faults) -> None:
         super().look_for(faults)
@@ -102,6 +114,7 @@ class DeploymentSpec(Template):
         if self.requires_public_ip and not any(port.expose for port in self.ports or ()):
             faults.add("requires_public_ip", "needs at least one port with expose")
         faults.found += check.labels(self.labels or {}, "labels")
+        faults.found += rule_faults(self.ingress or (), self.tcp_ports)
 
 
 def _name_of(image: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fledx.errors import InvalidSpec
@@ -15,6 +15,7 @@ HOST = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0
 MAX_HOST = 253
 MAX_PATH = 512
 MAX_BODY_BYTES = 1 << 30
+MAX_RULES = 100
 AWAY = "away"
 """
 Code with which the control plane refuses a `backend` stream whose owner node has no link to it right now. The gateway
@@ -28,9 +29,9 @@ class IngressRule:
     Requests for ``host`` and ``path`` go to a deployment's ready replicas, at their container port ``port``.
 
     ``host`` is a DNS name, ``*.example.com`` for every name below it. Of several rules of a host the exact path wins,
-    then the longest prefix; a prefix ends at a slash (``/api`` is not ``/apix``). ``rewrite`` replaces the matched
-    path. ``port`` None is the only container port there is. ``protocol`` h2c is what gRPC servers speak.
-    ``timeout_seconds`` bounds a whole response, 0 does not. ``max_body_bytes`` None is no limit.
+    then the longest prefix; a prefix ends at a slash (``/api`` is not ``/apix``, ``/api/`` is the same). ``rewrite``
+    replaces the matched path. ``port`` None is the only container port there is. ``protocol`` h2c is what gRPC servers
+    speak. ``timeout_seconds`` bounds a whole response, 0 does not. ``max_body_bytes`` None is no limit.
     ``https_redirect`` sends cleartext requests to the TLS listener, where a certificate covers the host.
     """
 
@@ -62,6 +63,8 @@ class IngressRule:
         if self.max_body_bytes is not None and not 0 < self.max_body_bytes <= MAX_BODY_BYTES:
             faults.add("max_body_bytes", f"{self.max_body_bytes} is not between 1 and {MAX_BODY_BYTES}")
         faults.settle()
+        if self.path_type == "prefix":
+            object.__setattr__(self, "path", self.path.rstrip("/") or "/")
 
     @property
     def claim(self) -> tuple[str, str, str]:
@@ -83,6 +86,30 @@ class IngressRule:
 
     def __str__(self) -> str:
         return f"{self.host}{self.path}{'' if self.port is None else f':{self.port}'}"
+
+
+def settled_port(rule: IngressRule, container_ports: Sequence[int]) -> int | None:
+    """The container port a rule leads to; None where it names none and there is not exactly one to be meant."""
+    if rule.port is not None:
+        return rule.port
+    return container_ports[0] if len(container_ports) == 1 else None
+
+
+def rule_faults(rules: Sequence[IngressRule], container_ports: Sequence[int]) -> list[tuple[str, str]]:
+    """What is wrong with the rules of one deployment together, by path; `container_ports` are its TCP ones."""
+    faults: list[tuple[str, str]] = []
+    seen: set[tuple[str, str, str]] = set()
+    for i, rule in enumerate(rules):
+        if settled_port(rule, container_ports) is None:
+            listed = ", ".join(map(str, container_ports))
+            which = f"there are {listed}" if container_ports else "the deployment has no port"
+            faults.append((f"ingress[{i}].port", f"is needed, as {which}: such as {rule.host}{rule.path}:8080"))
+        if rule.claim in seen:
+            faults.append((f"ingress[{i}]", f"{rule.host}{rule.path} ({rule.path_type}) is listed twice"))
+        seen.add(rule.claim)
+    if len(rules) > MAX_RULES:
+        faults.append(("ingress", f"has {len(rules)} rules, and {MAX_RULES} is the most"))
+    return faults
 
 
 def host_fault(host: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fledx.errors import InvalidSpec
@@ -74,6 +75,11 @@ class PortMapping:
         address = f"[{self.host_ip}]:" if self.host_ip and ":" in self.host_ip else f"{self.host_ip}:"
         host = "auto" if self.host_port is None else str(self.host_port)
         return f"{address if self.host_ip else ''}{host}->{self.container_port}/{self.protocol}"
+
+
+def container_ports(ports: Iterable[PortMapping]) -> tuple[int, ...]:
+    """The container ports of TCP among them, each once: those that a rule without a port may mean."""
+    return tuple(dict.fromkeys(port.container_port for port in ports if port.protocol == "tcp"))
 
 
 def _split(ports: str, text: str) -> tuple[str | None, str, str]:

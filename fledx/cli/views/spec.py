@@ -19,6 +19,7 @@ def lines(item: Json) -> list[tuple[str, str | None]]:
         ("command", harmless(shlex.join(item["command"])) if item.get("command") else None),
         ("wanted", "stopped" if item.get("desired_state") == "stopped" else None),
         ("ports", ", ".join(port(each) for each in item.get("ports") or ()) or None),
+        ("ingress", ", ".join(rule(each) for each in item.get("ingress") or ()) or None),
         ("env", " ".join(f"{harmless(key)}={harmless(text)}" for key, text in (item.get("env") or {}).items()) or None),
         ("configs", harmless(", ".join(item.get("configs") or ())) or None),
         ("secrets", ", ".join([*_secret_env(item), *_secret_files(item)]) or None),
@@ -43,6 +44,17 @@ def port(mapping: Json) -> str:
     address = f"{mapping['host_ip']}:" if mapping.get("host_ip") else ""
     outer = f"{address}{mapping.get('host_port') or 'auto'}"
     return harmless(f"{outer} -> {inner}{' exposed' if mapping.get('expose') else ''}")
+
+
+def rule(each: Json) -> str:
+    """`shop.example.com/api -> 8080 (exact, h2c)`."""
+    port = f" -> {each['port']}" if each.get("port") is not None else ""
+    words = [word for word in (each.get("path_type"), each.get("protocol")) if word not in (None, "prefix", "http")]
+    words += [f"rewrite to {each['rewrite']}"] if each.get("rewrite") is not None else []
+    words += [f"timeout {span(each['timeout_seconds'])}"] if each.get("timeout_seconds") else []
+    words += [f"body up to {size(each['max_body_bytes'])}"] if each.get("max_body_bytes") else []
+    words += ["no redirect to HTTPS"] if each.get("https_redirect") is False else []
+    return harmless(f"{each['host']}{each.get('path', '/')}{port}" + (f" ({', '.join(words)})" if words else ""))
 
 
 def volume(mount: Json) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from typing import Any
 
 import pytest
 
 from fledx.cli.command import Command
 from fledx.cli.spec_body import body_of, cleared, merged
+from fledx.cli.types import ingress
 from fledx.errors import InvalidSpec
 from fledx.models.codec import decode
 from fledx.models.deployment import DeploymentSpec
+from fledx.models.ingress import IngressRule
 
 
 def body(*words: str) -> dict[str, Any]:
@@ -152,6 +155,7 @@ def test_clearing_sends_what_the_api_understands_as_empty() -> None:
             "--clear-health",
             "--clear-limits",
             "--clear-labels",
+            "--clear-ingress",
         ),
     )
 
@@ -167,6 +171,7 @@ def test_clearing_sends_what_the_api_understands_as_empty() -> None:
         "health": {},
         "limits": {},
         "labels": {},
+        "ingress": [],
     }
 
 
@@ -203,3 +208,32 @@ def test_one_flag_of_a_nested_field_leaves_the_others_as_they_are() -> None:
 
 def test_clearing_a_nested_field_is_not_merged_away() -> None:
     assert merged(update("--clear-limits"), {"limits": {"cpu_millis": 1}}) == {"limits": {}}
+
+
+def test_ingress_is_said_in_one_word_with_its_options() -> None:
+    found = body(
+        *("--image", "x", "--ingress", "shop.example.com"),
+        *("--ingress", "Api.example.com/v1:9000,exact,h2c,rewrite=/,timeout=1m,max-body=1Mi,no-redirect"),
+    )
+
+    assert decode(DeploymentSpec, {**found, "ports": [{"container_port": 80}]}).ingress == (
+        IngressRule(host="shop.example.com"),
+        IngressRule(
+            host="api.example.com",
+            path="/v1",
+            port=9000,
+            path_type="exact",
+            protocol="h2c",
+            rewrite="/",
+            timeout_seconds=60.0,
+            max_body_bytes=1024 * 1024,
+            https_redirect=False,
+        ),
+    )
+    assert found["ingress"][1]["https_redirect"] is False
+
+
+@pytest.mark.parametrize("option", ["exactly", "rewrite", "timeout=soon", "max-body=0", "rewrite=x", "h2c=1"])
+def test_an_option_of_ingress_that_is_none_says_which_there_are(option: str) -> None:
+    with pytest.raises(ArgumentTypeError):
+        ingress(f"shop.example.com,{option}")

@@ -144,6 +144,16 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
                 {"container_port": 53, "host_port": 53, "protocol": "udp", "host_ip": "127.0.0.1"},
                 {"container_port": 80, "protocol": "tcp", "expose": True},
             ],
+            ingress=[
+                {
+                    "host": "shop.example.com",
+                    "path": "/",
+                    "path_type": "exact",
+                    "timeout_seconds": 60.0,
+                    "https_redirect": False,
+                },
+                {"host": "*.a.eu", "path": "/v1", "port": 9, "protocol": "h2c"} | {"rewrite": "/"},
+            ],
         ),
         NOW,
     )
@@ -155,6 +165,7 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
   image       nginx:1.27
   command     sh -c 'echo a b'
   ports       127.0.0.1:53 -> 53/udp, auto -> 80 exposed
+  ingress     shop.example.com/ (exact, timeout 60s, no redirect to HTTPS), *.a.eu/v1 -> 9 (h2c, rewrite to /)
   env         A=1 B=x y
   secrets     T=tok, /run/k=key (optional)
   volumes     /data:/srv:ro
