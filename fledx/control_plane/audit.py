@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fledx.control_plane.changes import Changes
 from fledx.control_plane.store import audit as table
@@ -102,12 +103,26 @@ class AuditLog:
         """Whether no line was changed or removed; takes 10 microseconds a line."""
         return await self._store.read_far(self._chain.verify)
 
+    async def noted(
+        self,
+        action: str,
+        by: Operator,
+        *,
+        id: str | None = None,
+        name: str | None = None,
+        after: Mapping[str, Any] | None = None,
+        failed: str | None = None,
+    ) -> None:
+        """Write down what changes nothing that is stored; raises what keeps it from being written."""
+        reason = None if failed is None else self._sayable(failed)[:MAX_PAYLOAD]
+        await self._changes.commit(lambda tx: tx.audit(action, by, id=id, name=name, after=after, failed=reason))
+
     async def refused(self, action: str, by: Operator, reason: str, *, name: str | None = None) -> None:
         """Note that something was refused or failed; a few a minute of one source, the others are only counted."""
         if not self._quota.take(by.source or "unknown"):
             return
         unsaid, self._quota.unsaid = self._quota.unsaid, 0
-        text = reason if not SECRET_TEXT.search(reason) else "its reason holds a secret"
+        text = self._sayable(reason)
         if unsaid:
             text = f"{text[:MAX_PAYLOAD]} (and {unsaid} more before, not written down)"
         try:
@@ -116,3 +131,7 @@ class AuditLog:
             )
         except FledxError as problem:
             log.error("a refusal was not audited", extra={"reason": str(problem), "action": action})
+
+    @staticmethod
+    def _sayable(reason: str) -> str:
+        return reason if not SECRET_TEXT.search(reason) else "its reason holds a secret"

@@ -99,12 +99,13 @@ class OperatorTokens:
         return self._store.read(lambda sql: table.page(sql, limit=limit, offset=offset))
 
     async def revoke(self, ref: str, *, by: Operator) -> None:
-        """Let nobody in with it any more, from the next request on."""
+        """Let nobody in with it any more, from the next request on; sessions that it opened hear of it at once."""
 
-        def work(tx: Transaction) -> None:
+        def work(tx: Transaction) -> str:
             found = table.find(tx.sql, ref)
             if found.revoked_at is None:
                 table.revoke(tx.sql, found.token_id, tx.stamp)
                 tx.audit("operator_token.revoke", by, id=found.token_id, name=found.name)
+            return found.token_id
 
-        await self._changes.commit(work)
+        self._changes.bell.ring([await self._changes.commit(work)])

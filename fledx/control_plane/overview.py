@@ -10,6 +10,7 @@ from fledx.control_plane.backups import DailyBackups
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.store import deployments, migrate, nodes
 from fledx.control_plane.store.database import Database
+from fledx.control_plane.tokens import Endpoint
 from fledx.models.deployment import STATUSES as DEPLOYMENT_STATUSES
 from fledx.models.moment import stamp
 from fledx.models.node import STATUSES as NODE_STATUSES
@@ -18,22 +19,29 @@ from fledx.models.node import STATUSES as NODE_STATUSES
 class Overview:
     """Counts over everything, and the health of this process."""
 
-    def __init__(self, store: Database, dispatch: Dispatch, backups: DailyBackups, build: str | None) -> None:
+    def __init__(
+        self, store: Database, dispatch: Dispatch, backups: DailyBackups, tunnel: Endpoint, build: str | None
+    ) -> None:
         self._backups = backups
         self._store = store
+        self._tunnel = tunnel
         self._dispatch = dispatch
         self._build = build
         self._started = time.time()
 
     def summary(self) -> dict[str, Any]:
-        """How many nodes and deployments there are of each status."""
+        """How many nodes and deployments there are of each status, and where the tunnel is reached."""
         found_nodes, found_deployments = self._store.read(lambda sql: (nodes.counts(sql), deployments.counts(sql)))
         return {
             "summary": {
                 "nodes": {status: found_nodes.get(status, 0) for status in NODE_STATUSES},
                 "deployments": {status: found_deployments.get(status, 0) for status in DEPLOYMENT_STATUSES},
             },
-            "control_plane": {"version": __version__, "started_at": stamp(self._started)},
+            "control_plane": {
+                "version": __version__,
+                "started_at": stamp(self._started),
+                "tunnel": {"host": self._tunnel.host, "port": self._tunnel.port, "use_tls": self._tunnel.tls},
+            },
         }
 
     def replicas(self) -> dict[str, int]:

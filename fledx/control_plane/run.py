@@ -29,6 +29,7 @@ from fledx.control_plane.changes import Changes
 from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.dispatch import Dispatch
+from fledx.control_plane.entrance import Entrance
 from fledx.control_plane.events import Events
 from fledx.control_plane.fleet import Fleet
 from fledx.control_plane.home import Home, lock, raise_file_limit, settle
@@ -40,6 +41,8 @@ from fledx.control_plane.loops.rollouts import Rollouts
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.operator_tokens import OperatorTokens
+from fledx.control_plane.operators import ROLE as OPERATOR
+from fledx.control_plane.operators import Operators
 from fledx.control_plane.overview import Overview
 from fledx.control_plane.pki import expiry, utc_now
 from fledx.control_plane.rebalancing import Rebalancing
@@ -49,6 +52,7 @@ from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database, path_of
+from fledx.control_plane.targets import Targets
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
 from fledx.errors import FledxError
@@ -168,13 +172,15 @@ async def _serve(
     reports = Reports(store, changes)
     reachability = Reachability(store, changes, dispatch, settings)
     asking = UsageAsking(dispatch)
+    heartbeat = settings.tunnel_heartbeat_interval_secs
+    operators = Operators(tokens, Targets(store, dispatch), dispatch, bell, audit, metrics, heartbeat)
     agents = Agents(
         nodes,
         tokens,
         dispatch,
         reports,
         reachability,
-        heartbeat_secs=settings.tunnel_heartbeat_interval_secs,
+        heartbeat_secs=heartbeat,
         metrics=metrics,
         audit=audit,
         usage=asking,
@@ -194,7 +200,7 @@ async def _serve(
             operator_tokens=OperatorTokens(store, changes, tokens),
             audit=audit,
             usage=UsageHistory(store, asking.ask, kept_seconds=settings.retention_usage_window_secs),
-            overview=Overview(store, dispatch, backups, _boot.build_id()),
+            overview=Overview(store, dispatch, backups, home.endpoint, _boot.build_id()),
             settings=settings,
             metrics=metrics,
             authority=home.authority.pem,
@@ -203,7 +209,7 @@ async def _serve(
         for loop in (reports, reachability, tokens, Retention(changes, settings), Rollouts(store, changes)):
             tasks.start_soon(loop.run)
         tasks.start_soon(_watch_loop, metrics)
-        await _listen(settings, home, agents, app, metrics, tasks, stopping)
+        await _listen(settings, home, Entrance(agents, {OPERATOR: operators}), app, metrics, tasks, stopping)
         await reachability.flush()
         await tokens.flush()
         tasks.cancel_scope.cancel()
@@ -221,7 +227,7 @@ def _measure(metrics: Metrics, store: Database, changes: Changes) -> None:
 async def _listen(
     settings: ControlPlaneSettings,
     home: Home,
-    agents: Agents,
+    entrance: Entrance,
     app: Application,
     metrics: Metrics,
     tasks: TaskGroup,
@@ -232,8 +238,8 @@ async def _listen(
     tls = server_context(str(certificate), str(key))
     api_socket = web.listening(settings.server_host, settings.server_port, "API", "--server-port")
     listener = Listener(
-        authenticate=agents.authenticate,
-        on_link=agents.attend,
+        authenticate=entrance.authenticate,
+        on_link=entrance.attend,
         tls=tls if settings.tunnel_use_tls else None,
         authority=home.authority.pem,
     )

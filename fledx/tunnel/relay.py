@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from fledx.tunnel.flow import AT_END, DRY
 from fledx.tunnel.frames import error_for
@@ -11,9 +12,19 @@ from fledx.tunnel.session import LEFT
 from fledx.tunnel.stream import Stream
 
 
-async def relay(one: Stream, other: Stream) -> None:
+@dataclass
+class Tally:
+    """Bytes that went from one to the other, and back."""
+
+    there: int = 0
+    back: int = 0
+
+
+async def relay(one: Stream, other: Stream, tally: Tally | None = None) -> None:
     """
     Carry bytes both ways until both sides have ended; ends and resets of each side travel on their own.
+
+    What was carried is added to `tally` at the end, whichever way it ends.
 
     Credit is passed on too: what the slower side has not taken is not granted to the faster one. Raises what either
     side was reset with, after resetting the other with it.
@@ -29,18 +40,23 @@ async def relay(one: Stream, other: Stream) -> None:
         for stream in (one, other):
             stream.reset("the relay gave up", code="cancelled")
         raise
+    finally:
+        if tally is not None:
+            tally.there += there.passed
+            tally.back += here.passed
 
 
 class _StreamEnd:
     """The local end of one of the two streams (`End`): sends what arrives at the other."""
 
-    __slots__ = ("_done", "_ending", "_finished", "_held", "_passing", "_stream", "other")
+    __slots__ = ("_done", "_ending", "_finished", "_held", "_passing", "_stream", "other", "passed")
 
     other: _StreamEnd
 
     def __init__(self, stream: Stream, done: asyncio.Future[None]) -> None:
         self._stream = stream
         self._done = done
+        self.passed = 0
         self._held = Held()
         self._passing: memoryview | None = None
         self._ending = False
@@ -56,6 +72,7 @@ class _StreamEnd:
             size += len(part)
         if size:
             self.other._stream.eaten(size)
+            self.passed += size
             return size
         if self._ending and not self._held and not self._passing:
             self._finish()

@@ -255,7 +255,8 @@ class FakeOverview:
 
     def summary(self) -> dict[str, Any]:
         counts = {"nodes": {"ready": 2, "unreachable": 0}, "deployments": {"running": 1, "failed": 0}}
-        return {"summary": counts, "control_plane": {"version": "0.1.0", "started_at": NOW}}
+        tunnel = {"host": "cp.example", "port": 7443, "use_tls": True}
+        return {"summary": counts, "control_plane": {"version": "0.1.0", "started_at": NOW, "tunnel": tunnel}}
 
     def health(self) -> dict[str, Any]:
         return {"status": "ok", "version": "0.1.0"}

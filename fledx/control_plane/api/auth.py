@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -11,6 +10,7 @@ from typing import Literal
 from starlette.exceptions import HTTPException
 
 from fledx.control_plane.metrics import Metrics
+from fledx.control_plane.refusals import OPERATOR_REFUSALS, Refusals
 from fledx.control_plane.tokens import Tokens
 from fledx.errors import Denied
 from fledx.models.token import Operator
@@ -21,8 +21,6 @@ from fledx.settings.control_plane import ControlPlaneSettings
 Access = Literal["public", "operator", "admin", "registration", "metrics"]
 ANYONE = Operator(name="anyone", role="read_only")
 READING = ("GET", "HEAD")
-OPERATOR_REFUSALS = 60  # a minute from one source
-MAX_SOURCES = 4096
 MAX_TOKEN = 1024
 FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 
@@ -33,43 +31,6 @@ class Forbidden(Denied):
     def __init__(self, by: Operator, text: str, *, hint: str | None = None) -> None:
         super().__init__(text, known=True, hint=hint)
         self.by = by
-
-
-class Refusals:
-    """
-    Counts what each source was refused within a minute.
-
-    Only what is refused anyway becomes a 429: the limit speaks to a guesser, it never decides about a right token.
-    """
-
-    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
-        self._clock = clock
-        self._windows: dict[str, tuple[float, int]] = {}
-
-    def count(self, source: str) -> None:
-        """Note one refusal; HTTPException 429 once there are too many. 0 as a limit is none."""
-        if not self._most:
-            return
-        now, key = self._clock(), network(source)
-        began, count = self._windows.pop(key, (now, 0))
-        if now - began >= 60:
-            began, count = now, 0
-        if len(self._windows) >= MAX_SOURCES:
-            del self._windows[next(iter(self._windows))]
-        self._windows[key] = (began, count + 1)
-        if count >= self._most:
-            raise self._too_many(math.ceil(60 - (now - began)))
-
-    def _too_many(self, seconds: int) -> HTTPException:
-        wait = str(max(1, seconds))
-        headers = {
-            "retry-after": wait,
-            "x-ratelimit-limit": str(self._most),
-            "x-ratelimit-remaining": "0",
-            "x-ratelimit-reset": wait,
-        }
-        return HTTPException(429, f"too many refused tokens from here; try again in {wait} seconds", headers)
 
 
 class Gate:
@@ -119,7 +80,7 @@ class Gate:
         except Denied:
             if token is not None:
                 self._metrics.refused("operator")
-                self._operators.count(source)
+                _counted(self._operators, source)
             raise
 
     async def registrant(self, headers: Mapping[str, str], source: str) -> str:
@@ -138,8 +99,20 @@ class Gate:
             return await self._tokens.use_registration(token, source=source)
         except Denied:
             self._metrics.refused("registration")
-            self._registrations.count(source)
+            _counted(self._registrations, source)
             raise
+
+
+def _counted(refusals: Refusals, source: str) -> None:
+    """Note a refusal; HTTPException 429 once there are too many."""
+    if (seconds := refusals.count(source)) is not None:
+        headers = {
+            "retry-after": str(seconds),
+            "x-ratelimit-limit": str(refusals.most),
+            "x-ratelimit-remaining": "0",
+            "x-ratelimit-reset": str(seconds),
+        }
+        raise HTTPException(429, f"too many refused tokens from here; try again in {seconds} seconds", headers)
 
 
 def registration(headers: Mapping[str, str]) -> str:
@@ -170,14 +143,3 @@ def loopback(source: str) -> bool:
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
-def network(source: str) -> str:
-    """Whom an address belongs to: one owner has a whole /64 of IPv6 to choose from."""
-    try:
-        address = ipaddress.ip_address(source.partition("%")[0])
-    except ValueError:
-        return source[:64]
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
-    return str(address)

@@ -47,11 +47,21 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TunnelAddress:
+    """Where agents, and operators who want into a replica, dial."""
+
+    host: str
+    port: int
+    use_tls: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """What answers, and since when."""
 
     version: str
     started_at: str
+    tunnel: TunnelAddress
 
 
 @dataclass(frozen=True, kw_only=True)
