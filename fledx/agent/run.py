@@ -37,6 +37,7 @@ from fledx.agent.runtime.docker import DockerRuntime
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import Key
 from fledx.agent.stats import Sampler, sample_interval
+from fledx.agent.streams.exec import Commands
 from fledx.agent.streams.forward import Connections
 from fledx.agent.streams.logs import ReplicaLogs
 from fledx.agent.streams.replicas import Replicas
@@ -173,6 +174,7 @@ class Agent:
         )
         replicas = Replicas(copies=lambda key: self._loop.copies.get(key, ()), wanted=self._loop.wanted)
         self._connections = Connections(replicas)
+        self._commands = Commands(runtime, replicas)
         self._tunnel = TunnelClient(
             identity,
             facts=self._facts_now,
@@ -256,6 +258,7 @@ class Agent:
             "desired": self._desired.receive,
             "logs": self._logs.serve,
             "connect": self._connections.serve,
+            "exec": self._commands.serve,
         }
         with tracing.working_for(tracing.told_by(stream.meta)):
             await serving.get(stream.kind, refuse)(stream)

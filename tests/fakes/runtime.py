@@ -24,7 +24,9 @@ from fledx.agent.runtime.base import (
     Usage,
 )
 from fledx.errors import FledxError, NotFound, Unavailable
+from fledx.models.exec import ExecRequest
 from fledx.models.port import PortMapping
+from tests.fakes.commands import PROGRAMS, FakeCommand, Program, begun
 
 ALIVE = ("running", "paused", "restarting")
 
@@ -51,6 +53,8 @@ class FakeRuntime:
         self.specs: dict[str, ContainerSpec] = {}
         self.written: dict[str, list[LogEntry]] = {}
         self.answers: dict[tuple[str, ...], Execution] = {}
+        self.programs: dict[str, Program] = dict(PROGRAMS)
+        self.commands: list[FakeCommand] = []
         self._containers: dict[str, Container] = {}
         self._numbers = itertools.count(1)
         self._subscribers: list[tuple[str, MemoryObjectSendStream[RuntimeEvent]]] = []
@@ -265,6 +269,21 @@ class FakeRuntime:
             raise NotFound("the container does not run")
         answer = self.answers.get(tuple(command), Execution(exit_code=0, output=""))
         return replace(answer, output=answer.output[:most])
+
+    @asynccontextmanager
+    async def command(self, container_id: str, wanted: ExecRequest) -> AsyncIterator[FakeCommand]:
+        await self._asked()
+        if self._must(container_id).state != "running":
+            raise NotFound("the container does not run")
+        problem: FledxError | None = None
+        async with begun(wanted, self.programs) as command:
+            self.commands.append(command)
+            try:
+                yield command
+            except FledxError as caught:
+                problem = caught
+        if problem is not None:
+            raise problem
 
     async def aclose(self) -> None:
         for _, subscriber in self._subscribers:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fledx.errors import Conflict, FledxError, NotFound
+from fledx.models.exec import ExecRequest
 from fledx.models.port import PortMapping
 from fledx.models.template import DEFAULT_STOP_GRACE, Limits
 
@@ -159,6 +160,32 @@ class Execution:
     output: str
 
 
+class Command(Protocol):
+    """A command that runs inside a container and is talked to. One task may read and one may write."""
+
+    def output(self) -> AsyncIterator[tuple[str, bytes]]:
+        """
+        ``stdout`` or ``stderr`` and what was written, at most 64 KiB, read only as fast as it is consumed.
+
+        With a terminal all is ``stdout``. Ends with the command.
+        """
+
+    async def send(self, data: bytes) -> None:
+        """Give it input, as fast as it takes it; Unavailable once it takes none any more."""
+
+    async def end_input(self) -> None:
+        """There will be no more input."""
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """Its terminal has another size; without one nothing happens."""
+
+    async def signal(self, number: int) -> None:
+        """Send it a signal, if it still runs and the engine lets us."""
+
+    async def exit_code(self) -> int:
+        """How it ended, once its output has; 126 and 127 where it could not be started at all."""
+
+
 class Runtime(Protocol):
     """The engine of this node."""
 
@@ -227,6 +254,13 @@ class Runtime(Protocol):
         Run a command inside and wait at most `limit` seconds for it; at most `most` bytes of its output are kept.
 
         A command whose time ran out is killed where that is possible. Raises NotFound when the container does not run.
+        """
+
+    def command(self, container_id: str, wanted: ExecRequest) -> AbstractAsyncContextManager[Command]:
+        """
+        Run a command inside and talk to it; one that still runs when the block is left gets SIGHUP.
+
+        Raises NotFound when the container does not run, Refused with the engine's reason.
         """
 
     async def aclose(self) -> None:

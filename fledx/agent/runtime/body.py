@@ -8,6 +8,7 @@ for a week costs no thread, and cancelling one is closing its socket.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 
@@ -45,6 +46,18 @@ class Body:
                 if self._chunked or self._left:
                     raise Unavailable("Docker hung up in the middle of an answer")
                 self._ended = True
+
+    async def send(self, data: bytes) -> None:
+        """Write to the engine, where it has let us (an upgraded connection); Unavailable once it reads no more."""
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._sock, data)
+        except OSError as problem:
+            raise Unavailable(f"Docker takes no more input: {problem.strerror or problem}") from None
+
+    def end(self) -> None:
+        """Nothing more will be written; what comes is still read."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Hang up."""

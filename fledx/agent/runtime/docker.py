@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import sys
 import threading
 import time
 import types
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import anyio
@@ -30,12 +29,14 @@ from fledx.agent.runtime.base import (
     Tell,
     Usage,
 )
-from fledx.agent.runtime.body import Body, frames, lines
+from fledx.agent.runtime.body import Body, lines
+from fledx.agent.runtime.commands import EngineCommand, begun, execute
 from fledx.agent.runtime.lines import Tally, entries
 from fledx.agent.runtime.pulling import Progress, pull_failure
 from fledx.agent.runtime.shapes import container_of, create_body, event_of, log_bound, usage_of
 from fledx.agent.runtime.threads import Threads
 from fledx.errors import FledxError, NotFound, Unavailable
+from fledx.models.exec import ExecRequest
 from fledx.models.port import PortMapping
 
 # `import docker` would import paramiko, write certifi's bundle to a temporary file, and load 3 MB of tables by which
@@ -359,23 +360,10 @@ class DockerRuntime:
             return None
 
     async def execute(self, container_id: str, command: Sequence[str], *, limit: float, most: int) -> Execution:
-        made = await self._ask(lambda client: client.exec_create(container_id, list(command)))
-        path, output = f"/exec/{made['Id']}/start", bytearray()
-        body = await self._ask(lambda client: client.open("POST", path, json={"Detach": False}, seconds=QUICK))
-        try:
-            with anyio.move_on_after(limit) as scope:
-                async for batch in frames(body):
-                    for _, piece in batch:
-                        output += piece[: max(0, most - len(output))]
-        finally:
-            body.close()
-        shown = await self._ask(lambda client: client.exec_inspect(made["Id"]))
-        text = output.decode("utf-8", "replace")
-        if scope.cancelled_caught and shown.get("Running"):
-            _kill_inside(container_id, int(shown.get("Pid") or 0))
-            return Execution(exit_code=None, output=text)
-        code = shown.get("ExitCode")
-        return Execution(exit_code=None if code is None else int(code), output=text)
+        return await execute(self._ask, container_id, command, limit=limit, most=most)
+
+    def command(self, container_id: str, wanted: ExecRequest) -> AbstractAsyncContextManager[EngineCommand]:
+        return begun(self._ask, container_id, wanted)
 
     async def aclose(self) -> None:
         for threads in (self._quick, self._patient):
@@ -461,13 +449,3 @@ def _root_of(problem: BaseException) -> str:
         seen = inner
         text = str(seen) or text
     return text[:300] or type(problem).__name__
-
-
-def _kill_inside(container_id: str, pid: int) -> None:
-    """Kill a command whose time ran out, if the process of that number is surely one of that container's."""
-    try:
-        with open(f"/proc/{pid}/cgroup", encoding="ascii") as groups:
-            if pid > 1 and container_id in groups.read():
-                os.kill(pid, signal.SIGKILL)
-    except OSError:
-        return
