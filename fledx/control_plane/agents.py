@@ -123,7 +123,7 @@ class Agents:
             except anyio.WouldBlock:
                 session.link.close("more messages than the control plane can store")
 
-        async with anyio.create_task_group() as tasks:
+        async with send, receive, anyio.create_task_group() as tasks:
             session.link.attend(tasks, on_stream=_no_streams, on_message=on_message)
             tasks.start_soon(self._dispatch.push, session)
             tasks.start_soon(self._listen, session, receive)
