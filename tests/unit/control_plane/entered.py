@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from fledx.control_plane.agents import Agents
+from fledx.control_plane.asking import UsageAsking
 from fledx.control_plane.audit import AuditFilter
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.entrance import Entrance
@@ -63,6 +64,7 @@ class Port:
             heartbeat_secs=5.0,
             metrics=self.metrics,
             audit=stage.audit,
+            usage=UsageAsking(self.dispatch),
         )
         targets = Targets(stage.store, self.dispatch)
         operators = Operators(
