@@ -79,7 +79,7 @@ PURE = (
     "agent/spec.py",
     "agent/backoff.py",
     "agent/health/schedule.py",
-    "agent/ingress/envoy_config.py",
+    "agent/ingress/envoy_config/",
     "bootstrap/plan.py",
 )
 WORLD = {"anyio", "asyncio", "docker", "hypercorn", "logging", "os", "paramiko", "pathlib", "random", "secrets"} | {

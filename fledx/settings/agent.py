@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fledx.settings.declare import boolean, pairs, port_range, seconds, setting, whole, words
+from fledx.settings.declare import boolean, one_of, pairs, port_range, seconds, setting, whole, words
 
 PORT = whole(least=0, most=65535)
 
@@ -62,5 +62,24 @@ class AgentSettings:
     )
     unsealed_state: bool = setting(
         False, "keep secrets in clear in the data directory where they cannot be sealed", parse=boolean
+    )
+    gateway_enabled: bool = setting(False, "serve public ingress: run Envoy on this node", parse=boolean)
+    gateway_envoy_image: str = setting("envoyproxy/envoy:v1.33-latest", "image of Envoy, 1.33 or newer")
+    gateway_address: str = setting("0.0.0.0", "address that Envoy listens on")
+    gateway_http_port: int = setting(10000, "port of public HTTP", parse=whole(least=1, most=65535))
+    gateway_https_port: int = setting(10443, "port of public HTTPS; 0 serves none", parse=PORT)
+    gateway_proxy_protocol: bool = setting(
+        False, "a load balancer is in front that speaks the PROXY protocol; others are refused", parse=boolean
+    )
+    gateway_trusted_hops: int = setting(0, "proxies in front whose X-Forwarded-For is believed", parse=whole(most=100))
+    gateway_direct: str = setting(
+        "off", "auto: reach other nodes without the tunnel, unencrypted, where that works", parse=one_of("off", "auto")
+    )
+    gateway_dir: str | None = setting(
+        None, "directory in memory shared with Envoy [RUNTIME_DIRECTORY, /run or /dev/shm]"
+    )
+    gateway_concurrency: int | None = setting(None, "threads of Envoy [one a core]", parse=whole(least=1, most=512))
+    gateway_max_connections: int = setting(
+        12000, "clients at the same time; more are closed at once", parse=whole(least=10)
     )
     cleanup_on_shutdown: bool = setting(False, "remove this agent's containers when it stops", parse=boolean)

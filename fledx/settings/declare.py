@@ -113,6 +113,18 @@ def boolean(text: str) -> bool:
     raise ValueError(f"{text!r} is neither true nor false")
 
 
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """One of some words, in any case."""
+
+    def parse(text: str) -> str:
+        word = text.strip().lower()
+        if word not in allowed:
+            raise ValueError(f"{text!r} is not {' or '.join(allowed)}")
+        return word
+
+    return parse
+
+
 def whole(*, least: int = 0, most: int | None = None) -> Callable[[str], int]:
     """A whole number between two bounds, both included."""
 

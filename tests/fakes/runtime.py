@@ -138,6 +138,10 @@ class FakeRuntime:
         await self._asked()
         return tuple(each for each in self._containers.values() if each.labels.get("fledx.node_id") == node_id)
 
+    async def labelled(self, name: str, value: str) -> tuple[Container, ...]:
+        await self._asked()
+        return tuple(each for each in self._containers.values() if each.labels.get(name) == value)
+
     async def inspect(self, container_id: str) -> Container | None:
         await self._asked()
         return self._containers.get(container_id)

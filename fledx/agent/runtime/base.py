@@ -69,8 +69,24 @@ class Mount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Confinement:
+    """
+    For a container of the agent's own, on the node's network and with as little else as it can do with.
+
+    Its root file system is read-only; ``user`` is ``uid:gid``, and of all privileges it has only ``capabilities``.
+    """
+
+    user: str
+    capabilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
-    """All an engine needs to make one container; ``command`` replaces the image's arguments, not its entry point."""
+    """
+    All an engine needs to make one container.
+
+    ``command`` replaces the image's arguments, not its entry point; ``entrypoint`` replaces that.
+    """
 
     name: str
     image: str
@@ -82,6 +98,8 @@ class ContainerSpec:
     limits: Limits | None = None
     stop_grace: float = DEFAULT_STOP_GRACE
     init: bool = False
+    entrypoint: tuple[str, ...] | None = None
+    confinement: Confinement | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +212,9 @@ class Runtime(Protocol):
 
     async def look(self, node_id: str) -> tuple[Container, ...]:
         """All containers, in any state, with the label ``fledx.node_id`` of this node."""
+
+    async def labelled(self, name: str, value: str) -> tuple[Container, ...]:
+        """All containers, in any state, with this label."""
 
     async def inspect(self, container_id: str) -> Container | None:
         """One container, None if it is gone."""

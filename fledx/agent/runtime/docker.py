@@ -204,6 +204,12 @@ class DockerRuntime:
                 found.append(known)
         return tuple(found)
 
+    async def labelled(self, name: str, value: str) -> tuple[Container, ...]:
+        chosen = {"label": [f"{name}={value}"]}
+        listed = await self._ask(lambda client: client.containers(all=True, filters=chosen))
+        found = [await self.inspect(each["Id"]) for each in listed]
+        return tuple(each for each in found if each is not None)
+
     async def inspect(self, container_id: str) -> Container | None:
         noticed = self._noticed
         try:

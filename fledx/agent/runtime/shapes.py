@@ -46,7 +46,19 @@ def create_body(spec: ContainerSpec) -> dict[str, Any]:
         "StopTimeout": math.ceil(spec.stop_grace),
         "HostConfig": host,
     }
-    return body | ({"Cmd": list(spec.command)} if spec.command else {})
+    for field, words in (("Cmd", spec.command), ("Entrypoint", spec.entrypoint)):
+        if words:
+            body[field] = list(words)
+    if spec.confinement is not None:
+        host |= {
+            "NetworkMode": "host",
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "CapAdd": list(spec.confinement.capabilities),
+            "SecurityOpt": ["no-new-privileges"],
+        }
+        body["User"] = spec.confinement.user
+    return body
 
 
 def _bindings(ports: tuple[PortMapping, ...]) -> dict[str, list[dict[str, str]]]:
