@@ -100,12 +100,12 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "replicas": st.integers(1, 10_000),
     "command": maybe(COMMANDS),
     "env": maybe(st.dictionaries(WORDS, VALUES, min_size=1, max_size=3)),
-    "secret_env": some(st.builds(SecretEnv, name=WORDS, secret=WORDS, optional=st.booleans()), lambda each: each.name),
+    "secret_env": some(st.builds(SecretEnv, name=WORDS, secret=NAMES, optional=st.booleans()), lambda each: each.name),
     "secret_files": some(
         st.builds(
             SecretFile,
             path=PATHS.map(lambda path: f"/run{path}"),
-            secret=WORDS,
+            secret=NAMES,
             optional=st.booleans(),
             owner=maybe(st.sampled_from(("0", "1000:1000"))),
             mode=maybe(st.sampled_from(("0440", "600"))),
@@ -138,7 +138,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
             Constraints,
             arch=maybe(LINES),
             os=maybe(LINES),
-            labels=maybe(LABELS),
+            labels=maybe(LABELS.filter(lambda labels: not set("".join(labels)) & set("!()"))),
             rules=maybe(st.lists(RULES, min_size=1, max_size=2).map(tuple)),
             capacity=maybe(CAPACITY),
             requires_public_ip=st.booleans(),

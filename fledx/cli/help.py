@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from fledx import __version__, _boot
-from fledx.cli.suggest import near
+from fledx.cli.suggest import MOST, near, typed
 from fledx.cli.terminal import Terminal
 from fledx.cli.words import CONNECTION, NOUNS, OUTPUTS, PROFILE, SHORT, VALUED
 
@@ -32,7 +32,7 @@ def without_command(words: Sequence[str], terminal: Terminal) -> int:
     known = {*ASKED, *VALUED, *SWITCHES, *(word for flag, _ in FLAGS for word in flag.replace(",", " ").split())}
     unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in known]
     if unknown:
-        terminal.complain(f"unknown flag {unknown[0]!r}{_meant(unknown[0], known)} (see `fledx --help`)")
+        terminal.complain(f"unknown flag {typed(unknown[0])}{_meant(unknown[0], known)} (see `fledx --help`)")
         return 2
     return give(overview(), words, terminal)
 
@@ -91,7 +91,8 @@ def unknown_word(word: str, path: Sequence[str], known: Sequence[str], verbs_of_
     """A line about a word that is no command; a verb without its noun is told where it belongs."""
     place = " ".join(("fledx", *path))
     if not path and word in verbs_of_deployments:
-        return f"{word!r} needs its noun: `fledx deployments {word}`"
+        return f"{typed(word)} needs its noun: `fledx deployments {word}`"
+    word = word if word.isascii() and word.isprintable() and len(word) <= MOST else typed(word)
     if (guess := near(word, known)) is not None:
         return f"no command {place} {word}: did you mean `{place} {guess}`?"
     return f"no command {place} {word} (see `{place} --help`)"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from fledx.cli.suggest import near
+from fledx.cli.suggest import near, typed
 from fledx.cli.words import CONNECTION, OUTPUTS, PROFILE
 from fledx.errors import InvalidSpec
 
@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> str:
         known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
         guess = near(word.partition("=")[0], known) if word.startswith("-") else None
-        return f"unknown {'flag' if word.startswith('-') else 'word'} {word!r}" + (
+        return f"unknown {'flag' if word.startswith('-') else 'word'} {typed(word)}" + (
             f": did you mean {guess}?" if guess else ""
         )
 

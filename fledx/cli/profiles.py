@@ -26,12 +26,12 @@ class Profiles:
         """One profile's fields; NotFound suggests a near name."""
         if name in self.known:
             return self.known[name]
-        from fledx.cli.suggest import near
+        from fledx.cli.suggest import near, typed
 
         guess = near(name, self.known)
         known = ", ".join(sorted(self.known)) or "none"
         hint = f"did you mean {guess}?" if guess else f"profiles there are: {known}"
-        raise NotFound(f"no profile called {name!r}", hint=hint)
+        raise NotFound(f"no profile called {typed(name)}", hint=hint)
 
     def with_profile(self, name: str, values: Mapping[str, str]) -> Profiles:
         """With a profile's fields laid over what it had; the first profile becomes the default."""

@@ -1,8 +1,15 @@
-"""The word that was probably meant."""
+"""Words of the command line told again: the one that was typed, and the one that was probably meant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+MOST = 60
+
+
+def typed(word: str) -> str:
+    """A word as it was typed: quoted, escaped and cut, so that it harms no terminal."""
+    return repr(word) if len(word) <= MOST else repr(word[:MOST]) + "..."
 
 
 def near(word: str, known: Iterable[str]) -> str | None:

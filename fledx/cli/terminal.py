@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from io import StringIO, TextIOBase
 
+LONGEST = 1200
+
 
 class Terminal:
     """
@@ -53,8 +55,9 @@ class Terminal:
             self.err.flush()
 
     def complain(self, text: str) -> None:
-        """An error, to stderr, in every case."""
-        self.err.write(f"fledx: {text}\n")
+        """An error, to stderr, in every case; what somebody put into it never fills the screen."""
+        lines = [line if len(line) <= LONGEST else line[:LONGEST] + "…" for line in text.split("\n")]
+        self.err.write("fledx: " + "\n".join(lines) + "\n")
         self.err.flush()
 
     @property

@@ -93,12 +93,9 @@ def absolute_path(text: str) -> str | None:
 
 
 def secret_name(text: str) -> str | None:
-    """The name of a secret: one word that is safe as a file name."""
-    if (fault := line(text)) is not None:
-        return fault
-    if any(character in "/\\" or character.isspace() for character in text) or text in (".", ".."):
-        return f"{shown(text)} is not a secret's name: no blanks and no slashes"
-    return None
+    """A reference to a secret, by the rule of its name; a node's own secrets follow it too."""
+    fault = name(text)
+    return None if fault is None else fault.replace("is not a name", "is not a secret's name")
 
 
 def labels(values: Mapping[str, str], path: str) -> list[tuple[str, str]]:

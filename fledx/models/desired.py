@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fledx.models import check
+from fledx.models.check import Faults
 from fledx.models.ingress import GatewayDesired, Held
 from fledx.models.secret import SecretValue
 from fledx.models.template import Template
@@ -40,6 +42,11 @@ class ReplicaDesired(Template):
     files: tuple[ReplicaFile, ...] = ()
     secrets: tuple[SecretValue, ...] = ()
     secrets_digest: str | None = None
+
+    def look_for(self, faults: Faults) -> None:
+        super().look_for(faults)
+        for field in ("deployment", "deployment_id"):  # they become names of containers and of directories
+            faults.add(field, check.name(getattr(self, field)))
 
     @property
     def key(self) -> tuple[str, int]:

@@ -33,6 +33,9 @@ class Constraints:
             text = getattr(self, field)
             faults.add(field, None if text is None else check.line(text))
         faults.found += check.labels(self.labels or {}, "labels")
+        for key in self.labels or {}:
+            if set(key) & set("!()"):
+                faults.add(f"labels.{key[:60]}", "cannot be wanted: its key has '!', '(' or ')'")
         for i, text in enumerate(self.rules or ()):
             try:
                 Rule.parse(text)
