@@ -181,7 +181,7 @@ def specs(draw: st.DrawFn) -> DeploymentSpec:
     if "ingress" in named:
         named.add("ports")
     found = {field: draw(FIELDS[field]) for field in sorted(named)}
-    if not found.get("ports"):
+    if not any(port.protocol == "tcp" for port in found.get("ports") or ()):
         found.pop("ingress", None)
     exposed = any(port.expose for port in found.get("ports") or ())
     return DeploymentSpec(**{**found, "requires_public_ip": exposed and draw(st.booleans())})
