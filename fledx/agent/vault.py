@@ -14,9 +14,12 @@ from fledx import sealing
 from fledx.errors import FledxError, InvalidSpec
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
+from fledx.models.registry import RegistryLogin
 from fledx.models.secret import SecretValue
 
 logger = logging.getLogger(__name__)
+REGISTRIES = "registries"
+"""Where logins lie among the sealed values; those of a replica lie under `ID/NUMBER`."""
 
 
 class Vault:
@@ -43,9 +46,8 @@ class Vault:
         """
         had = {replica.key: replica for replica in before.replicas} if before else {}
         replicas = tuple(_with_old(replica, had.get(replica.key)) for replica in state.replicas)
-        if any(replica.secrets for replica in replicas) and not self._can_keep():
-            replicas = tuple(replace(replica, secrets=()) for replica in replicas)
-        return replace(state, replicas=replicas)
+        admitted = replace(state, replicas=replicas)
+        return admitted if not _values(admitted) or self._can_keep() else _bare(admitted)
 
     def _can_keep(self) -> bool:
         """Whether there is a key to seal with, or the operator does without."""
@@ -59,12 +61,11 @@ class Vault:
 
     def packed(self, state: NodeDesiredState) -> bytes:
         """As it is written, once it was admitted."""
-        values = {_word(replica): encode(replica.secrets) for replica in state.replicas if replica.secrets}
+        values = _values(state)
         if not values or self._seal is None:
             return _json(encode(state))
-        bare = replace(state, replicas=tuple(replace(replica, secrets=()) for replica in state.replicas))
         sealed = self._seal.seal(_json(values), _context(state.node_id))
-        return _json({**encode(bare), "sealed": base64.b64encode(sealed).decode("ascii")})
+        return _json({**encode(_bare(state)), "sealed": base64.b64encode(sealed).decode("ascii")})
 
     def unpacked(self, stored: Mapping[str, Any]) -> NodeDesiredState:
         """As it was; without its secrets, which the log tells, when the key is another or lost."""
@@ -77,7 +78,8 @@ class Vault:
             logger.error("the secrets in the stored state cannot be opened", extra={"reason": str(problem)})
             return state
         values = json.loads(raw)
-        return replace(state, replicas=tuple(_filled(replica, values) for replica in state.replicas))
+        logins = tuple(decode_lenient(RegistryLogin, each) for each in values.get(REGISTRIES, ()))
+        return replace(state, replicas=tuple(_filled(replica, values) for replica in state.replicas), registries=logins)
 
     def _opened(self) -> sealing.Seal:
         """The key, made if there is none; InvalidSpec when it cannot be had."""
@@ -90,6 +92,17 @@ class Vault:
                 raise InvalidSpec("key", f"{self._key.parent} cannot be made: {problem.strerror}") from None
             self._seal, _ = sealing.kept(self._key)
         return self._seal
+
+
+def _values(state: NodeDesiredState) -> dict[str, Any]:
+    """All that is to be sealed, encoded, by the replica it is for."""
+    values = {_word(replica): encode(replica.secrets) for replica in state.replicas if replica.secrets}
+    return values | ({REGISTRIES: encode(state.registries)} if state.registries else {})
+
+
+def _bare(state: NodeDesiredState) -> NodeDesiredState:
+    """The state without that."""
+    return replace(state, replicas=tuple(replace(replica, secrets=()) for replica in state.replicas), registries=())
 
 
 def _with_old(replica: ReplicaDesired, old: ReplicaDesired | None) -> ReplicaDesired:

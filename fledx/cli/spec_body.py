@@ -22,6 +22,7 @@ def body_of(args: Namespace) -> Json:
     for name, field in (("image", "image"), ("replicas", "replicas"), ("desired_state", "desired_state")):
         _put(body, (field,), getattr(args, name))
     _put(body, ("restart",), args.restart.replace("-", "_") if args.restart else None)
+    _put(body, ("pull",), args.pull.replace("-", "_") if args.pull else None)
     _put(body, ("stop_grace_seconds",), args.stop_grace)
     _put(body, ("command",), _command(args))
     for name, field in (("env", "env"), ("label", "labels")):

@@ -10,6 +10,7 @@ from fledx.cli.options import Parser, complete
 
 STATES = ("running", "stopped")
 RESTARTS = ("always", "on-failure", "never")
+PULLS = ("if-not-present", "always", "never")
 RESCHEDULE = "how long a node may be silent before its replica is placed elsewhere, or never [90s]"
 #: Flag of a nested field, its type, and where it goes in the body.
 NESTED: tuple[tuple[str, Callable[[str], Any], tuple[str, ...], str], ...] = (
@@ -78,6 +79,7 @@ def add_spec(parser: Parser) -> None:
 
 def _add_container(parser: Parser) -> None:
     group = parser.add_argument_group("container")
+    group.add_argument("--pull", choices=PULLS, help="when the registry is asked for the image [if-not-present]")
     group.add_argument(
         "--command",
         metavar="WORD",

@@ -255,6 +255,18 @@ class ControlPlane:
         """Forget a value; `force` even while deployments use it."""
         self._sent_as("DELETE", target(_secret(name), [("force", True)] if force else [])).read()
 
+    def registries(self, *, limit: int | None = None, offset: int = 0) -> Page:
+        """What is told of registries' logins, by host; `limit` None reads all pages."""
+        return self._list(f"{ROOT}/registries", {}, limit, offset)
+
+    def put_registry(self, host: str, username: str, password: str) -> Json:
+        """Keep the login of a registry; what is told of it then."""
+        return self._object("PUT", _registry(host), body={"username": username, "password": password})
+
+    def delete_registry(self, host: str) -> None:
+        """Forget the login of a registry."""
+        self._sent_as("DELETE", _registry(host)).read()
+
     def usage(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
         """What replicas used, minute by minute, the newest first."""
         return self._list(f"{ROOT}/usage", query, limit, offset)
@@ -399,6 +411,10 @@ def _secret(name: str) -> str:
 
 def _matching(generation: int | None) -> dict[str, str]:
     return {} if generation is None else {"if-match": f'"{generation}"'}
+
+
+def _registry(host: str) -> str:
+    return f"{ROOT}/registries/{quoted(host)}"
 
 
 def _resuming(after: str | None) -> dict[str, str]:

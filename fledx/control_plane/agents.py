@@ -16,6 +16,7 @@ from fledx.control_plane.dispatch import Dispatch, Session
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
+from fledx.control_plane.pins import Pins
 from fledx.control_plane.reachability import heartbeat_of
 from fledx.control_plane.reports import Reports, report_of
 from fledx.control_plane.tokens import Tokens
@@ -44,6 +45,7 @@ class Agents:
         dispatch: Dispatch,
         reports: Reports,
         reachability: Reachability,
+        pins: Pins,
         heartbeat_secs: float,
         metrics: Metrics,
         audit: AuditLog,
@@ -57,6 +59,7 @@ class Agents:
         self._dispatch = dispatch
         self._reports = reports
         self._reachability = reachability
+        self._pins = pins
         self._heartbeat_secs = heartbeat_secs
 
     async def authenticate(self, hello: Hello, address: str) -> Welcome | Refused:
@@ -149,9 +152,18 @@ class Agents:
         elif kind == "token":
             problem = message.get("problem")
             await self._nodes.token_answered(session.node_id, None if problem is None else str(problem)[:500])
+        elif kind == "resolved":
+            await self._take_digest(session, message)
         elif kind == "usage" and isinstance(message.get("minutes"), bytes):
             await self._reports.usage(session.node_id, unpack(message["minutes"]))
             self._usage.told(session.node_id)
+
+    async def _take_digest(self, session: Session, message: Mapping[str, Any]) -> None:
+        """``{"type": "resolved", "deployment_id", "revision", "digest"}``: what a tag stands for."""
+        deployment_id, revision, digest = (message.get(name) for name in ("deployment_id", "revision", "digest"))
+        if not (isinstance(deployment_id, str) and isinstance(revision, int) and isinstance(digest, str)):
+            raise InvalidSpec("", "a digest came without its deployment and revision")
+        await self._pins.claim(session.node_id, deployment_id, revision, digest)
 
     async def _take_report(self, session: Session, report: Report) -> None:
         if report.node is not None:

@@ -7,6 +7,7 @@ import sqlite3
 from typing import Any
 
 from fledx.control_plane.delivery import Delivery, Moments, delivered
+from fledx.control_plane.registries import logins_for
 from fledx.control_plane.store import assignments, deployments, nodes
 from fledx.models.assignment import Assignment
 from fledx.models.codec import decode_lenient, encode
@@ -27,7 +28,12 @@ def desired_state(sql: sqlite3.Connection, node_id: str, seal: Seal) -> NodeDesi
         replica_of(sql, rows[deployment_id], templates[deployment_id, given.revision], given, seal)
         for deployment_id, given in owned
     ]
-    return NodeDesiredState(node_id=node_id, revision=node["desired_revision"], replicas=tuple(replicas))
+    return NodeDesiredState(
+        node_id=node_id,
+        revision=node["desired_revision"],
+        replicas=tuple(replicas),
+        registries=logins_for(sql, {replica.image for replica in replicas}, seal),
+    )
 
 
 def replica_of(
@@ -54,6 +60,7 @@ def replica_of(
         "fence": given.fence,
         "desired_state": deployment["desired_state"],
         "secrets": encode(found.values(seal)) if seal else [],
+        "digest": deployments.digest_of(sql, deployment["id"], given.revision),
     }
     return decode_lenient(ReplicaDesired, {**body, **who})
 

@@ -15,13 +15,16 @@ from fledx.models.codec import decode_lenient, encode
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.ingress import IngressRule, settled_port
 from fledx.models.port import container_ports
-from fledx.models.template import Template
+from fledx.models.template import Template, template_hash
 
 
 def new_revision(tx: Transaction, stored: Stored, spec: DeploymentSpec, *, by: str) -> int:
     """Keep the spec's template as the next revision and begin its rollout; its number."""
     revision = deployments.newest_revision(tx.sql, stored.id) + 1
     deployments.add_revision(tx.sql, stored.id, revision, spec, by, tx.stamp)
+    if _same_containers(tx, stored, spec, revision):
+        digest = deployments.digest_of(tx.sql, stored.id, stored.revision)
+        deployments.set_digest(tx.sql, stored.id, revision, digest)
     deployments.supersede(tx.sql, stored.id, revision)
     served = stored.revision if stored.status == "running" else None
     deployments.set_rollout(tx.sql, stored.id, stored_as(begin(kept(stored), revision, tx.now, served=served)))
@@ -33,6 +36,16 @@ def _still_clear(spec: DeploymentSpec, template: Template) -> list[IngressRule]:
     if len(container_ports(template.ports or ())) == 1:
         return list(spec.ingress or ())
     return [replace(rule, port=settled_port(rule, spec.tcp_ports)) for rule in spec.ingress or ()]
+
+
+def _same_containers(tx: Transaction, stored: Stored, spec: DeploymentSpec, revision: int) -> bool:
+    """
+    Whether a revision changes only what the agents do, such as its probes.
+
+    Then its containers are those of the revision before, and so are the bytes of one that has to be made anew.
+    """
+    content = {deployments.content_of(tx.sql, stored.id, each) for each in (stored.revision, revision)}
+    return len(content) == 1 and template_hash(encode(stored.spec)) == template_hash(encode(spec))
 
 
 def go_back(tx: Transaction, stored: Stored, revision: int, *, why: str, by: str) -> None:

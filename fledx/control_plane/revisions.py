@@ -109,6 +109,7 @@ def _shown(stored: Stored, row: sqlite3.Row, template: dict[str, Any], changed: 
         state=_state(stored, row, current=current),
         current=current,
         image=template["image"],
+        digest=row["digest"],
         changed=changed,
         reason=row["reason"],
         created_at=row["created_at"],

@@ -44,8 +44,10 @@ from fledx.control_plane.operator_tokens import OperatorTokens
 from fledx.control_plane.operators import ROLE as OPERATOR
 from fledx.control_plane.operators import Operators
 from fledx.control_plane.overview import Overview
+from fledx.control_plane.pins import Pins
 from fledx.control_plane.pki import expiry, utc_now
 from fledx.control_plane.rebalancing import Rebalancing
+from fledx.control_plane.registries import Registries
 from fledx.control_plane.reports import Reports
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
@@ -167,7 +169,8 @@ async def _serve(
     nodes = Nodes(store, changes, tokens)
     deployments = Deployments(store, changes, settings.ports_public_host)
     secrets = Secrets(store, changes, seal)
-    if lost := secrets.unreadable():
+    registries = Registries(store, changes, seal)
+    if lost := [*secrets.unreadable(), *registries.unreadable()]:
         log.error("secrets.key is not the key these secrets were sealed with: set them again", extra={"secrets": lost})
     reports = Reports(store, changes)
     reachability = Reachability(store, changes, dispatch, settings)
@@ -180,6 +183,7 @@ async def _serve(
         dispatch,
         reports,
         reachability,
+        Pins(changes),
         heartbeat_secs=heartbeat,
         metrics=metrics,
         audit=audit,
@@ -197,6 +201,7 @@ async def _serve(
             events=Events(store, bell),
             configs=Configs(store, changes),
             secrets=secrets,
+            registries=registries,
             operator_tokens=OperatorTokens(store, changes, tokens),
             audit=audit,
             usage=UsageHistory(store, asking.ask, kept_seconds=settings.retention_usage_window_secs),

@@ -172,13 +172,14 @@ class Revision:
 
     ``changed`` names the fields that differ from the revision before; none where a config or secret changed that they
     refer to. ``state`` is progressing, complete, paused, failed, rolled_back or superseded (by the next, before it was
-    complete); ``current`` marks the one that is wanted now.
+    complete); ``current`` marks the one that is wanted now. ``digest`` is what the image's tag stood for.
     """
 
     revision: int
     state: str
     current: bool = False
     image: str
+    digest: str | None = None
     changed: tuple[str, ...] = ()
     reason: str | None = None
     created_at: str
@@ -192,7 +193,8 @@ class Deployment(DeploymentSpec):
 
     ``generation`` rises with every accepted change, ``revision`` when the template changes. ``ready_replicas`` counts
     instances of the current revision that run and pass their readiness probe. ``configs`` are the names of those that
-    are attached, told of a single deployment only.
+    are attached and ``image_digest`` is what the image's tag stands for in this revision, both told of a single
+    deployment only.
     """
 
     deployment_id: str
@@ -209,6 +211,7 @@ class Deployment(DeploymentSpec):
     pending: tuple[Pending, ...] = ()
     rollout: Rollout | None = None
     configs: tuple[str, ...] | None = None
+    image_digest: str | None = None
     last_reported: str | None = None
     created_at: str
     updated_at: str

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fledx.models import check
 from fledx.models.check import Faults
 from fledx.models.ingress import GatewayDesired, Held
+from fledx.models.registry import RegistryLogin
 from fledx.models.secret import SecretValue
 from fledx.models.template import Template
 
@@ -28,7 +29,8 @@ class ReplicaDesired(Template):
     configs'; ``secrets`` are the values that the control plane holds, and ``secrets_digest`` a mark of these that is
     worth nothing without its key. ``template`` is the hash over what the container is made from
     (`models.template.template_hash` of this very object, its ports resolved); with ``fence`` it decides whether a
-    container that is there is the right one.
+    container that is there is the right one. ``digest`` is what the image's tag stands for in this revision, once a
+    node has found out; it makes no other container of one that runs.
     """
 
     deployment_id: str
@@ -42,6 +44,7 @@ class ReplicaDesired(Template):
     files: tuple[ReplicaFile, ...] = ()
     secrets: tuple[SecretValue, ...] = ()
     secrets_digest: str | None = None
+    digest: str | None = None
 
     def look_for(self, faults: Faults) -> None:
         super().look_for(faults)
@@ -61,6 +64,7 @@ class NodeDesiredState:
 
     ``revision`` only grows for one node, across restarts of the control plane too; a lower one than the last is old.
     ``held`` are replicas that gateways are still draining, ``gateway`` what this node's own one is to serve.
+    ``registries`` are the logins of those that its replicas' images come from.
     """
 
     node_id: str
@@ -68,3 +72,4 @@ class NodeDesiredState:
     replicas: tuple[ReplicaDesired, ...] = ()
     held: tuple[Held, ...] = ()
     gateway: GatewayDesired | None = None
+    registries: tuple[RegistryLogin, ...] = ()

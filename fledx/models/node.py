@@ -71,6 +71,7 @@ class NodeFacts:
     secrets: tuple[str, ...] | None = None
     ports_in_use: tuple[str, ...] | None = None
     port_range: tuple[int, int] | None = None
+    disk_pressure: str | None = None
     gateway: GatewayFacts | None = None
     metered: bool | None = None
 
@@ -126,7 +127,7 @@ class Node:
 
     ``status`` is what was last observed, ``availability`` what the operator wants of it; ``reason`` says why it is not
     simply ready, ``since`` when that began; ``wish`` says who wanted it cordoned or drained, and since when. ``labels``
-    are the operator's over those that the node tells.
+    are the operator's over those that the node tells. ``disk_pressure`` says why no images are pulled there for now.
     """
 
     node_id: str
@@ -144,6 +145,7 @@ class Node:
     address: str | None = None
     agent_version: str | None = None
     runtime: str | None = None
+    disk_pressure: str | None = None
     last_seen: str | None = None
     wish: Wish | None = None
     created_at: str

@@ -18,6 +18,7 @@ from fledx.models.volume import VolumeMount
 
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 RESTART_POLICIES = ("always", "on_failure", "never")
+PULL_POLICIES = ("if_not_present", "always", "never")
 DEFAULT_STOP_GRACE = 10.0
 
 
@@ -44,7 +45,8 @@ class Template:
     The part of a spec that a container is made from; a change of it is a new revision.
 
     Seconds for ``stop_grace_seconds``; ``restart`` is always, on_failure or never. ``restarted_at`` is when an operator
-    asked for new containers of what is otherwise the same.
+    asked for new containers of what is otherwise the same. ``pull`` says what a revision's image is: if_not_present
+    what a node has under that name, else what the registry has; always what the registry has; never what a node has.
     """
 
     image: str
@@ -57,6 +59,7 @@ class Template:
     health: DeploymentHealth | None = None
     limits: Limits | None = None
     restart: str = "always"
+    pull: str = "if_not_present"
     stop_grace_seconds: float = DEFAULT_STOP_GRACE
     restarted_at: str | None = None
 
@@ -74,6 +77,8 @@ class Template:
             faults.add(f"env.{key[:60]}", check.env_name(key) or check.env_value(value))
         if self.restart not in RESTART_POLICIES:
             faults.add("restart", f"{shown(self.restart)} is not always, on_failure or never")
+        if self.pull not in PULL_POLICIES:
+            faults.add("pull", f"{shown(self.pull)} is not if_not_present, always or never")
         faults.add("restarted_at", None if self.restarted_at is None else check.line(self.restarted_at))
         if not 0 <= self.stop_grace_seconds <= 86400:
             faults.add("stop_grace_seconds", f"{self.stop_grace_seconds:g} is not between 0 and 86400")

@@ -150,6 +150,7 @@ def whole(path: Path) -> Starlette:
         rebalancing=absent,
         configs=absent,
         secrets=absent,
+        registries=absent,
         usage=absent,
         operator_tokens=absent,
         audit=absent,

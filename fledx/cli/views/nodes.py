@@ -38,7 +38,11 @@ def _row(item: Json, now: float, *, wide: bool) -> list[str]:
         row += [harmless(item.get(field) or "-") for field in ("os", "address", "agent_version", "runtime")]
         row += [age(item.get("created_at"), now), labels(item.get("labels"))]
     identity = str(item.get("node_id", "-"))
-    return [*row, harmless(identity if wide else identity[:8]), brief(item.get("reason") or "")]
+    return [
+        *row,
+        harmless(identity if wide else identity[:8]),
+        brief(item.get("reason") or item.get("disk_pressure") or ""),
+    ]
 
 
 def state(item: Json) -> str:
@@ -78,6 +82,7 @@ def node_screen(
     head = f"{harmless(item.get('name') or '-')}  {painted(state(item)) if colour else state(item)}"
     facts = [
         ("why", brief(item.get("reason") or "") or None),
+        ("disk", brief(item.get("disk_pressure") or "") or None),
         (str(item.get("availability", "active")), wish(item.get("wish"), now) or None),
         ("id", harmless(item.get("node_id", "-"))),
         ("since", f"{age(item.get('since'), now)} ago" if item.get("since") else None),

@@ -20,10 +20,16 @@ def revision_table(items: Sequence[Json], now: float, *, columns: int | None = N
             harmless(item["state"]),
             age(item.get("created_at"), now),
             harmless(item["created_by"]),
-            harmless(item["image"]),
+            _image(item),
             harmless(", ".join(item.get("changed") or ()) or "-"),
             brief(item.get("reason") or ""),
         ]
         for item in items
     ]
     return table(heads, rows, columns=columns, colour=colour)
+
+
+def _image(item: Json) -> str:
+    """As it was asked for, and what the tag stood for."""
+    digest = item.get("digest")
+    return harmless(item["image"] if digest is None else f"{item['image']} ({digest[:19]})")

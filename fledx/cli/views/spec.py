@@ -10,12 +10,15 @@ from typing import Any
 from fledx.cli.views.text import cores, harmless, labels, size, span
 
 Json = Mapping[str, Any]
+PULL = "if_not_present"
 
 
 def lines(item: Json) -> list[tuple[str, str | None]]:
     """Field and text of everything that differs from a plain deployment."""
     return [
         ("image", harmless(item["image"])),
+        ("digest", harmless(item.get("image_digest") or "") or None),
+        ("pull", harmless(item["pull"].replace("_", " ")) if item.get("pull", PULL) != PULL else None),
         ("command", harmless(shlex.join(item["command"])) if item.get("command") else None),
         ("wanted", "stopped" if item.get("desired_state") == "stopped" else None),
         ("ports", ", ".join(port(each) for each in item.get("ports") or ()) or None),

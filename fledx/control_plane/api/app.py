@@ -35,6 +35,7 @@ from fledx.control_plane.api.nodes import (
 )
 from fledx.control_plane.api.openapi import Description
 from fledx.control_plane.api.params import PAGING
+from fledx.control_plane.api.registries import REGISTRY_FILTERS, LoginInput, RegistryEndpoints
 from fledx.control_plane.api.revisions import RevisionEndpoints, RollbackRequest
 from fledx.control_plane.api.secrets import FORCE, RAW, SECRET_FILTERS, SecretEndpoints, SecretInput
 from fledx.control_plane.api.system import (
@@ -60,6 +61,7 @@ from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.operator_tokens import MadeToken, NewToken, OperatorTokens
 from fledx.control_plane.overview import Overview
 from fledx.control_plane.rebalancing import Rebalancing
+from fledx.control_plane.registries import Registries
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.tokens import Tokens
@@ -70,6 +72,7 @@ from fledx.models.config import Attachment, Config, ConfigItem, ConfigMetadata, 
 from fledx.models.deployment import Deployment, DeploymentSpec, Revision
 from fledx.models.event import Event, LogLine
 from fledx.models.node import Node, NodeFacts
+from fledx.models.registry import Registry
 from fledx.models.secret import Secret
 from fledx.models.token import OperatorToken
 from fledx.models.usage import Usage
@@ -90,6 +93,7 @@ def versioned(
     events: EventEndpoints,
     configs: ConfigEndpoints,
     secrets: SecretEndpoints,
+    registries: RegistryEndpoints,
     tokens: TokenEndpoints,
     audit: AuditEndpoints,
     usage: UsageEndpoints,
@@ -155,6 +159,10 @@ def versioned(
         Endpoint("GET", secret, secrets.get, answer=Secret),
         Endpoint("PUT", secret, secrets.put, body=SecretInput, raw=RAW, answer=Secret, other=201),
         Endpoint("DELETE", secret, secrets.delete, query=FORCE),
+        Endpoint("GET", "/registries", registries.page, query=REGISTRY_FILTERS, answer=PageOf(Registry)),
+        Endpoint("GET", "/registries/{ref}", registries.get, answer=Registry),
+        Endpoint("PUT", "/registries/{ref}", registries.put, body=LoginInput, answer=Registry, other=201),
+        Endpoint("DELETE", "/registries/{ref}", registries.delete),
         Endpoint("GET", "/events", events.read, query=EVENT_FILTERS, headers=RESUMED, answer=EventPage, streams=Event),
         Endpoint("GET", "/tokens", tokens.page, access="admin", query=TOKEN_FILTERS, answer=PageOf(OperatorToken)),
         Endpoint("POST", "/tokens", tokens.create, access="admin", body=NewToken, answer=MadeToken),
@@ -191,6 +199,7 @@ def app(
     events: Events,
     configs: Configs,
     secrets: Secrets,
+    registries: Registries,
     operator_tokens: OperatorTokens,
     audit: AuditLog,
     usage: UsageHistory,
@@ -220,6 +229,7 @@ def app(
         EventEndpoints(events, stopping=stopping),
         ConfigEndpoints(configs),
         SecretEndpoints(secrets),
+        RegistryEndpoints(registries),
         TokenEndpoints(operator_tokens),
         AuditEndpoints(audit),
         UsageEndpoints(usage),

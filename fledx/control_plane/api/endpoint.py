@@ -28,6 +28,8 @@ CALLED = {
     "token.delete": "operator_token.revoke",
     "node.join-token": "join_token.create",
     "secret.update": "secret.set",
+    "registrie.update": "registry.set",
+    "registrie.delete": "registry.delete",
 }
 BODY_SECONDS = 30.0
 REQUEST_SECONDS = 60.0

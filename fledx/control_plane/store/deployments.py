@@ -113,6 +113,19 @@ def content_of(connection: sqlite3.Connection, deployment_id: str, revision: int
     return 0 if row is None else int(row[0])
 
 
+def digest_of(connection: sqlite3.Connection, deployment_id: str, revision: int) -> str | None:
+    """What the image's tag stands for in a revision, None while no node has found out."""
+    sql = "SELECT digest FROM revision WHERE deployment_id = ? AND revision = ?"
+    row = connection.execute(sql, (deployment_id, revision)).fetchone()
+    return None if row is None else row[0]
+
+
+def set_digest(connection: sqlite3.Connection, deployment_id: str, revision: int, digest: str | None) -> None:
+    """Keep what the image's tag stands for in a revision."""
+    sql = "UPDATE revision SET digest = ? WHERE deployment_id = ? AND revision = ?"
+    connection.execute(sql, (digest, deployment_id, revision))
+
+
 def templates(connection: sqlite3.Connection, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
     """Encoded templates by deployment and revision."""
     found = {}

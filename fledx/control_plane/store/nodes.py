@@ -34,6 +34,7 @@ def node_of(row: sqlite3.Row) -> Node:
         address=row["address"],
         agent_version=facts.get("agent_version"),
         runtime=facts.get("runtime"),
+        disk_pressure=facts.get("disk_pressure"),
         last_seen=None if seen is None else stamp(seen),
         wish=None if row["wish"] is None else decode_lenient(Wish, json.loads(row["wish"])),
         created_at=row["created_at"],

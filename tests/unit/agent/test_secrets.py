@@ -19,6 +19,7 @@ from fledx.agent.vault import Vault
 from fledx.errors import InvalidSpec, NotFound
 from fledx.models.codec import encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired, ReplicaFile
+from fledx.models.registry import RegistryLogin
 from fledx.models.secret import SecretEnv, SecretFile, SecretValue
 from tests.unit.agent.stage import NODE, replica, running
 
@@ -175,12 +176,12 @@ class Store:
     def __init__(self, path: Path, *, unsealed: bool = False, possible: bool = True) -> None:
         self.file = path / "data" / "desired.json"
         self.key = path / "etc" / "agent.key"
-        self.file.parent.mkdir(exist_ok=True)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         vault = Vault(self.key, unsealed=unsealed, possible=lambda: possible)
         self.desired = DesiredState(self.file, NODE, Clock(), lambda: None, vault)
 
-    def take(self, *replicas: ReplicaDesired, revision: int = 1) -> None:
-        state = NodeDesiredState(node_id=NODE, revision=revision, replicas=replicas)
+    def take(self, *replicas: ReplicaDesired, revision: int = 1, registries: tuple[RegistryLogin, ...] = ()) -> None:
+        state = NodeDesiredState(node_id=NODE, revision=revision, replicas=replicas, registries=registries)
         assert self.desired.take(json.dumps(encode(state)).encode())
         anyio.run(self.desired.store)
 
@@ -259,6 +260,23 @@ def test_a_control_plane_that_lost_its_key_takes_nothing_from_a_node(tmp_path: P
 
     store.take(replica(secret_env=DB, secrets_digest="d2"), revision=3)
     assert store.values() == []
+
+
+def test_logins_of_registries_are_sealed_as_secrets_are(tmp_path: Path) -> None:
+    login = RegistryLogin(host="docker.io", username="puller", password="hunter2")
+    store = Store(tmp_path)
+    store.take(replica(), registries=(login,))
+    again = Store(tmp_path)
+    again.desired.load()
+    careful = Store(tmp_path / "careful", possible=False)
+    careful.take(replica(), registries=(login,))
+
+    assert again.desired.state is not None
+    assert again.desired.state.registries == (login,)
+    assert b"hunter2" not in again.file.read_bytes()
+    assert careful.desired.state is not None
+    assert careful.desired.state.registries == ()
+    assert b"hunter2" not in careful.file.read_bytes()
 
 
 def test_no_repr_of_a_state_shows_a_secret() -> None:

@@ -51,6 +51,7 @@ class Site:
     events: FakeEvents = field(default_factory=FakeEvents)
     configs: Any = None
     secrets: Any = None
+    registries: Any = None
     operator_tokens: Any = None
     audit: Any = field(default_factory=FakeAudit)
     usage: Any = None
@@ -74,6 +75,7 @@ class Site:
             "events",
             "configs",
             "secrets",
+            "registries",
         ]
         parts += ["operator_tokens", "audit", "usage", "overview"]
         fakes: dict[str, Any] = {part: cast(Any, getattr(self, part)) for part in parts}

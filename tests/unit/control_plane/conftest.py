@@ -19,6 +19,8 @@ from fledx.control_plane.desired import desired_state
 from fledx.control_plane.events import EventFilter, Events
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.operator_tokens import OperatorTokens
+from fledx.control_plane.pins import Pins
+from fledx.control_plane.registries import Registries
 from fledx.control_plane.reports import Reports
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import migrate
@@ -60,6 +62,8 @@ class Stage:
         self.seal = Seal(bytes(32))
         self.configs = Configs(self.store, self.changes)
         self.secrets = Secrets(self.store, self.changes, self.seal)
+        self.registries = Registries(self.store, self.changes, self.seal)
+        self.pins = Pins(self.changes)
         self.nodes = Nodes(self.store, self.changes, self.tokens)
         self.deployments = Deployments(self.store, self.changes)
         self.events = Events(self.store, self.bell)
