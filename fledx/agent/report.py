@@ -121,10 +121,9 @@ class Reporter:
         if self._link is link:
             self._link = None
 
-    def say(self, message: Mapping[str, Any]) -> None:
-        """One message beside the reports, if there is a link."""
-        if self._link is not None:
-            self._link.send(message)
+    def say(self, message: Mapping[str, Any]) -> bool:
+        """One message beside the reports, if there is a link; whether it was sent."""
+        return self._send(message)
 
     def resync(self) -> None:
         """Tell everything again."""

@@ -20,6 +20,7 @@ from fledx.agent.facts import node_facts, own_address
 from fledx.agent.files import locked, open_directory
 from fledx.agent.health.probes import Prober
 from fledx.agent.identity import Identity
+from fledx.agent.images.keeping import ImageKeeping
 from fledx.agent.instances import Known, instance_of
 from fledx.agent.joining import Membership
 from fledx.agent.leaving import clean_up, leave_anyway, stop_on_signal, unless
@@ -29,7 +30,6 @@ from fledx.agent.metrics import Metrics
 from fledx.agent.pages import Pages, Standing
 from fledx.agent.reconcile.actions import Copy
 from fledx.agent.reconcile.execute import Executor
-from fledx.agent.reconcile.images import Images
 from fledx.agent.reconcile.loop import Reconciler
 from fledx.agent.report import METERED_QUIET_SECS, QUIET_SECS, Reporter
 from fledx.agent.runtime.base import Runtime
@@ -150,6 +150,17 @@ class Agent:
             clock=clock,
             quiet=METERED_QUIET_SECS if settings.metered else QUIET_SECS,
         )
+        self._images = ImageKeeping(
+            settings,
+            directory,
+            runtime,
+            clock,
+            desired=lambda: self._desired.state,
+            containers=lambda: [copy.container.image for copies in self._loop.copies.values() for copy in copies],
+            say=self._reporter.say,
+            tell=lambda reason: self._happened("disk", None, reason),
+            pull_again=lambda kind, keys: self._loop.pull_again(kind, keys),
+        )
         self._loop = self._make_loop(runtime, environ)
         self._prober = Prober(
             runtime,
@@ -193,7 +204,7 @@ class Agent:
             node_id=self._identity.node_id,
             node=self._facts.name or self._identity.node_id,
             runtime=runtime,
-            images=Images(runtime),
+            images=self._images.images,
             secrets=self._secrets,
             prefixes=settings.allowed_volume_prefixes,
             clock=self._clock,
@@ -230,6 +241,7 @@ class Agent:
                 self._tunnel,
                 self._pages,
                 self._listening,
+                self._images,
             ):
                 tasks.start_soon(loop.run)
             tasks.start_soon(self._look_after_the_process)
@@ -286,6 +298,7 @@ class Agent:
         """The control plane has welcomed us (`Served`)."""
         self._met = True
         self._reporter.attach(link)
+        self._images.connected()
 
     def disconnected(self, link: Link) -> None:
         """The link is over (`Served`)."""
@@ -297,6 +310,7 @@ class Agent:
             self._end.set()
 
     def _desired_changed(self) -> None:
+        self._images.changed()
         self._loop.wake()
         self._look_changed()
 
@@ -358,6 +372,7 @@ class Agent:
             runtime_error=self._loop.trouble,
             secrets=self._secrets.names() or None,
             ports_in_use=self._listening.found,
+            disk_pressure=self._images.pressure,
         )
 
     def _instances(self) -> Mapping[Key, Instance] | None:

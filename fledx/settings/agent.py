@@ -52,6 +52,12 @@ class AgentSettings:
     resource_sample_interval_secs: float | None = setting(
         None, "seconds between usage samples [30; 120 when metered]", parse=seconds(least=1)
     )
+    disk_reserve_bytes: int = setting(
+        500_000_000, "bytes of Docker's disk that stay free: no image is pulled into them", parse=whole()
+    )
+    disk_clean_percent: int = setting(
+        85, "use of Docker's disk above which images are removed that no revision needs", parse=whole(least=1, most=100)
+    )
     allowed_volume_prefixes: tuple[str, ...] = setting(
         ("/var/lib/fledx/volumes",), "host directories a volume may lie under", parse=words
     )

@@ -14,18 +14,22 @@ from fledx.agent.runtime.base import (
     Container,
     ContainerSpec,
     Execution,
+    Image,
     ImageMissing,
     LogEntry,
     NameTaken,
     PortTaken,
     Refused,
+    Room,
     RuntimeEvent,
     Tell,
     Usage,
 )
 from fledx.errors import FledxError, NotFound, Unavailable
 from fledx.models.exec import ExecRequest
+from fledx.models.image import by_digest
 from fledx.models.port import PortMapping
+from fledx.models.registry import RegistryLogin
 from tests.fakes.commands import PROGRAMS, FakeCommand, Program, begun
 
 ALIVE = ("running", "paused", "restarting")
@@ -35,7 +39,9 @@ class FakeRuntime:
     """
     Behaves as `Runtime` says, at once and without threads.
 
-    ``images`` are those the engine has, ``registry`` those it can pull (an error instead of None refuses). ``exits``
+    ``images`` are those the engine has, ``registry`` those it can pull (an error instead of None refuses), by the name
+    that is asked for. ``digests`` is what their tags stand for at the registry, an error where that is not told; of a
+    tag that is not in it this engine cannot find out. ``given`` is the same of tags that the engine has. ``exits``
     maps an image to the code with which its containers end as soon as they run, ``refuses`` to the error their start
     raises. While ``down`` is set every call raises Unavailable. ``done`` is what was asked of it.
     """
@@ -43,6 +49,11 @@ class FakeRuntime:
     def __init__(self) -> None:
         self.images: set[str] = {"app:1", "app:2"}
         self.registry: dict[str, FledxError | None] = {}
+        self.digests: dict[str, str | FledxError] = {}
+        self.given: dict[str, str] = {}
+        self.sizes: dict[str, int] = {}
+        self.logins: list[RegistryLogin | None] = []
+        self.root: str | None = None
         self.gates: dict[str, anyio.Event] = {}
         self.stop_gates: dict[str, anyio.Event] = {}
         self.exits: dict[str, int] = {}
@@ -205,16 +216,53 @@ class FakeRuntime:
         if container_id in self._containers:
             self._drop(container_id)
 
-    async def pull(self, image: str, tell: Tell) -> None:
-        await self._asked(f"pull {image}")
-        tell(f"pulling {image}: 1 of 2 MB")
-        if image in self.gates:
-            await self.gates[image].wait()
-        if (refusal := self.registry.get(image)) is not None:
+    async def image(self, name: str) -> Image | None:
+        await self._asked()
+        return self._image(name) if name in self.images else None
+
+    async def all_images(self) -> tuple[Image, ...]:
+        await self._asked()
+        return tuple(self._image(name) for name in sorted(self.images))
+
+    def _image(self, name: str) -> Image:
+        by_tag = "@" not in name
+        digests = [by_digest(name, self.given[name])] if name in self.given else [] if by_tag else [name]
+        tags = (name,) if by_tag else ()
+        return Image(id=f"id of {name}", tags=tags, digests=tuple(digests), size=self.sizes.get(name, 0))
+
+    async def resolve(self, name: str, login: RegistryLogin | None) -> str | None:
+        await self._asked(f"resolve {name}")
+        self.logins.append(login)
+        found = self.digests.get(name)
+        if isinstance(found, FledxError):
+            raise found
+        return found
+
+    async def pull(
+        self, name: str, tell: Tell, *, login: RegistryLogin | None = None, room: Room = lambda missing: None
+    ) -> None:
+        await self._asked(f"pull {name}")
+        self.logins.append(login)
+        tell(f"pulling {name}: 1 of 2 MB")
+        room(self.sizes.get(name, 0))
+        if name in self.gates:
+            await self.gates[name].wait()
+        if (refusal := self.registry.get(name)) is not None:
             raise refusal
-        if image not in self.registry:
-            raise Refused(f"the test's registry does not know {image}")
-        self.images.add(image)
+        if name not in self.registry:
+            raise Refused(f"the test's registry does not know {name}")
+        self.images.add(name)
+
+    async def remove_image(self, name: str) -> bool:
+        await self._asked(f"remove image {name}")
+        if any(each.image == name for each in self.all()):
+            return False
+        self.images.discard(name)
+        return True
+
+    async def data_root(self) -> str | None:
+        await self._asked()
+        return self.root
 
     async def holder(self, port: PortMapping) -> str | None:
         await self._asked()

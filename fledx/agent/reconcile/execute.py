@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import anyio
 
 from fledx.agent.clock import Clock
+from fledx.agent.images.choosing import Images
 from fledx.agent.reconcile.actions import Action, Examine, Remove, Replace, Resume, Start, Stop
-from fledx.agent.reconcile.images import Images
 from fledx.agent.runtime.base import Container, ImageMissing, Mount, NameTaken, PortTaken, Runtime
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import container_name, container_spec, marks_for
@@ -156,7 +156,7 @@ class Executor:
         return Outcome()
 
     async def _created(self, replica: ReplicaDesired, restarts: int, attempt: Attempt, taken: str = "") -> str:
-        """Make the container; pull the image if the engine turns out not to have it, and find a name but `taken`."""
+        """Get the image, make the container, and find a name but `taken`."""
         marks = marks_for(replica, self._node_id, restarts)
         spec = container_spec(
             replica,
@@ -165,23 +165,26 @@ class Executor:
             secrets=self._secrets.variables(replica),
             mounts=self._mounts(replica),
         )
-        pulled = False
         names = iter(name for i in range(NAMES) if (name := container_name(replica, self._node_id, i)) != taken)
-        spec = replace(spec, name=next(names))
+        spec = replace(spec, name=next(names), image=await self._image(replica, attempt))
+        lost = False
         while True:
             try:
                 return await self._runtime.create(spec)
             except ImageMissing:
-                if pulled:
+                if lost:
                     raise
-                with attempt.interruptible():
-                    await self._images.ensure(replica.image, attempt.tell)
-                attempt.tell("starting")
-                pulled = True
+                lost, spec = True, replace(spec, image=await self._image(replica, attempt))
             except NameTaken as conflict:
                 spec = replace(spec, name=next(names, ""))
                 if not spec.name:
                     raise Conflict(f"no free container name was found: {conflict.text}") from None
+
+    async def _image(self, replica: ReplicaDesired, attempt: Attempt) -> str:
+        with attempt.interruptible():
+            name = await self._images.ready(replica, attempt.tell)
+            attempt.tell("starting")
+        return name
 
     def _mounts(self, replica: ReplicaDesired) -> tuple[Mount, ...]:
         """Checked anew each time a container is made or started: a link may lead elsewhere by now."""

@@ -20,7 +20,8 @@ class History:
     ``serving`` is the container last known to run, ``since`` when that was first seen. ``crashed`` is the one whose end
     has been counted, ``examined`` the one whose last lines were read. ``repair`` says why a container that ended or
     went must come back although it did not crash (``outside``: because somebody else did it), ``revive`` names an old
-    copy that may serve on while its successor cannot start. ``sick`` is a container and what its liveness probe found.
+    copy that may serve on while its successor cannot start. ``sick`` is a container and what its liveness probe found,
+    ``pull`` the kind of failure for which its image is not here.
     """
 
     template: str
@@ -41,6 +42,7 @@ class History:
     ending: str | None = None
     lines: str | None = None
     problem: str | None = None
+    pull: str | None = None
 
     def serves(self, container_id: str, *, at_least: float, now: float) -> bool:
         """Whether this container has been running for so many seconds."""
@@ -187,19 +189,37 @@ def ending_of(container: Container, ran: float | None = None) -> str:
     return words + after + (f": {container.error}" if container.error else "")
 
 
-def failed(history: History, moment: Moment, pace: Pace, *, slow: bool = False) -> History:
+def failed(history: History, moment: Moment, pace: Pace, *, slow: bool = False, at_least: float = 0.0) -> History:
     """One more failure in a row, and when to try again; `slow` goes to the slow pace at once."""
     failures = max(history.failures + 1, pace.limit + 1 if slow else 0)
-    wait = delay(pace, failures, moment.spread)
+    wait = max(delay(pace, failures, moment.spread), at_least * (1 + moment.spread / 4))
     return replace(history, failures=failures, retry_at=moment.now + wait, wait=wait)
 
 
 def attempt_failed(
-    history: History, problem: str, moment: Moment, pace: Pace, *, spoiled: str | None = None, slow: bool = False
+    history: History,
+    problem: str,
+    moment: Moment,
+    pace: Pace,
+    *,
+    spoiled: str | None = None,
+    pull: str | None = None,
+    retry_after: float | None = None,
 ) -> History:
-    """After an action that did not succeed; `spoiled` is a container that is not to be tried again."""
-    after = replace(history, problem=problem, crashed=spoiled or history.crashed)
-    return failed(after, moment, pace, slow=slow)
+    """
+    After an action that did not succeed; `spoiled` is a container that is not to be tried again.
+
+    `pull` is the kind of failure of a pull. A registry that wants fewer of them is asked again after what it says, or
+    at the slow pace.
+    """
+    after = replace(history, problem=problem, crashed=spoiled or history.crashed, pull=pull)
+    slow = pull == "rate_limited" and retry_after is None
+    return failed(after, moment, pace, slow=slow, at_least=retry_after or 0.0)
+
+
+def pull_again(history: History, now: float) -> History:
+    """What stood in the way of a pull is gone: no need to wait any longer."""
+    return history if history.pull is None else replace(history, failures=0, retry_at=now, wait=0.0)
 
 
 def started(history: History, container_id: str, now: float) -> History:
@@ -214,6 +234,7 @@ def started(history: History, container_id: str, now: float) -> History:
         revive=None,
         sick=None,
         problem=None,
+        pull=None,
     )
 
 

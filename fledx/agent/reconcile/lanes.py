@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from anyio.abc import TaskGroup
@@ -12,7 +12,16 @@ from fledx.agent.backoff import Pace, delay
 from fledx.agent.clock import Clock
 from fledx.agent.reconcile.actions import Action, Examine, Remove, Replace, Resume, Start, Stop
 from fledx.agent.reconcile.execute import Attempt, Executor, GivenUp, Outcome
-from fledx.agent.reconcile.history import History, Moment, attempt_failed, put_down, resumed, started, stopped
+from fledx.agent.reconcile.history import (
+    History,
+    Moment,
+    attempt_failed,
+    pull_again,
+    put_down,
+    resumed,
+    started,
+    stopped,
+)
 from fledx.agent.runtime.base import Container, PortTaken, PullFailed
 from fledx.agent.spec import Key
 from fledx.errors import FledxError, Unavailable
@@ -105,6 +114,13 @@ class Lanes:
         if key in self.histories:
             self.histories[key] = replace(self.histories[key], sick=(container_id, reason))
 
+    def pull_again(self, kind: str, keys: Collection[Key]) -> None:
+        """Pulls of these that failed for a reason of this kind need not wait: it is gone."""
+        now = self._clock.monotonic()
+        for key, history in self.histories.items():
+            if key in keys and history.pull == kind:
+                self.histories[key] = pull_again(history, now)
+
     def forget(self, key: Key) -> None:
         """Begin anew with a replica."""
         self.histories.pop(key, None)
@@ -168,7 +184,8 @@ class Lanes:
                 self._moment(),
                 self._pace,
                 spoiled=action.copy.container.id if isinstance(action, Resume) else None,
-                slow=isinstance(problem, PullFailed) and problem.kind == "rate_limited",
+                pull=problem.kind if isinstance(problem, PullFailed) else None,
+                retry_after=problem.retry_after if isinstance(problem, PullFailed) else None,
             )
         if not isinstance(action, Examine):
             kind = "port_taken" if isinstance(problem, PortTaken) else "failed"

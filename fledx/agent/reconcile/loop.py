@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import anyio
 from anyio.abc import TaskGroup
@@ -104,6 +104,11 @@ class Reconciler:
 
     def wake(self) -> None:
         """Look again soon: something has changed."""
+        self._wake.ring()
+
+    def pull_again(self, kind: str, keys: Collection[Key]) -> None:
+        """What stood in the way of these replicas' pulls, of the kind that `PullFailed` says, is gone."""
+        self._lanes.pull_again(kind, keys)
         self._wake.ring()
 
     def unhealthy(self, key: Key, container_id: str, reason: str) -> None:

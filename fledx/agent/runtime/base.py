@@ -14,7 +14,9 @@ from typing import Protocol
 
 from fledx.errors import Conflict, FledxError, NotFound
 from fledx.models.exec import ExecRequest
+from fledx.models.image import familiar
 from fledx.models.port import PortMapping
+from fledx.models.registry import RegistryLogin
 from fledx.models.template import DEFAULT_STOP_GRACE, Limits
 
 Tell = Callable[[str], None]
@@ -49,14 +51,16 @@ class PullFailed(FledxError):
     """
     An image did not arrive; ``kind`` is what stood in the way.
 
-    not_found, denied, platform, no_space, rate_limited, unreachable or other. The text says it with the image's name.
+    not_found, denied, platform, no_space, rate_limited, unreachable, cut or other. The text says it with the image's
+    name. ``retry_after`` are seconds for which the registry asks not to be asked.
     """
 
     code = "pull_failed"
 
-    def __init__(self, kind: str, text: str, *, hint: str | None = None) -> None:
+    def __init__(self, kind: str, text: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(text, hint=hint)
         self.kind = kind
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +208,64 @@ class Command(Protocol):
         """How it ended, once its output has; 126 and 127 where it could not be started at all."""
 
 
-class Runtime(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """
+    An image that the engine has.
+
+    ``tags`` are its names (`nginx:1.27`), ``digests`` those under which registries gave it (`nginx@sha256:...`), both
+    in Docker's familiar form; one that was built or loaded here has none of the latter. ``size`` is in bytes, unpacked.
+    """
+
+    id: str
+    tags: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    size: int = 0
+
+    def digest_at(self, repository: str) -> str | None:
+        """The digest under which that repository gave it."""
+        name = familiar(repository)
+        found = (each.partition("@") for each in self.digests)
+        return next((digest for of, _, digest in found if familiar(of) == name), None)
+
+
+Room = Callable[[int], None]
+"""Hears how many bytes a pull has still to fetch, as far as it knows; raises PullFailed when there is no room."""
+
+
+class ImageStore(Protocol):
+    """The engine's images, and the way to registries."""
+
+    async def image(self, name: str) -> Image | None:
+        """An image by tag, digest or id, None if it is not there."""
+
+    async def all_images(self) -> tuple[Image, ...]:
+        """All of them."""
+
+    async def resolve(self, name: str, login: RegistryLogin | None) -> str | None:
+        """
+        The digest that a tag stands for at its registry just now; None from an engine that cannot ask.
+
+        Raises PullFailed, also when what it stands for cannot run here.
+        """
+
+    async def pull(
+        self, name: str, tell: Tell, *, login: RegistryLogin | None = None, room: Room = lambda missing: None
+    ) -> None:
+        """
+        Get an image, telling how far it is about once a second; `room` is asked as often.
+
+        Without a login, what the node itself has for that registry is used. Cancelling stops it. Raises PullFailed.
+        """
+
+    async def remove_image(self, name: str) -> bool:
+        """Remove an image under one of its names; whether it is gone, which it is not while a container uses it."""
+
+    async def data_root(self) -> str | None:
+        """The directory where the engine keeps images, None if it does not say."""
+
+
+class Runtime(ImageStore, Protocol):
     """The engine of this node."""
 
     async def describe(self) -> str:
@@ -237,13 +298,6 @@ class Runtime(Protocol):
 
     async def remove(self, container_id: str) -> None:
         """Remove it with its anonymous volumes, ended or not; one that is gone is fine."""
-
-    async def pull(self, image: str, tell: Tell) -> None:
-        """
-        Get an image, telling how far it is about twice a second.
-
-        Cancelling stops it; what has arrived is kept for the next try. Raises PullFailed.
-        """
 
     async def holder(self, port: PortMapping) -> str | None:
         """The name of a running container that publishes this host port."""

@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 import threading
-import time
 import types
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -23,19 +22,17 @@ from fledx.agent.runtime.base import (
     LogEntry,
     NameTaken,
     PortTaken,
-    PullFailed,
     Refused,
     RuntimeEvent,
-    Tell,
     Usage,
 )
 from fledx.agent.runtime.body import Body, lines
 from fledx.agent.runtime.commands import EngineCommand, begun, execute
+from fledx.agent.runtime.engine_images import EngineImages
 from fledx.agent.runtime.lines import Tally, entries
-from fledx.agent.runtime.pulling import Progress, pull_failure
 from fledx.agent.runtime.shapes import container_of, create_body, event_of, log_bound, usage_of
 from fledx.agent.runtime.threads import Threads
-from fledx.errors import FledxError, NotFound, Unavailable
+from fledx.errors import NotFound, Unavailable
 from fledx.models.exec import ExecRequest
 from fledx.models.port import PortMapping
 
@@ -58,11 +55,10 @@ import requests.exceptions  # noqa: E402
 T = TypeVar("T")
 
 OLDEST_API, NEWEST_API = (1, 41), (1, 47)
-LOOK, QUICK, PATIENT, SILENT = 10, 15, 120, 300
-"""Seconds: for a look, for a question, for work on a container, and between two signs of life of a pull."""
+LOOK, QUICK, PATIENT = 10, 15, 120
+"""Seconds: for a look, for a question, and for work on a container."""
 QUICK_THREADS, PATIENT_THREADS = 8, 64
 PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available")
-TELL_EVERY = 0.5
 
 
 class Connection(unixconn.UnixHTTPConnection):
@@ -158,7 +154,7 @@ class Clients(NamedTuple):
     looking: Client
 
 
-class DockerRuntime:
+class DockerRuntime(EngineImages):
     """The engine at one address (``unix://PATH`` or ``tcp://HOST:PORT``)."""
 
     def __init__(self, address: str | None = None) -> None:
@@ -256,37 +252,6 @@ class DockerRuntime:
             if "already in progress" not in refused.text:
                 raise
 
-    async def pull(self, image: str, tell: Tell) -> None:
-        progress, told_at = Progress(image), 0.0
-        body = await self._pulled(image)
-        try:
-            async for line in _never_silent(lines(body), image):
-                said = json.loads(line)
-                if said.get("error"):
-                    raise pull_failure(image, str(said["error"]))
-                progress.note(said)
-                if (now := time.monotonic()) - told_at >= TELL_EVERY:
-                    told_at = now
-                    tell(str(progress))
-        finally:
-            body.close()
-
-    async def _pulled(self, image: str) -> Body:
-        def ask(client: Client) -> Body:
-            repository, tag = docker.utils.parse_repository_tag(image)
-            registry, _ = docker.auth.resolve_repository_name(repository)
-            header = docker.auth.get_config_header(client, registry)
-            headers = {"X-Registry-Auth": header} if header else {}
-            query = {"fromImage": repository, "tag": tag or "latest"}
-            return client.open("POST", "/images/create", params=query, headers=headers, seconds=SILENT)
-
-        try:
-            return await self._work(ask, more=SILENT)
-        except Unavailable:
-            raise
-        except FledxError as refused:
-            raise pull_failure(image, refused.text) from None
-
     async def holder(self, port: PortMapping) -> str | None:
         chosen = {"publish": [f"{port.host_port}/{port.protocol}"]}
         listed = await self._ask(lambda client: client.containers(filters=chosen))
@@ -377,6 +342,11 @@ class DockerRuntime:
         for client in self._clients or ():
             client.close()
 
+    def _own_login(self, client: Any, image: str) -> str | None:
+        registry, _ = docker.auth.resolve_repository_name(image)
+        header: bytes | None = docker.auth.get_config_header(client, registry)
+        return None if header is None else header.decode("ascii")
+
     async def _ask(self, question: Callable[[Client], T]) -> T:
         return await self._call(self._quick, lambda: question(self._made().quick), QUICK)
 
@@ -414,19 +384,6 @@ class DockerRuntime:
             raise
         made.patient._version = made.looking._version = made.quick._version
         return made
-
-
-async def _never_silent(source: AsyncIterator[bytes], image: str) -> AsyncIterator[bytes]:
-    """The same items, and PullFailed when none has come for `SILENT` seconds, or the engine hung up."""
-    while True:
-        try:
-            with anyio.fail_after(SILENT):
-                item = await anext(source)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise PullFailed("unreachable", f"image {image}: nothing arrived for {SILENT} s") from None
-        yield item
 
 
 def _raise(refusal: docker.errors.APIError) -> NoReturn:

@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 
 from fledx.agent.backoff import Pace
+from fledx.agent.images.choosing import Images
+from fledx.agent.images.disk import Disk, InUse, Limits, Space
+from fledx.agent.images.pins import Pins
+from fledx.agent.images.records import Records
 from fledx.agent.instances import Known, instance_of
 from fledx.agent.reconcile.execute import Executor
-from fledx.agent.reconcile.images import Images
 from fledx.agent.reconcile.loop import Reconciler
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import Key, container_spec, marks_for
 from fledx.models.codec import encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.health import HealthStatus
+from fledx.models.image import registry_of
 from fledx.models.ingress import Held
 from fledx.models.instance import Instance
 from fledx.models.port import PortMapping
+from fledx.models.registry import RegistryLogin
 from fledx.models.template import template_hash
 from tests.fakes.clock import FakeClock
 from tests.fakes.runtime import FakeRuntime
@@ -58,6 +64,10 @@ class Stage:
     """A node, and the words of its stories."""
 
     def __init__(self, *, environ: Mapping[str, str] | None = None) -> None:
+        self.said: list[Mapping[str, Any]] = []
+        self.linked = False
+        self.logins: dict[str, RegistryLogin] = {}
+        self.space = Space(root="/docker", total=100, free=100)
         self.clock = FakeClock()
         self.runtime = FakeRuntime()
         self.state: NodeDesiredState | None = None
@@ -70,7 +80,7 @@ class Stage:
             node_id=NODE,
             node="edge-1",
             runtime=self.runtime,
-            images=Images(self.runtime),
+            images=self._images(),
             secrets=NodeSecrets(environ, prefix="FLEDX_SECRET_", directory="/nonexistent"),
             prefixes=("/nonexistent",),
             clock=self.clock,
@@ -88,10 +98,37 @@ class Stage:
             spread=lambda: 0.0,
         )
 
+    def _images(self) -> Images:
+        self.pins = Pins(desired=lambda: self.state, say=self._say)
+        self.records = Records(Path("/nonexistent/images.json"))
+        self.disk = Disk(
+            self.runtime,
+            self.records,
+            self.clock,
+            Limits(reserve=10, clean_percent=80),
+            in_use=lambda: InUse(wanted=(), used={each.image for each in self.runtime.all()}),
+            tell=lambda reason: self.happened.append(("disk", None, reason)),
+            eased=lambda: self.loop.pull_again("no_space", set(self.loop.wanted())),
+            measured=lambda root: self.space,
+        )
+        return Images(
+            self.runtime,
+            pins=self.pins,
+            records=self.records,
+            disk=self.disk,
+            login=lambda image: self.logins.get(registry_of(image)),
+        )
+
+    def _say(self, message: Mapping[str, Any]) -> bool:
+        if self.linked:
+            self.said.append(message)
+        return self.linked
+
     async def want(self, *replicas: ReplicaDesired, held: tuple[Held, ...] = ()) -> None:
         """The control plane says what is to run, and what gateways still drain."""
         revision = self.state.revision + 1 if self.state else 1
         self.state = NodeDesiredState(node_id=NODE, revision=revision, replicas=replicas, held=held)
+        self.pins.changed()
         self.loop.wake()
         await self.settle()
 

@@ -18,7 +18,6 @@ from fledx.agent.runtime.base import LogEntry
 from fledx.agent.runtime.body import Body, frames, lines
 from fledx.agent.runtime.docker import QUICK_THREADS, DockerRuntime
 from fledx.agent.runtime.lines import Tally
-from fledx.agent.runtime.pulling import Progress, pull_failure
 from fledx.agent.runtime.shapes import log_bound, log_entries
 from fledx.agent.runtime.threads import Threads
 from fledx.errors import InvalidSpec, Unavailable
@@ -165,40 +164,6 @@ def test_a_bound_is_given_to_docker_in_seconds_and_nanoseconds(stamp: str, bound
 def test_a_bound_that_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(InvalidSpec, match="is not a time such as"):
         log_bound(text)
-
-
-@pytest.mark.parametrize(
-    ("said", "kind"),
-    [
-        ("manifest for nginx:nope not found: manifest unknown: manifest unknown", "not_found"),
-        ("pull access denied for x, repository does not exist or may require 'docker login': denied: ...", "denied"),
-        ("Head https://r/v2/x/manifests/1: unauthorized: authentication required", "denied"),
-        ("no matching manifest for linux/arm64/v8 in the manifest list entries", "platform"),
-        ("write /var/lib/docker/tmp/GetImageBlob1: no space left on device", "no_space"),
-        ("toomanyrequests: You have reached your pull rate limit.", "rate_limited"),
-        ("dial tcp: lookup registry-1.docker.io: no such host", "unreachable"),
-        ("Get https://r/v2/: net/http: TLS handshake timeout", "unreachable"),
-        ("received unexpected HTTP status: 503 Service Unavailable", "unreachable"),
-        ("something entirely new", "other"),
-    ],
-)
-def test_failed_pulls_are_told_apart(said: str, kind: str) -> None:
-    failure = pull_failure("shop:1", said)
-    assert kind == failure.kind
-    assert failure.text.startswith("image shop:1: ")
-    assert said.split(":")[0] in failure.text
-
-
-def test_the_progress_of_a_pull_is_the_sum_of_its_layers() -> None:
-    progress = Progress("shop:1")
-    assert "pulling shop:1" == str(progress)
-    progress.note({"id": "a", "status": "Downloading", "progressDetail": {"current": 10_000_000, "total": 30_000_000}})
-    progress.note({"id": "b", "status": "Downloading", "progressDetail": {"current": 5_000_000, "total": 10_000_000}})
-    assert "pulling shop:1: 15 of 40 MB" == str(progress)
-    progress.note({"id": "a", "status": "Download complete"})
-    progress.note({"id": "b", "status": "Download complete"})
-    progress.note({"id": "a", "status": "Extracting", "progressDetail": {"current": 1, "total": 2}})
-    assert "unpacking shop:1: 40 of 40 MB" == str(progress)
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ class Port:
             self.dispatch,
             stage.reports,
             reachability,
+            stage.pins,
             heartbeat_secs=5.0,
             metrics=self.metrics,
             audit=stage.audit,
