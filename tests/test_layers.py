@@ -94,6 +94,8 @@ LIVES_IN: dict[str, tuple[str, ...]] = {
         *(f"tunnel/{edge}.py" for edge in ("link", "dial", "connect", "listen")),
         "demo.py",
         "demo/",
+        "client/operator_session.py",
+        *(f"cli/{entering}.py" for entering in ("execution", "forwarding")),
     ),
     "argcomplete": ("cli/completion.py",),
     "attr": (),

@@ -12,7 +12,20 @@ from fledx.cli.words import CONNECTION, NOUNS, OUTPUTS, PROFILE, SHORT, VALUED
 ASKED = ("-h", "--help")
 VERSION = ("-V", "--version")
 SWITCHES = ("--json", "--yaml", "--wide")
-OPERATE = ("deployments", "nodes", "configs", "secrets", "status", "events", "usage", "metrics", "audit", "tokens")
+OPERATE = (
+    "deployments",
+    "nodes",
+    "configs",
+    "secrets",
+    "exec",
+    "forward",
+    "status",
+    "events",
+    "usage",
+    "metrics",
+    "audit",
+    "tokens",
+)
 ROLES = ("demo", "bootstrap", "cp", "agent")
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not reached in time, 130 interrupted."
 FLAGS = (

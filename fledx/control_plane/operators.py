@@ -8,7 +8,6 @@ as nobody here can tell a service's reads from its writes.
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 import time
 import uuid
@@ -19,7 +18,7 @@ from typing import Any
 
 import anyio
 
-from fledx import __version__
+from fledx import __version__, tracing
 from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.dispatch import Dispatch
@@ -47,7 +46,6 @@ CHECK_SECONDS = 5.0
 CLOSING_SECONDS = 5.0
 MAX_FORWARDS = 1000
 MAX_TRIES = 3
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class Operators:
@@ -131,9 +129,11 @@ class Operators:
                     return
 
     async def _serve(self, session: OperatorSession, stream: Stream) -> None:
-        given = stream.meta.get("request_id")
-        known = isinstance(given, str) and REQUEST_ID.fullmatch(given)
-        by = replace(session.operator(), request_id=given if known else secrets.token_hex(16))
+        request_id = tracing.told_by(stream.meta) or secrets.token_hex(16)
+        with tracing.working_for(request_id):
+            await self._lead(session, stream, replace(session.operator(), request_id=request_id))
+
+    async def _lead(self, session: OperatorSession, stream: Stream, by: Operator) -> None:
         try:
             if stream.kind not in ("exec", "forward"):
                 raise InvalidSpec("kind", f"operators open no stream of kind {shown(stream.kind, most=40)}")
