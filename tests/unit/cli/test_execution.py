@@ -162,6 +162,7 @@ async def test_a_terminal_is_raw_meanwhile_and_as_before_afterwards(web: Fleet) 
 
 async def test_fault_48_ctrl_c_is_a_key_of_the_remote_terminal(web: Fleet) -> None:
     async def keys(command: FakeCommand) -> int:
+        await command.write(b"> ")
         while (key := await command.read()) != b"\x03":
             await command.write(key)
         return 130
@@ -169,6 +170,7 @@ async def test_fault_48_ctrl_c_is_a_key_of_the_remote_terminal(web: Fleet) -> No
     web.runtime.programs["keys"] = keys
     with terminal() as desk:
         async with begun(web, desk, "keys", tty=True) as run:
+            assert await desk.heard() == b"> "
             desk.type(b"a")
             assert await desk.heard() == b"a"
             desk.type(b"\x03")
