@@ -76,12 +76,19 @@ def overview() -> str:
     parts = ["usage: fledx COMMAND [flags]", "Containers on many machines, behind NAT or not, from one file."]
     for title, group in (("operate", OPERATE), ("run", ROLES), ("this tool", tool)):
         parts.append(section(title, [(noun, NOUNS[noun]) for noun in group if noun in NOUNS]))
-    meant = [(" ".join(full), word) for word, full in SHORT.items() if len(full) > 1]
-    words = {full: ", ".join(word for other, word in meant if other == full) for full, _ in meant}
-    parts.append(section("short forms", [(word, full) for full, word in words.items()]))
+    parts.append(section("verbs that need no noun", _short_forms()))
     parts.append(section("flags of every command, before it or after", FLAGS))
     parts.append(f"`fledx COMMAND --help` tells more. {EXIT_CODES}")
     return "\n\n".join(parts)
+
+
+def _short_forms() -> list[tuple[str, str]]:
+    """A line for each noun: its verbs that may stand alone, under other names too."""
+    found: dict[str, list[str]] = {}
+    for word, full in SHORT.items():
+        if len(full) > 1:
+            found.setdefault(full[0], []).append(word if word == full[1] else f"{word} ({full[1]})")
+    return [(noun, ", ".join(words)) for noun, words in found.items()]
 
 
 def noun_screen(noun: str, text: str, verbs: Mapping[str, str], aliases: Mapping[str, str]) -> str:
