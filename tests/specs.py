@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from fledx.models.confinement import Device, Tmpfs, Ulimit
 from fledx.models.deployment import DeploymentSpec, ReschedulePolicy, UpdatePolicy
 from fledx.models.health import DeploymentHealth, HealthProbe
 from fledx.models.ingress import IngressRule
@@ -114,7 +115,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "ports": maybe(st.lists(PORTS, min_size=1, max_size=1).map(tuple)),
     "volumes": some(
-        st.builds(VolumeMount, host_path=PATHS, container_path=PATHS, read_only=maybe(st.booleans())),
+        st.builds(VolumeMount, host_path=PATHS, container_path=PATHS, read_only=maybe(st.booleans()))
+        | PATHS.map(lambda path: VolumeMount(name=f"v{path.replace('/', '-')}", container_path=path)),
         lambda each: each.container_path,
     ),
     "health": maybe(
@@ -127,8 +129,30 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
             cpu_millis=maybe(st.integers(1, 10**6)),
             memory_bytes=maybe(st.integers(2**23, 2**45)),
             pids=maybe(st.integers(1, 10**6)),
+            log_bytes=maybe(st.integers(2**16, 2**40)),
+            log_files=maybe(st.integers(1, 100)),
         )
     ),
+    "user": maybe(st.sampled_from(("1000", "0:0", "nobody"))),
+    "read_only": maybe(st.booleans()),
+    "init": maybe(st.booleans()),
+    "privileged": maybe(st.booleans()),
+    "network_mode": st.just("bridge"),
+    "stop_signal": maybe(st.sampled_from(("SIGTERM", "int", "9"))),
+    "tmpfs": some(
+        st.builds(Tmpfs, path=PATHS.map(lambda path: f"/memory{path}"), size_bytes=maybe(st.integers(4096, 2**40))),
+        lambda each: each.path,
+    ),
+    "ulimits": some(
+        st.builds(Ulimit, name=st.sampled_from(("nofile", "core", "memlock")), soft=st.integers(-1, 2**40)),
+        lambda each: each.name,
+    ),
+    "devices": some(
+        st.builds(Device, host_path=PATHS.map(lambda path: f"/dev{path}"), permissions=st.sampled_from(("rwm", "r"))),
+        lambda each: each.host_path,
+    ),
+    "cap_add": maybe(st.just(("NET_ADMIN",))),
+    "cap_drop": maybe(st.just(("ALL", "CHOWN"))),
     "restart": st.sampled_from(("always", "on_failure", "never")),
     "stop_grace_seconds": SECONDS,
     "restarted_at": maybe(st.just("2026-11-25T10:00:00.000Z")),

@@ -33,6 +33,8 @@ def node_facts(settings: AgentSettings, directory: Path, *, name: str | None, ho
         agent_version=fledx.__version__,
         port_range=settings.ports_range,
         metered=settings.metered or None,
+        allows=settings.allow,
+        volume_prefixes=settings.allowed_volume_prefixes,
     )
 
 

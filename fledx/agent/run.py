@@ -43,6 +43,7 @@ from fledx.agent.streams.logs import ReplicaLogs
 from fledx.agent.streams.replicas import Replicas
 from fledx.agent.tunnel_client import TunnelClient, refuse
 from fledx.agent.vault import Vault
+from fledx.agent.volumes import Policy
 from fledx.errors import Denied, FledxError
 from fledx.models.desired import ReplicaDesired
 from fledx.models.instance import Instance
@@ -206,7 +207,7 @@ class Agent:
             runtime=runtime,
             images=self._images.images,
             secrets=self._secrets,
-            prefixes=settings.allowed_volume_prefixes,
+            policy=Policy(allows=frozenset(settings.allow), prefixes=settings.allowed_volume_prefixes),
             clock=self._clock,
         )
         return Reconciler(

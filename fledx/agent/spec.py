@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fledx.agent.runtime.base import ContainerSpec, Mount
+from fledx.models.confinement import FIELDS
 from fledx.models.desired import ReplicaDesired
 
 Key = tuple[str, int]
@@ -110,6 +112,7 @@ def container_spec(
         "FLEDX_REPLICA": str(replica.replica_number),
         "FLEDX_NODE": node,
     }
+    confinement: dict[str, Any] = {field: getattr(replica, field) for field in FIELDS}
     return ContainerSpec(
         name=container_name(replica, marks.node_id),
         image=replica.image,
@@ -120,4 +123,5 @@ def container_spec(
         mounts=mounts,
         limits=replica.limits,
         stop_grace=replica.stop_grace_seconds,
+        **confinement,
     )

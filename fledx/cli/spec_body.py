@@ -13,6 +13,12 @@ from fledx.errors import InvalidSpec
 Json = dict[str, Any]
 #: Made of fields, each with a flag of its own, so that one flag changes one thing.
 MERGED = ("constraints", "placement", "limits", "update", "reschedule", "health")
+#: Argument and field.
+CONFINEMENT = (
+    *(("user", "user"), ("read_only", "read_only"), ("init", "init"), ("privileged", "privileged")),
+    *(("tmpfs", "tmpfs"), ("ulimit", "ulimits"), ("device", "devices"), ("cap_add", "cap_add")),
+    *(("cap_drop", "cap_drop"), ("network", "network_mode"), ("stop_signal", "stop_signal")),
+)
 DEEP = ("capacity", "affinity", "anti_affinity")
 
 
@@ -24,6 +30,8 @@ def body_of(args: Namespace) -> Json:
     _put(body, ("restart",), args.restart.replace("-", "_") if args.restart else None)
     _put(body, ("pull",), args.pull.replace("-", "_") if args.pull else None)
     _put(body, ("stop_grace_seconds",), args.stop_grace)
+    for name, field in CONFINEMENT:
+        _put(body, (field,), getattr(args, name))
     _put(body, ("command",), _command(args))
     for name, field in (("env", "env"), ("label", "labels")):
         _put(body, (field,), _mapping(getattr(args, name)))
@@ -36,6 +44,7 @@ def body_of(args: Namespace) -> Json:
         value = getattr(args, _dest(flag))
         _put(body, path, _mapping(value) if read is types.pair else value)
     _put(body, ("placement", "spread"), args.spread)
+    _put(body, ("reschedule", "abandon_volumes"), args.abandon_volumes)
     _put(body, ("requires_public_ip",), args.public)
     _put(body, ("tunnel_only",), args.tunnel_only)
     _put(body, ("health",), _health(args))

@@ -11,12 +11,15 @@ from fledx.cli.options import Parser, complete
 STATES = ("running", "stopped")
 RESTARTS = ("always", "on-failure", "never")
 PULLS = ("if-not-present", "always", "never")
+NETWORKS = ("bridge", "host")
 RESCHEDULE = "how long a node may be silent before its replica is placed elsewhere, or never [90s]"
 #: Flag of a nested field, its type, and where it goes in the body.
 NESTED: tuple[tuple[str, Callable[[str], Any], tuple[str, ...], str], ...] = (
     ("--limit-cpu", types.cpu, ("limits", "cpu_millis"), "cores a replica may use, such as 1.5 or 500m"),
     ("--limit-memory", types.memory, ("limits", "memory_bytes"), "memory a replica may use, such as 512Mi"),
     ("--limit-pids", types.count, ("limits", "pids"), "processes a replica may have"),
+    ("--log-size", types.memory, ("limits", "log_bytes"), "size of one file of its logs, such as 50M [10M]"),
+    ("--log-files", types.count, ("limits", "log_files"), "files of its logs that are kept [3]"),
     ("--require-arch", str, ("constraints", "arch"), "only nodes of this architecture"),
     ("--require-os", str, ("constraints", "os"), "only nodes with this operating system"),
     ("--require-cpu", types.cpu, ("constraints", "capacity", "cpu_millis"), "cores reserved for each replica"),
@@ -59,6 +62,13 @@ CLEAR: Mapping[str, Any] = {
     "limits": {},
     "labels": {},
     "ingress": [],
+    "user": "",
+    "tmpfs": [],
+    "ulimits": [],
+    "devices": [],
+    "cap_add": [],
+    "cap_drop": [],
+    "stop_signal": "",
 }
 PROBES = (("health", "liveness"), ("readiness", "readiness"))
 
@@ -68,6 +78,7 @@ def add_spec(parser: Parser) -> None:
     parser.add_argument("--image", help="container image, such as nginx:1.27")
     parser.add_argument("--replicas", metavar="N", type=types.count, help="how many copies [1]")
     _add_container(parser)
+    _add_confinement(parser)
     _add_nested(parser)
     for prefix, kind in PROBES:
         _add_probe(parser, prefix, kind)
@@ -75,6 +86,7 @@ def add_spec(parser: Parser) -> None:
     group.add_argument("--desired-state", choices=STATES, help="whether it is to run [running]")
     group.add_argument("--restart", choices=RESTARTS, help="when a container that ended is started again [always]")
     group.add_argument("--stop-grace", metavar="TIME", type=types.seconds, help="time to end before it is killed [10s]")
+    group.add_argument("--stop-signal", metavar="SIGNAL", help="how it is asked to end [the image's, else SIGTERM]")
 
 
 def _add_container(parser: Parser) -> None:
@@ -92,7 +104,7 @@ def _add_container(parser: Parser) -> None:
         ("--env", types.pair, "KEY=VALUE", "environment variable"),
         ("--port", types.port, "PORT", "published port: 80, 8080:80/tcp, auto:80, IP:HOST:CONTAINER/udp, ...,expose"),
         ("--expose-port", types.port_number, "PORT", "container port of a --port that may be shown to the world"),
-        ("--volume", types.volume, "HOST:CONTAINER[:ro]", "directory of the node"),
+        ("--volume", types.volume, "SOURCE:CONTAINER[:ro]", "a volume by name, or a directory of the node"),
         ("--secret-env", types.secret_env, "NAME=SECRET", "variable from a secret; `docker inspect` shows it"),
         ("--secret-env-optional", types.optional(types.secret_env), "NAME=SECRET", "the same, left out if missing"),
         (
@@ -115,6 +127,31 @@ def _add_container(parser: Parser) -> None:
         group.add_argument(flag, type=read, metavar=metavar, action="append", help=f"{text}; repeatable")
 
 
+def _add_confinement(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "confinement; what is marked * only where the node's own FLEDX_AGENT_ALLOW has it"
+    )
+    group.add_argument("--user", metavar="UID[:GID]", help="whom it runs as [the image's]")
+    for flag, text in (
+        ("read-only", "its root file system cannot be written"),
+        ("init", "a small init reaps its dead processes"),
+        ("privileged", "* everything that root of the node may do"),
+    ):
+        dest = flag.replace("-", "_")
+        group.add_argument(f"--{flag}", dest=dest, action="store_true", default=None, help=text)
+        group.add_argument(f"--no-{flag}", dest=dest, action="store_false", help="no longer so")
+    many: Sequence[tuple[str, Callable[[str], Any], str, str]] = (
+        ("--tmpfs", types.tmpfs, "PATH[:size=64m]", "a file system in memory"),
+        ("--ulimit", types.ulimit, "NAME=SOFT[:HARD]", "limit of each process, such as nofile=1024:4096"),
+        ("--cap-drop", str, "CAP", "a capability to take away, or ALL"),
+        ("--cap-add", str, "CAP", "a capability to give back, * or one that containers do not have"),
+        ("--device", types.device, "HOST[:CONTAINER][:rwm]", "* a device of the node"),
+    )
+    for flag, read, metavar, text in many:
+        group.add_argument(flag, type=read, metavar=metavar, action="append", help=f"{text}; repeatable")
+    group.add_argument("--network", choices=NETWORKS, help="a network of its own, or * the node's [bridge]")
+
+
 def _add_nested(parser: Parser) -> None:
     group = parser.add_argument_group("resources, placement and updates")
     for flag, read, _, text in NESTED:
@@ -125,6 +162,14 @@ def _add_nested(parser: Parser) -> None:
             complete("node", action)
     group.add_argument("--spread", dest="spread", action="store_true", default=None, help="rather one replica a node")
     group.add_argument("--no-spread", dest="spread", action="store_false", help="no longer so")
+    group.add_argument(
+        "--abandon-volumes",
+        dest="abandon_volumes",
+        action="store_true",
+        default=None,
+        help="replicas leave their node without their data where they must, and begin with empty volumes",
+    )
+    group.add_argument("--keep-volumes", dest="abandon_volumes", action="store_false", help="no longer so")
     for flag, text in (
         ("--public", "only nodes with a public address"),
         ("--tunnel-only", "reached by the tunnel only"),

@@ -164,8 +164,29 @@ def port(text: str) -> dict[str, Any]:
     return _modelled(PortMapping.parse, text)
 
 
+def tmpfs(text: str) -> dict[str, Any]:
+    """`PATH[:size=64m,mode=1777]` as the API takes it."""
+    from fledx.models.confinement import Tmpfs
+
+    return _modelled(Tmpfs.parse, text)
+
+
+def ulimit(text: str) -> dict[str, Any]:
+    """`NAME=SOFT[:HARD]` as the API takes it."""
+    from fledx.models.confinement import Ulimit
+
+    return _modelled(Ulimit.parse, text)
+
+
+def device(text: str) -> dict[str, Any]:
+    """`HOST[:CONTAINER][:rwm]` as the API takes it."""
+    from fledx.models.confinement import Device
+
+    return _modelled(Device.parse, text)
+
+
 def volume(text: str) -> dict[str, Any]:
-    """`HOST:CONTAINER[:ro|rw]` as the API takes it."""
+    """`HOST:CONTAINER[:ro|rw]` or `NAME:CONTAINER[:ro|rw]` as the API takes it."""
     from fledx.models.volume import VolumeMount
 
     return _modelled(VolumeMount.parse, text)

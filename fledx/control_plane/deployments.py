@@ -11,10 +11,11 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.keeping import give_up, take_over
 from fledx.control_plane.listing import deployment_item
 from fledx.control_plane.placing import place, release, revise_board, settle_waiting
 from fledx.control_plane.revising import new_revision
-from fledx.control_plane.store import assignments, claims, events, instances
+from fledx.control_plane.store import assignments, claims, events, instances, volumes
 from fledx.control_plane.store import configs as config_table
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store.database import Database
@@ -87,7 +88,11 @@ class Deployments:
             config_table.attach(tx.sql, resolve(tx.sql, "config", ref), "deployment", deployment_id, tx.stamp)
         table.insert(tx.sql, deployment_id, spec, by.name, tx.stamp)
         _claim(tx, deployment_id, spec)
+        taken = take_over(tx, deployment_id, spec)
         tx.event("deployment.created", spec.name, f"created by {by.name}", deployment_id=deployment_id)
+        for each in taken:
+            reason = f"takes over {each.name} on {each.node}, which a deployment of its name has left"
+            tx.event("volume.kept", spec.name, reason, deployment_id=deployment_id, replica_number=each.replica_number)
         tx.audit("deployment.create", by, id=deployment_id, name=spec.name, after=encode(spec))
         tx.touched.add(deployment_id)
         if spec.desired_state == "running":
@@ -169,6 +174,8 @@ class Deployments:
             return
         if spec.name.lower() != stored.spec.name.lower() and table.id_of_name(tx.sql, spec.name) is not None:
             raise Conflict(f"there is a deployment {spec.name} already", hint="choose another name")
+        if spec.name != stored.spec.name:
+            volumes.rename(tx.sql, stored.id, spec.name)
         revision = stored.revision
         if table.template_of(before) != table.template_of(after):
             revision = new_revision(tx, stored, spec, by=by.name)
@@ -202,10 +209,13 @@ class Deployments:
             place(tx, now, missing, why=why)
         settle_waiting(tx)
 
-    async def delete(self, ref: str, *, by: Operator, generation: int | None = None) -> None:
+    async def delete(
+        self, ref: str, *, by: Operator, generation: int | None = None, drop_volumes: bool = False
+    ) -> None:
         """
         Remove a deployment; its agents remove the containers, those that are away when they come back.
 
+        The data in its volumes by name stays where it lies for the next of its name, unless `drop_volumes`.
         Conflict when `generation` is given and the deployment has moved on from it.
         """
 
@@ -213,8 +223,12 @@ class Deployments:
             stored = expected(tx, ref, generation)
             numbers = [given.replica_number for given in assignments.of_deployment(tx.sql, stored.id)]
             release(tx, stored, numbers, why=f"deployment deleted by {by.name}")
-            tx.event("deployment.deleted", stored.spec.name, f"deleted by {by.name}", deployment_id=stored.id)
-            tx.audit("deployment.delete", by, id=stored.id, name=stored.spec.name, before=encode(stored.spec))
+            gone = give_up(tx, stored, drop=drop_volumes)
+            with_volumes = f", with {gone} volume{'' if gone == 1 else 's'} of data" if gone else ""
+            reason = f"deleted by {by.name}{with_volumes}"
+            tx.event("deployment.deleted", stored.spec.name, reason, deployment_id=stored.id)
+            action = "deployment.delete_volumes" if gone else "deployment.delete"
+            tx.audit(action, by, id=stored.id, name=stored.spec.name, before=encode(stored.spec))
             instances.forget_deployment(tx.sql, stored.id)
             table.delete(tx.sql, stored.id)
             settle_waiting(tx)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from fledx.control_plane.delivery import Delivery, Moments, delivered
 from fledx.control_plane.registries import logins_for
-from fledx.control_plane.store import assignments, deployments, nodes
+from fledx.control_plane.store import assignments, deployments, nodes, volumes
 from fledx.models.assignment import Assignment
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
@@ -33,6 +34,7 @@ def desired_state(sql: sqlite3.Connection, node_id: str, seal: Seal) -> NodeDesi
         revision=node["desired_revision"],
         replicas=tuple(replicas),
         registries=logins_for(sql, {replica.image for replica in replicas}, seal),
+        dropped_volumes=tuple(volumes.to_drop(sql, node_id)),
     )
 
 
@@ -49,7 +51,12 @@ def replica_of(
     Without `seal` the secrets' values are left out.
     """
     found = delivery_of(sql, deployment["id"], template, given)
-    body = {**template, **found.fields(), "ports": encode(given.ports)}
+    body = {
+        **template,
+        **found.fields(),
+        "ports": encode(given.ports),
+        **_volume_names(sql, deployment, template, given),
+    }
     who = {
         "deployment_id": deployment["id"],
         "deployment": deployment["name"],
@@ -63,6 +70,17 @@ def replica_of(
         "digest": deployments.digest_of(sql, deployment["id"], given.revision),
     }
     return decode_lenient(ReplicaDesired, {**body, **who})
+
+
+def _volume_names(
+    sql: sqlite3.Connection, deployment: sqlite3.Row, template: Mapping[str, Any], given: Assignment
+) -> dict[str, dict[str, str]]:
+    """What the node calls the volumes that the template mounts by name; nothing where there are none."""
+    wanted = {mount["name"] for mount in template.get("volumes") or () if mount.get("name")}
+    if not wanted:
+        return {}
+    own = volumes.current(sql, deployment["id"], given.replica_number)
+    return {"volume_names": {name: own[name].name for name in sorted(wanted & own.keys())}}
 
 
 def delivery_of(sql: sqlite3.Connection, deployment_id: str, template: dict[str, Any], given: Assignment) -> Delivery:

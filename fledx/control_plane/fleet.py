@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
+from fledx.control_plane.keeping import data_words, stays
 from fledx.control_plane.placing import evict, refresh_place, settle_waiting
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.schedule import schedule
@@ -237,9 +238,8 @@ def held_back(tx: Transaction, node_id: str) -> list[str]:
 
 def _holds(trial: Board, stored: Stored, given: Assignment) -> str | None:
     """Why a replica cannot leave; where it can it has left, on the trial board."""
-    if stored.spec.volumes:
-        paths = ", ".join(str(mount.host_path) for mount in stored.spec.volumes)
-        return f"its data lies there, in {paths}"
+    if stays(stored.spec):
+        return f"its data lies there, in {data_words(stored.spec)}"
     spec = spec_of(stored.id, stored.spec)
     trial.remove(stored.id, [given.replica_number])
     plan = schedule(trial, spec, [given.replica_number])

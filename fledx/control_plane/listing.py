@@ -17,7 +17,10 @@ from typing import Any
 from fledx.control_plane.store.nodes import labels_of
 from fledx.models.moment import stamp
 
-SHOWN_FACTS = ("arch", "os", "capacity", "public_ip", "public_host", "agent_version", "runtime", "disk_pressure")
+SHOWN_FACTS = (
+    *("arch", "os", "capacity", "public_ip", "public_host", "agent_version", "runtime", "disk_pressure"),
+    "allows",
+)
 
 
 def deployment_item(row: sqlite3.Row, owners: Sequence[sqlite3.Row], public_host: str | None) -> bytes:

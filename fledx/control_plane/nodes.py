@@ -19,6 +19,8 @@ from fledx.models.instance import Instance
 from fledx.models.node import Node, NodeFacts
 from fledx.models.token import Operator
 
+Allowed = tuple[str, ...] | None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
@@ -77,6 +79,7 @@ class Nodes:
                     hint="join under another name with --name, or delete that node first",
                 )
             nodes.insert(tx.sql, node_id, name, facts, hashed, tx.stamp)
+            _note_allowed(tx, node_id, name, None, facts.allows)
             refresh_place(tx, node_id)
             tx.event("node.registered", name, f"registered by {by}", node_id=node_id)
             tx.audit("node.register", Operator(name=by, role="registration"), id=node_id, name=name)
@@ -102,7 +105,7 @@ class Nodes:
         """A node has opened a session: store what it tells of itself, and call it ready, or in error and why."""
 
         def work(tx: Transaction) -> None:
-            nodes.set_facts(tx.sql, node_id, facts, address)
+            _remember(tx, node_id, facts, address)
             nodes.set_seen(tx.sql, {node_id: tx.now})
             settle_status(tx, node_id, facts)
 
@@ -114,7 +117,7 @@ class Nodes:
         def work(tx: Transaction) -> None:
             row = nodes.by_id(tx.sql, node_id)
             if row is not None:
-                nodes.set_facts(tx.sql, node_id, facts, row["address"] or "")
+                _remember(tx, node_id, facts, row["address"] or "")
                 settle_status(tx, node_id, facts)
 
         await self._changes.commit(work, durable=False)
@@ -138,6 +141,25 @@ def _rejoin(tx: Transaction, node_id: str, name: str, hashed: bytes, by: str) ->
     tx.event("node.rejoined", name, f"the same host joined again, let in by {by}", node_id=node_id)
     tx.audit("node.rejoin", Operator(name=by, role="registration"), id=node_id, name=name)
     return node_id, name
+
+
+def _remember(tx: Transaction, node_id: str, facts: NodeFacts, address: str) -> None:
+    row = nodes.by_id(tx.sql, node_id)
+    if row is not None:
+        _note_allowed(tx, node_id, row["name"], nodes.node_of(row).allows, facts.allows)
+    nodes.set_facts(tx.sql, node_id, facts, address)
+
+
+def _note_allowed(tx: Transaction, node_id: str, name: str, before: Allowed, now: Allowed) -> None:
+    """What a node lets workloads have beyond their containers is its own word; a change of it is written down."""
+    if (before or ()) == (now or ()):
+        return
+    reason = f"its own settings allow {', '.join(now or ()) or 'nothing beyond containers'}"
+    tx.event("node.allows", name, reason, node_id=node_id)
+    told = [{"allows": list(each or ())} for each in (before, now)]
+    tx.audit(
+        "node.allows", Operator(name=f"node {name}", role="node"), id=node_id, name=name, before=told[0], after=told[1]
+    )
 
 
 def settle_status(tx: Transaction, node_id: str, facts: NodeFacts) -> None:

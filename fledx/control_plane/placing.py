@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from fledx.control_plane.keeping import data_words, homes, leave, settle_in, stays
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.schedule import schedule
@@ -15,6 +16,7 @@ from fledx.control_plane.store import assignments, counters, deployments, events
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
 from fledx.models.moment import stamp, unix
+from fledx.models.permission import data_of
 from fledx.models.port import PortMapping
 
 BOARD = "board"
@@ -97,12 +99,13 @@ def place(tx: Placing, stored: Stored, numbers: Sequence[int], *, why: str) -> N
     Replicas that are not named keep what they have; of those that waited before, only the named ones are looked at.
     """
     board, spec = tx.board, spec_of(stored.id, stored.spec)
-    plan = schedule(board, spec, numbers)
+    plan = schedule(board, spec, numbers, bound=homes(tx, stored, numbers))
     tx.decided(placed=len(plan.placed), waiting=len(plan.left))
     for placed in plan.placed:
         fence = counters.following(tx.sql, FENCE)
         given = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=stored.revision)
         assignments.put(tx.sql, stored.id, given)
+        settle_in(tx, stored, placed.number, placed.node)
         tx.touched_nodes.add(placed.node)
         tell(tx, stored, "replica.placed", placed.number, placed.node, f"on {board.name(placed.node)}: {why}")
     board.apply(spec, plan.placed)
@@ -166,11 +169,11 @@ def move(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: bool
     """
     Give a replica to another node, under a new fence; where there is no other place it keeps the one it has.
 
-    A replica with volumes stays: its data lies on that node. Gives the reason why it stays. `lost` says that its node
-    does not answer: whom it was taken from is remembered until that comes back.
+    A replica with data stays with it, unless its spec abandons volumes. Gives the reason why it stays. `lost` says that
+    its node does not answer: whom it was taken from is remembered until that comes back.
     """
-    if stored.spec.volumes:
-        return keep(tx, stored, given, f"{why}; it has data in volumes there")
+    if stays(stored.spec):
+        return keep(tx, stored, given, f"{why}; its data lies there, in {data_words(stored.spec)}")
     return relocate(tx, stored, given, why=why, lost=lost)
 
 
@@ -190,6 +193,7 @@ def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: 
     fence = counters.following(tx.sql, FENCE)
     fresh = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=given.revision)
     assignments.put(tx.sql, stored.id, fresh)
+    settle_in(tx, stored, given.replica_number, placed.node)
     if lost and not events.happened(
         tx.sql, "replica.returned", stored.id, given.replica_number, since=ago(tx, HOLD_OFF_SECONDS)
     ):
@@ -210,6 +214,7 @@ def evict(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
     """Take a replica from its node in any case: to another one, else it waits for a place."""
     if relocate(tx, stored, given, why=why) is not None:
         release(tx, stored, [given.replica_number], why=why)
+        leave(tx, stored, given.replica_number)
         place(tx, stored, [given.replica_number], why=why)
 
 
@@ -224,6 +229,7 @@ def place_extra(tx: Placing, stored: Stored, number: int, *, why: str) -> str | 
     given = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=stored.revision)
     assignments.put(tx.sql, stored.id, given)
     assignments.set_extra(tx.sql, stored.id, stored.spec.replicas)
+    settle_in(tx, stored, number, placed.node)
     board.apply(spec, plan.placed)
     tx.board_changed()
     tx.touched_nodes.add(placed.node)
@@ -260,6 +266,7 @@ def _give_back(tx: Placing, stored: Stored, now: Assignment, then: Assignment) -
     assignments.put(
         tx.sql, stored.id, then if same else replace(then, ports=mappings_of(stored.spec.ports or (), placed))
     )
+    settle_in(tx, stored, number, then.node_id)
     tx.touched_nodes |= {now.node_id, then.node_id}
     tx.touched.add(stored.id)
     tell(
@@ -308,6 +315,7 @@ def advance(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None
             plan.placed[0], stored.spec.ports or (), node=given.node, fence=given.fence, revision=stored.revision
         )
     assignments.put(tx.sql, stored.id, fresh)
+    settle_in(tx, stored, number, given.node_id)
     tx.touched_nodes.add(given.node_id)
     tx.touched.add(stored.id)
     tell(tx, stored, "replica.updated", number, given.node_id, f"to revision {stored.revision} on {given.node}: {why}")
@@ -346,7 +354,7 @@ def _other_ports(tx: Placing, stored: Stored, given: Assignment) -> None:
     before = placed_of(spec, given)
     board.remove(stored.id, [number])
     plan = schedule(board, spec, [number], bound={number: given.node_id})
-    if not plan.placed and not stored.spec.volumes:
+    if not plan.placed and not data_of(stored.spec):
         plan = schedule(board, spec, [number])
     board.apply(spec, plan.placed or [before])
     tx.board_changed()

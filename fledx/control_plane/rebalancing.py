@@ -14,6 +14,7 @@ from fledx.control_plane.store import assignments, deployments, snapshot
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.node import Move
+from fledx.models.permission import data_of
 from fledx.models.token import Operator
 
 
@@ -60,7 +61,7 @@ def _partakers(sql: sqlite3.Connection) -> list[Stored]:
         stored
         for stored in deployments.everyone(sql)
         if stored.spec.desired_state == "running"
-        and not stored.spec.volumes
+        and not data_of(stored.spec)
         and (stored.rollout or {}).get("state") != "progressing"
     ]
 

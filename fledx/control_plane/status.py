@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import DeploymentSpec, Pending
 from fledx.models.instance import Instance
+from fledx.models.permission import data_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,8 @@ def derive(
     if ready >= spec.replicas and not pending:
         return Derived(status="running", reason=None, ready=ready)
     left = [owner for owner in owners if owner.replica_number not in done]
-    return Derived(status=_word(ready, pending, seen), reason=_reason(left, pending, seen, away), ready=ready)
+    bound = "; its volume data lies there" if data_of(spec) and not spec.reschedule.abandon_volumes else ""
+    return Derived(status=_word(ready, pending, seen), reason=_reason(left, pending, seen, away, bound), ready=ready)
 
 
 def _done(instance: Instance | None, owner: Assignment, revision: int) -> bool:
@@ -77,8 +79,9 @@ def _reason(
     pending: Sequence[Pending],
     seen: Mapping[int, Instance],
     away: Mapping[str, str],
+    bound: str,
 ) -> str | None:
-    """The most telling thing about what is `left` to do."""
+    """The most telling thing about what is `left` to do; `bound` says why a replica does not leave its node."""
     for word in ("failed", "pending", "unknown", "stopped", "running"):
         for number, each in sorted(seen.items()):
             if each.state == word and each.message and not each.ready:
@@ -87,7 +90,7 @@ def _reason(
         return f"{_replicas(len(pending))} without a place: {pending[0].reason}"
     for owner in left:
         if owner.node_id in away:
-            return f"replica {owner.replica_number}: {away[owner.node_id]}"
+            return f"replica {owner.replica_number}: {away[owner.node_id]}{bound}"
     return f"waiting for {_replicas(len(left))}"
 
 

@@ -64,10 +64,12 @@ class ReschedulePolicy:
 
     They are placed elsewhere after ``after_seconds``; None is the control plane's own setting, 0 is never. When the
     node comes back, ``on_return`` says who goes on: keep_new the successor, keep_original the one that was there first.
+    Replicas with data in volumes stay with their node, unless ``abandon_volumes``: then they begin with empty ones.
     """
 
     after_seconds: float | None = None
     on_return: str = "keep_new"
+    abandon_volumes: bool = False
 
     def __post_init__(self) -> None:
         faults = Faults()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fledx.models import check
@@ -30,7 +31,8 @@ class ReplicaDesired(Template):
     worth nothing without its key. ``template`` is the hash over what the container is made from
     (`models.template.template_hash` of this very object, its ports resolved); with ``fence`` it decides whether a
     container that is there is the right one. ``digest`` is what the image's tag stands for in this revision, once a
-    node has found out; it makes no other container of one that runs.
+    node has found out; it makes no other container of one that runs. ``volume_names`` says what this node's engine
+    calls each volume that the template mounts by name.
     """
 
     deployment_id: str
@@ -45,6 +47,7 @@ class ReplicaDesired(Template):
     secrets: tuple[SecretValue, ...] = ()
     secrets_digest: str | None = None
     digest: str | None = None
+    volume_names: Mapping[str, str] | None = None
 
     def look_for(self, faults: Faults) -> None:
         super().look_for(faults)
@@ -65,6 +68,7 @@ class NodeDesiredState:
     ``revision`` only grows for one node, across restarts of the control plane too; a lower one than the last is old.
     ``held`` are replicas that gateways are still draining, ``gateway`` what this node's own one is to serve.
     ``registries`` are the logins of those that its replicas' images come from.
+    ``dropped_volumes`` are to be deleted, by the names that the node's engine knows.
     """
 
     node_id: str
@@ -73,3 +77,4 @@ class NodeDesiredState:
     held: tuple[Held, ...] = ()
     gateway: GatewayDesired | None = None
     registries: tuple[RegistryLogin, ...] = ()
+    dropped_volumes: tuple[str, ...] = ()

@@ -54,6 +54,8 @@ class NodeFacts:
     agent's containers listen on, ``port_range`` the first and last host port to choose from on this node.
     ``gateway`` is there when it serves public ingress.
     ``metered`` says that its link costs by the byte, so that it may beat seldom.
+    ``allows`` are words of `models.permission`, ``volume_prefixes`` directories that volumes may lie under; None is an
+    agent from before either was told.
     """
 
     name: str | None = None
@@ -74,6 +76,8 @@ class NodeFacts:
     disk_pressure: str | None = None
     gateway: GatewayFacts | None = None
     metered: bool | None = None
+    allows: tuple[str, ...] | None = None
+    volume_prefixes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -128,6 +132,7 @@ class Node:
     ``status`` is what was last observed, ``availability`` what the operator wants of it; ``reason`` says why it is not
     simply ready, ``since`` when that began; ``wish`` says who wanted it cordoned or drained, and since when. ``labels``
     are the operator's over those that the node tells. ``disk_pressure`` says why no images are pulled there for now.
+    ``allows`` is what its own settings let workloads have.
     """
 
     node_id: str
@@ -146,6 +151,7 @@ class Node:
     agent_version: str | None = None
     runtime: str | None = None
     disk_pressure: str | None = None
+    allows: tuple[str, ...] | None = None
     last_seen: str | None = None
     wish: Wish | None = None
     created_at: str

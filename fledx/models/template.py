@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fledx.models import check
+from fledx.models import check, confinement
 from fledx.models.check import Faults, shown
+from fledx.models.confinement import Device, Tmpfs, Ulimit
 from fledx.models.health import DeploymentHealth
 from fledx.models.port import PortMapping
 from fledx.models.secret import SecretEnv, SecretFile
@@ -24,15 +25,22 @@ DEFAULT_STOP_GRACE = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What Docker enforces on one container: thousandths of a core, bytes, and processes; None is no limit."""
+    """
+    What Docker enforces on one container: thousandths of a core, bytes, and processes; None is no limit.
+
+    ``log_bytes`` is the size of one log file, ``log_files`` how many are kept; None: 10 MB and 3.
+    """
 
     cpu_millis: int | None = None
     memory_bytes: int | None = None
     pids: int | None = None
+    log_bytes: int | None = None
+    log_files: int | None = None
 
     def __post_init__(self) -> None:
         faults = Faults()
-        for field, least in (("cpu_millis", 1), ("memory_bytes", 6 * 1024 * 1024), ("pids", 1)):
+        least_of = {"cpu_millis": 1, "memory_bytes": 6 * 1024 * 1024, "pids": 1, "log_bytes": 64 * 1024, "log_files": 1}
+        for field, least in least_of.items():
             value = getattr(self, field)
             if value is not None and value < least:
                 faults.add(field, f"{value} is less than {least}")  # 6 MiB is Docker's own least
@@ -47,6 +55,7 @@ class Template:
     Seconds for ``stop_grace_seconds``; ``restart`` is always, on_failure or never. ``restarted_at`` is when an operator
     asked for new containers of what is otherwise the same. ``pull`` says what a revision's image is: if_not_present
     what a node has under that name, else what the registry has; always what the registry has; never what a node has.
+    ``user`` is UID[:GID] or names of the image's; ``network_mode`` None is a network of its own, host is the node's.
     """
 
     image: str
@@ -62,6 +71,17 @@ class Template:
     pull: str = "if_not_present"
     stop_grace_seconds: float = DEFAULT_STOP_GRACE
     restarted_at: str | None = None
+    user: str | None = None
+    read_only: bool | None = None
+    init: bool | None = None
+    tmpfs: tuple[Tmpfs, ...] | None = None
+    ulimits: tuple[Ulimit, ...] | None = None
+    devices: tuple[Device, ...] | None = None
+    cap_add: tuple[str, ...] | None = None
+    cap_drop: tuple[str, ...] | None = None
+    privileged: bool | None = None
+    network_mode: str | None = None
+    stop_signal: str | None = None
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -82,7 +102,38 @@ class Template:
         faults.add("restarted_at", None if self.restarted_at is None else check.line(self.restarted_at))
         if not 0 <= self.stop_grace_seconds <= 86400:
             faults.add("stop_grace_seconds", f"{self.stop_grace_seconds:g} is not between 0 and 86400")
+        self._settle_confinement()
+        self._look_for_confinement(faults)
         self._look_for_doubles(faults)
+
+    def _settle_confinement(self) -> None:
+        """What means the same is the same: the hash over a container must not tell `false` from left unsaid."""
+        put = object.__setattr__
+        for field in ("read_only", "init", "privileged"):
+            put(self, field, getattr(self, field) or None)
+        for field in ("cap_add", "cap_drop"):
+            words = {confinement.settled_capability(word) for word in getattr(self, field) or ()}
+            put(self, field, tuple(sorted(words)) or None)
+        put(self, "user", (self.user or "").strip() or None)
+        put(self, "stop_signal", confinement.settled_signal(self.stop_signal or "") or None)
+        put(self, "network_mode", None if self.network_mode in ("", "bridge") else self.network_mode)
+        if self.network_mode == "host" and self.ports:
+            ports = (replace(each, host_port=each.host_port or each.container_port) for each in self.ports)
+            put(self, "ports", tuple(ports))
+
+    def _look_for_confinement(self, faults: Faults) -> None:
+        for field in ("cap_add", "cap_drop"):
+            for i, word in enumerate(getattr(self, field) or ()):
+                faults.add(f"{field}[{i}]", confinement.capability(word))
+        faults.add("user", None if self.user is None else confinement.user(self.user))
+        faults.add("stop_signal", None if self.stop_signal is None else confinement.signal(self.stop_signal))
+        if self.network_mode not in (None, "host"):
+            faults.add("network_mode", f"{shown(self.network_mode)} is not bridge or host")
+        for i, port in enumerate(self.ports or () if self.network_mode == "host" else ()):
+            if port.host_port not in (None, port.container_port):
+                faults.add(
+                    f"ports[{i}]", f"with the node's network port {port.container_port} cannot be {port.host_port}"
+                )
 
     def _image_fault(self) -> str | None:
         if IMAGE.fullmatch(self.image) and "//" not in self.image and "::" not in self.image:
@@ -102,16 +153,25 @@ class Template:
         paths: set[str] = set()
         found = [(f"volumes[{i}]", mount.container_path) for i, mount in enumerate(self.volumes or ())]
         found += [(f"secret_files[{i}]", file.path) for i, file in enumerate(self.secret_files or ())]
+        found += [(f"tmpfs[{i}]", tmpfs.path) for i, tmpfs in enumerate(self.tmpfs or ())]
         for where, path in found:
             if path in paths:
                 faults.add(where, f"container path {shown(path)} is used twice")
             paths.add(path)
+        names: set[str] = set()
+        named = [(f"volumes[{i}]", mount.name) for i, mount in enumerate(self.volumes or ()) if mount.name]
+        named += [(f"ulimits[{i}]", f"ulimit {ulimit.name}") for i, ulimit in enumerate(self.ulimits or ())]
+        for where, name in named:
+            if name in names:
+                faults.add(where, f"{shown(name)} is there twice")
+            names.add(name)
 
 
 #: Fields that a running container cannot change; health, restart and grace are the agent's own doing.
 CONTAINER_FIELDS = (
     *("image", "command", "env", "secret_env", "secret_files", "ports", "volumes", "limits"),
-    *("files", "secrets_digest", "restarted_at"),
+    *("files", "secrets_digest", "restarted_at", "volume_names"),
+    *confinement.FIELDS,
 )
 
 

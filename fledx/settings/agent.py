@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from fledx.settings.declare import boolean, one_of, pairs, port_range, seconds, setting, whole, words
+from fledx.settings.declare import boolean, one_of, pairs, port_range, seconds, setting, some_of, whole, words
 
+#: `models.permission` says what each of them is.
+ALLOWABLE = ("privileged", "host_network", "docker_socket", "devices", "capabilities")
 PORT = whole(least=0, most=65535)
 
 
@@ -60,6 +62,11 @@ class AgentSettings:
     )
     allowed_volume_prefixes: tuple[str, ...] = setting(
         ("/var/lib/fledx/volumes",), "host directories a volume may lie under", parse=words
+    )
+    allow: tuple[str, ...] = setting(
+        (),
+        f"what workloads may have here that leads out of their container: {', '.join(ALLOWABLE)}",
+        parse=some_of(*ALLOWABLE),
     )
     secrets_dir: str = setting("/var/run/secrets", "directory of the node's own secret files")
     secrets_prefix: str = setting("FLEDX_SECRET_", "prefix of the node's own secrets in its environment")

@@ -174,6 +174,18 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word for word in (part.strip() for part in text.split(",")) if word)
 
 
+def some_of(*known: str) -> Callable[[str], tuple[str, ...]]:
+    """A parser of comma-separated words of a list."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        for word in words(text):
+            if word not in known:
+                raise ValueError(f"{word!r} is not one of {', '.join(known)}")
+        return words(text)
+
+    return parse
+
+
 def pairs(text: str) -> dict[str, str]:
     """`key=value` items separated by commas."""
     found: dict[str, str] = {}

@@ -17,6 +17,7 @@ from fledx.agent.runtime.base import (
     Image,
     ImageMissing,
     LogEntry,
+    Mount,
     NameTaken,
     PortTaken,
     Refused,
@@ -66,6 +67,8 @@ class FakeRuntime:
         self.answers: dict[tuple[str, ...], Execution] = {}
         self.programs: dict[str, Program] = dict(PROGRAMS)
         self.commands: list[FakeCommand] = []
+        self.volumes: dict[str, dict[str, str]] = {}
+        self.contents: dict[str, bytes] = {}
         self._containers: dict[str, Container] = {}
         self._numbers = itertools.count(1)
         self._subscribers: list[tuple[str, MemoryObjectSendStream[RuntimeEvent]]] = []
@@ -204,6 +207,54 @@ class FakeRuntime:
             self._emit("halt", container_id)
             self._end(container_id, 143)
             self._emit("halt", container_id)
+
+    async def pause(self, container_id: str) -> None:
+        await self._asked(f"pause {self._name(container_id)}")
+        if self._must(container_id).state not in ("running", "paused"):
+            raise NotFound("the container does not run")
+        self._change(container_id, state="paused")
+        self._emit("pause", container_id)
+
+    async def volume(self, name: str) -> Mapping[str, str] | None:
+        await self._asked()
+        return self.volumes.get(name)
+
+    async def make_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        await self._asked(f"make volume {name}")
+        self.volumes.setdefault(name, dict(labels))
+
+    async def remove_volume(self, name: str) -> bool:
+        await self._asked()
+        if any(mount.source == name for each in self.all() for mount in self._mounts(each.id)):
+            return False
+        if self.volumes.pop(name, None) is not None:
+            self.done.append(f"remove volume {name}")
+        self.contents.pop(name, None)
+        return True
+
+    @asynccontextmanager
+    async def archive(self, container_id: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        await self._asked(f"archive {path}")
+        self._must(container_id)
+        yield self._pieces(container_id)
+
+    async def _pieces(self, container_id: str) -> AsyncIterator[bytes]:
+        """The content of its only volume, in pieces of 1000 bytes."""
+        whole = self.contents.get(self._mounts(container_id)[0].source, b"")
+        for start in range(0, len(whole), 1000):
+            await anyio.lowlevel.checkpoint()
+            yield whole[start : start + 1000]
+
+    async def unpack(self, container_id: str, path: str, pieces: AsyncIterator[bytes]) -> None:
+        await self._asked(f"unpack {path}")
+        (mount,) = self._mounts(container_id)
+        self.contents[mount.source] = b""
+        async for piece in pieces:
+            self.contents[mount.source] += piece
+
+    def _mounts(self, container_id: str) -> tuple[Mount, ...]:
+        spec = self.specs.get(container_id)
+        return () if spec is None else spec.mounts
 
     async def resume(self, container_id: str) -> None:
         await self._asked(f"resume {self._name(container_id)}")

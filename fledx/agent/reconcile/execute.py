@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -10,11 +10,12 @@ import anyio
 
 from fledx.agent.clock import Clock
 from fledx.agent.images.choosing import Images
+from fledx.agent.named_volumes import NamedVolumes
 from fledx.agent.reconcile.actions import Action, Examine, Remove, Replace, Resume, Start, Stop
 from fledx.agent.runtime.base import Container, ImageMissing, Mount, NameTaken, PortTaken, Runtime
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import container_name, container_spec, marks_for
-from fledx.agent.volumes import mounts_for
+from fledx.agent.volumes import Policy
 from fledx.errors import Conflict, FledxError, NotFound, Unavailable
 from fledx.models.desired import ReplicaDesired
 
@@ -78,7 +79,7 @@ class Executor:
         runtime: Runtime,
         images: Images,
         secrets: NodeSecrets,
-        prefixes: Sequence[str],
+        policy: Policy,
         clock: Clock,
     ) -> None:
         self._node_id = node_id
@@ -86,7 +87,8 @@ class Executor:
         self._runtime = runtime
         self._images = images
         self._secrets = secrets
-        self._prefixes = prefixes
+        self._policy = policy
+        self._volumes = NamedVolumes(runtime, node_id)
         self._clock = clock
 
     async def carry_out(self, action: Action, attempt: Attempt) -> Outcome:
@@ -163,7 +165,7 @@ class Executor:
             marks,
             node=self._node,
             secrets=self._secrets.variables(replica),
-            mounts=self._mounts(replica),
+            mounts=(*self._mounts(replica), *await self._volumes.mounts(replica)),
         )
         names = iter(name for i in range(NAMES) if (name := container_name(replica, self._node_id, i)) != taken)
         spec = replace(spec, name=next(names), image=await self._image(replica, attempt))
@@ -187,8 +189,9 @@ class Executor:
         return name
 
     def _mounts(self, replica: ReplicaDesired) -> tuple[Mount, ...]:
-        """Checked anew each time a container is made or started: a link may lead elsewhere by now."""
-        return mounts_for(replica.volumes or (), self._prefixes) + self._secrets.mounts(replica)
+        """Checked anew each time a container is made or started: a link, or the node's mind, may be another by now."""
+        self._policy.check(replica)
+        return self._policy.mounts(replica.volumes or ()) + self._secrets.mounts(replica)
 
     async def _started(self, container_id: str, replica: ReplicaDesired) -> None:
         deadline = self._clock.monotonic() + PORT_PATIENCE

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fledx.errors import Conflict, FledxError, NotFound
+from fledx.models.confinement import Device, Tmpfs, Ulimit
 from fledx.models.exec import ExecRequest
 from fledx.models.image import familiar
 from fledx.models.port import PortMapping
@@ -65,11 +66,12 @@ class PullFailed(FledxError):
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """A host file or directory, resolved and allowed, and where the container sees it."""
+    """A host file or directory, resolved and allowed, or a volume by name, and where the container sees it."""
 
     source: str
     target: str
     read_only: bool = False
+    volume: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +103,19 @@ class ContainerSpec:
     mounts: tuple[Mount, ...] = ()
     limits: Limits | None = None
     stop_grace: float = DEFAULT_STOP_GRACE
-    init: bool = False
     entrypoint: tuple[str, ...] | None = None
     confinement: Confinement | None = None
+    init: bool | None = None
+    user: str | None = None
+    read_only: bool | None = None
+    tmpfs: tuple[Tmpfs, ...] | None = None
+    ulimits: tuple[Ulimit, ...] | None = None
+    devices: tuple[Device, ...] | None = None
+    cap_add: tuple[str, ...] | None = None
+    cap_drop: tuple[str, ...] | None = None
+    privileged: bool | None = None
+    network_mode: str | None = None
+    stop_signal: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +124,9 @@ class Container:
     One container as the engine shows it; times are RFC 3339.
 
     ``state`` is the engine's word: created, running, paused, restarting, removing, exited or dead. ``exit_code`` is
-    None while it has not ended. ``address`` is reachable from the node, None where it has none, as on the host's own
-    network (``host_network``). ``ports`` are those published now, with their host ports. ``stop_grace`` is what it was
-    made with, in seconds.
+    None while it has not ended. ``address`` is reachable from the node, None where it has none; on the host's own
+    network (``host_network``) it is loopback. ``ports`` are those published now, with their host ports. ``stop_grace``
+    is what it was made with, in seconds.
     """
 
     id: str
@@ -293,6 +305,9 @@ class Runtime(ImageStore, Protocol):
     async def stop(self, container_id: str, *, grace: float) -> None:
         """End it with its own stop signal, and by force after `grace` seconds; one that is gone or ended is fine."""
 
+    async def pause(self, container_id: str) -> None:
+        """Freeze a running container; one that is paused is fine. Raises NotFound for one that does not run."""
+
     async def resume(self, container_id: str) -> None:
         """Let a paused container go on; one that is not paused is fine."""
 
@@ -337,6 +352,25 @@ class Runtime(ImageStore, Protocol):
 
         Raises NotFound when the container does not run, Refused with the engine's reason.
         """
+
+    async def volume(self, name: str) -> Mapping[str, str] | None:
+        """The labels of a volume, None where there is none of that name."""
+
+    async def make_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make a volume; one that is there already stays as it is."""
+
+    async def remove_volume(self, name: str) -> bool:
+        """Delete a volume and what lies in it; whether it is gone now: one that a container has stays."""
+
+    def archive(self, container_id: str, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """
+        What lies at a path of a container, running or not, as a tar; read only as fast as it is consumed.
+
+        A path that ends in `/.` is the content of that directory. Raises NotFound when entered.
+        """
+
+    async def unpack(self, container_id: str, path: str, pieces: AsyncIterator[bytes]) -> None:
+        """Extract a tar into a directory of a container; `pieces` are read only as fast as the engine takes them."""
 
     async def aclose(self) -> None:
         """Give up all connections."""

@@ -32,6 +32,7 @@ from fledx.agent.runtime.engine_images import EngineImages
 from fledx.agent.runtime.lines import Tally, entries
 from fledx.agent.runtime.shapes import container_of, create_body, event_of, log_bound, usage_of
 from fledx.agent.runtime.threads import Threads
+from fledx.agent.runtime.volumes import archived, labels_of, removed, unpacked
 from fledx.errors import NotFound, Unavailable
 from fledx.models.exec import ExecRequest
 from fledx.models.port import PortMapping
@@ -57,6 +58,7 @@ T = TypeVar("T")
 OLDEST_API, NEWEST_API = (1, 41), (1, 47)
 LOOK, QUICK, PATIENT = 10, 15, 120
 """Seconds: for a look, for a question, and for work on a container."""
+UNPACK_SECS = 86400.0
 QUICK_THREADS, PATIENT_THREADS = 8, 64
 PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available")
 
@@ -234,6 +236,14 @@ class DockerRuntime(EngineImages):
         except NotFound:
             return
 
+    async def pause(self, container_id: str) -> None:
+        self._known.pop(container_id, None)
+        try:
+            await self._work(lambda client: client.pause(container_id))
+        except Refused as refused:
+            if "already paused" not in refused.text:
+                raise
+
     async def resume(self, container_id: str) -> None:
         self._known.pop(container_id, None)
         try:
@@ -335,6 +345,21 @@ class DockerRuntime(EngineImages):
 
     def command(self, container_id: str, wanted: ExecRequest) -> AbstractAsyncContextManager[EngineCommand]:
         return begun(self._ask, container_id, wanted)
+
+    async def volume(self, name: str) -> Mapping[str, str] | None:
+        return await labels_of(self._ask, name)
+
+    async def make_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        await self._work(lambda client: client.create_volume(name, driver="local", labels=dict(labels)))
+
+    async def remove_volume(self, name: str) -> bool:
+        return await removed(self._work, name)
+
+    def archive(self, container_id: str, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return archived(self._ask, container_id, path)
+
+    async def unpack(self, container_id: str, path: str, pieces: AsyncIterator[bytes]) -> None:
+        await unpacked(lambda work: self._work(work, more=UNPACK_SECS), container_id, path, pieces)
 
     async def aclose(self) -> None:
         for threads in (self._quick, self._patient):

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from fledx.agent.runtime.base import Container, ContainerSpec, LogEntry, RuntimeEvent, Usage
+from fledx.agent.runtime.base import Container, ContainerSpec, LogEntry, Mount, RuntimeEvent, Usage
 from fledx.errors import InvalidSpec
+from fledx.models.confinement import Tmpfs
 from fledx.models.port import PortMapping
 from fledx.models.template import DEFAULT_STOP_GRACE, Limits
 
-LOG_LIMITS = {"max-size": "10m", "max-file": "3"}
+LOG_BYTES, LOG_FILES = 10_000_000, 3
 NEVER = "0001-01-01T00:00:00Z"
 KINDS = {name: name for name in ("start", "die", "oom", "pause", "unpause", "destroy")} | {"stop": "halt"}
 KILLING = frozenset({"2", "3", "6", "9", "15", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL", "SIGTERM"})
@@ -24,19 +25,17 @@ RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d
 def create_body(spec: ContainerSpec) -> dict[str, Any]:
     """The body of `POST /containers/create`; Docker's own restart policy is always off, for the agent alone starts."""
     limits = spec.limits or Limits()
-    bindings = _bindings(spec.ports)
+    bindings = _bindings(spec.ports if spec.network_mode != "host" else ())
     host = {
         "RestartPolicy": {"Name": "no"},
-        "LogConfig": {"Type": "json-file", "Config": LOG_LIMITS},
+        "LogConfig": {"Type": "json-file", "Config": _log_limits(limits)},
         "PortBindings": bindings,
-        "Mounts": [
-            {"Type": "bind", "Source": each.source, "Target": each.target, "ReadOnly": each.read_only}
-            for each in spec.mounts
-        ],
+        "Mounts": [_mount(each) for each in spec.mounts],
         "NanoCpus": (limits.cpu_millis or 0) * 1_000_000,
         "Memory": limits.memory_bytes or 0,
         "PidsLimit": limits.pids,
-        "Init": spec.init,
+        "Init": bool(spec.init),
+        **_confinement(spec),
     }
     body: dict[str, Any] = {
         "Image": spec.image,
@@ -46,9 +45,8 @@ def create_body(spec: ContainerSpec) -> dict[str, Any]:
         "StopTimeout": math.ceil(spec.stop_grace),
         "HostConfig": host,
     }
-    for field, words in (("Cmd", spec.command), ("Entrypoint", spec.entrypoint)):
-        if words:
-            body[field] = list(words)
+    told = {"Cmd": spec.command, "Entrypoint": spec.entrypoint, "User": spec.user, "StopSignal": spec.stop_signal}
+    body |= {key: list(value) if isinstance(value, tuple) else value for key, value in told.items() if value}
     if spec.confinement is not None:
         host |= {
             "NetworkMode": "host",
@@ -59,6 +57,45 @@ def create_body(spec: ContainerSpec) -> dict[str, Any]:
         }
         body["User"] = spec.confinement.user
     return body
+
+
+def _log_limits(limits: Limits) -> dict[str, str]:
+    return {"max-size": str(limits.log_bytes or LOG_BYTES), "max-file": str(limits.log_files or LOG_FILES)}
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    kind = "volume" if mount.volume else "bind"
+    return {"Type": kind, "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+
+
+def _confinement(spec: ContainerSpec) -> dict[str, Any]:
+    """The part of HostConfig that shuts the container in or lets it out; nothing where nothing was said."""
+    found = {
+        "ReadonlyRootfs": spec.read_only,
+        "Privileged": spec.privileged,
+        "NetworkMode": spec.network_mode,
+        "CapAdd": list(spec.cap_add or ()),
+        "CapDrop": list(spec.cap_drop or ()),
+        "Tmpfs": {each.path: _tmpfs_options(each) for each in spec.tmpfs or ()},
+        "Ulimits": [
+            {"Name": each.name, "Soft": each.soft, "Hard": each.soft if each.hard is None else each.hard}
+            for each in spec.ulimits or ()
+        ],
+        "Devices": [
+            {
+                "PathOnHost": each.host_path,
+                "PathInContainer": each.container_path or each.host_path,
+                "CgroupPermissions": each.permissions,
+            }
+            for each in spec.devices or ()
+        ],
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _tmpfs_options(tmpfs: Tmpfs) -> str:
+    size = "" if tmpfs.size_bytes is None else f"size={tmpfs.size_bytes}"
+    return ",".join(filter(None, (size, f"mode={tmpfs.mode}" if tmpfs.mode else "")))
 
 
 def _bindings(ports: tuple[PortMapping, ...]) -> dict[str, list[dict[str, str]]]:
@@ -88,7 +125,7 @@ def container_of(shown: Mapping[str, Any]) -> Container:
         exit_code=state.get("ExitCode") if ended else None,
         oom_killed=bool(state.get("OOMKilled")),
         error=state.get("Error") or None,
-        address=_address(shown.get("NetworkSettings") or {}),
+        address=_address(shown),
         host_network=(shown.get("HostConfig") or {}).get("NetworkMode") == "host",
         ports=tuple(_published((shown.get("NetworkSettings") or {}).get("Ports") or {})),
         stop_grace=DEFAULT_STOP_GRACE if grace is None else float(grace),
@@ -99,8 +136,15 @@ def _time(text: str | None) -> str | None:
     return None if not text or text == NEVER else text
 
 
-def _address(network: Mapping[str, Any]) -> str | None:
-    """The address on the first network that has one; the field at the top is gone since API 1.52."""
+def _address(shown: Mapping[str, Any]) -> str | None:
+    """
+    The address on the first network that has one; the field at the top is gone since API 1.52.
+
+    A container that has the node's own network is reached on loopback.
+    """
+    if (shown.get("HostConfig") or {}).get("NetworkMode") == "host":
+        return "127.0.0.1" if shown["State"]["Status"] == "running" else None
+    network = shown.get("NetworkSettings") or {}
     for each in (network.get("Networks") or {}).values():
         if each.get("IPAddress"):
             return str(each["IPAddress"])

@@ -92,6 +92,7 @@ def node_screen(
         ("memory", size(capacity.get("memory_bytes"))),
         ("labels", labels(item.get("labels"))),
         *[(word, harmless(item.get(field) or "") or None) for word, field in FACTS],
+        ("allows", harmless(", ".join(item["allows"])) if item.get("allows") else None),
         ("joined", f"{age(item.get('created_at'), now)} ago"),
     ]
     parts = [head, fields(facts, indent="  ")]

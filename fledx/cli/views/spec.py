@@ -28,9 +28,14 @@ def lines(item: Json) -> list[tuple[str, str | None]]:
         ("secrets", ", ".join([*_secret_env(item), *_secret_files(item)]) or None),
         ("volumes", ", ".join(volume(each) for each in item.get("volumes") or ()) or None),
         *[(kind, probe(each)) for kind, each in (item.get("health") or {}).items() if each],
+        ("runs as", harmless(item["user"]) if item.get("user") else None),
+        ("confined", _confined(item) or None),
+        ("rights", _rights(item) or None),
+        ("ulimits", ", ".join(ulimit(each) for each in item.get("ulimits") or ()) or None),
         ("limits", _limits(item.get("limits") or {}) or None),
         ("restart", harmless(item["restart"]) if item.get("restart", "always") != "always" else None),
         ("stop grace", _grace(item.get("stop_grace_seconds"))),
+        ("ends by", harmless(item["stop_signal"]) if item.get("stop_signal") else None),
         ("needs", constraints(item) or None),
         ("prefers", placement(item) or None),
         ("labels", labels(item["labels"]) if item.get("labels") else None),
@@ -63,7 +68,44 @@ def rule(each: Json) -> str:
 def volume(mount: Json) -> str:
     """`HOST:CONTAINER[:ro]`."""
     mode = ":ro" if mount.get("read_only") else ""
-    return harmless(f"{mount['host_path']}:{mount['container_path']}{mode}")
+    return harmless(f"{mount.get('name') or mount.get('host_path')}:{mount['container_path']}{mode}")
+
+
+def _confined(item: Json) -> str:
+    """What shuts it in."""
+    words = ["read-only root"] if item.get("read_only") else []
+    words += [tmpfs(each) for each in item.get("tmpfs") or ()]
+    words += [f"without {', '.join(item['cap_drop'])}"] if item.get("cap_drop") else []
+    words += ["an init"] if item.get("init") else []
+    return harmless(", ".join(words))
+
+
+def _rights(item: Json) -> str:
+    """What lets it out."""
+    words = ["privileged"] if item.get("privileged") else []
+    words += ["the node's network"] if item.get("network_mode") == "host" else []
+    words += [f"with {', '.join(item['cap_add'])}"] if item.get("cap_add") else []
+    words += [device(each) for each in item.get("devices") or ()]
+    return harmless(", ".join(words))
+
+
+def tmpfs(each: Json) -> str:
+    """`tmpfs PATH (64 MiB, mode 1777)`."""
+    words = [size(each["size_bytes"])] if each.get("size_bytes") else []
+    words += [f"mode {each['mode']}"] if each.get("mode") else []
+    return f"tmpfs {each['path']}" + (f" ({', '.join(words)})" if words else "")
+
+
+def device(each: Json) -> str:
+    """`HOST[:CONTAINER][:PERMISSIONS]`."""
+    words = [each["host_path"], each.get("container_path"), each.get("permissions")]
+    return ":".join(word for word in words if word and word != "rwm")
+
+
+def ulimit(each: Json) -> str:
+    """`nofile=1024:4096`."""
+    bounds = [each["soft"], each["hard"]] if each.get("hard") is not None else [each["soft"]]
+    return harmless(f"{each['name']}={':'.join('unlimited' if bound == -1 else str(bound) for bound in bounds)}")
 
 
 def _secret_env(item: Json) -> list[str]:
@@ -96,6 +138,8 @@ def _limits(limits: Json) -> str:
     words = [f"cpu {cores(limits['cpu_millis'])}" if limits.get("cpu_millis") else ""]
     words.append(f"memory {size(limits['memory_bytes'])}" if limits.get("memory_bytes") else "")
     words.append(f"{limits['pids']} processes" if limits.get("pids") else "")
+    words.append(f"log files of {size(limits['log_bytes'])}" if limits.get("log_bytes") else "")
+    words.append(f"{limits['log_files']} log files" if limits.get("log_files") else "")
     return ", ".join(filter(None, words))
 
 
@@ -136,6 +180,7 @@ def _reschedule(policy: Json) -> str:
     after = policy.get("after_seconds")
     words = [] if after is None else [f"elsewhere after {span(after)}" if after else "never elsewhere"]
     words += ["the original goes on when it is back"] if policy.get("on_return") == "keep_original" else []
+    words += ["without its volumes"] if policy.get("abandon_volumes") else []
     return ", ".join(words)
 
 

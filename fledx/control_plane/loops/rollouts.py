@@ -44,6 +44,7 @@ from fledx.control_plane.store.deployments import Stored
 from fledx.control_plane.surge import surging_step
 from fledx.errors import FledxError
 from fledx.models.assignment import Assignment
+from fledx.models.deployment import UpdatePolicy
 from fledx.models.moment import unix
 from fledx.models.node import Wish
 
@@ -135,7 +136,7 @@ class Rollouts:
                 return state, (Wait(reason=reason),)
         step = surging_step(
             state,
-            stored.spec.update,
+            _policy(stored),
             self._replicas(sql, stored),
             now,
             wanted=stored.spec.replicas,
@@ -179,6 +180,14 @@ class Rollouts:
 
     def _since(self, text: str | None) -> float | None:
         return None if text is None else max(unix(text), self._present_since)
+
+
+def _policy(stored: Stored) -> UpdatePolicy:
+    """An extra replica would begin with empty volumes and answer from them: with data nothing is started first."""
+    policy = stored.spec.update
+    if policy.max_surge and any(mount.name for mount in stored.spec.volumes or ()):
+        return replace(policy, max_surge=0, max_unavailable=max(1, policy.max_unavailable))
+    return policy
 
 
 def blocked(sql: sqlite3.Connection, stored: Stored) -> str | None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from fledx.control_plane.scheduler.place import NodeView
 from fledx.control_plane.scheduler.spec import Shape
+from fledx.models.permission import below, is_socket
 
 
 class Refusal(NamedTuple):
@@ -52,10 +53,29 @@ def _public_ip(shape: Shape, node: NodeView) -> str | None:
     return "no public IP address" if shape.public_ip and not node.public_ip else None
 
 
+def _fields(shape: Shape, node: NodeView) -> str | None:
+    """An agent that does not know a field would run the container without it."""
+    return f"its agent is too old for {', '.join(shape.fields)}" if shape.fields and node.allows is None else None
+
+
+def _permissions(shape: Shape, node: NodeView) -> str | None:
+    missing = [word for word in shape.permissions if word not in (node.allows or ())]
+    return f"does not allow {', '.join(missing)}" if missing else None
+
+
+def _paths(shape: Shape, node: NodeView) -> str | None:
+    """As the paths are written; the agent looks where links lead."""
+    for path in shape.paths:
+        socket = is_socket(path) and "docker_socket" in (node.allows or ())
+        if node.prefixes is not None and not socket and not below(path, node.prefixes):
+            return f"volume {path} lies outside what it allows"
+    return None
+
+
 Filter = Callable[[Shape, NodeView], "str | None"]
 #: How a node is doing, which keeps new replicas away, and what it is, which also moves those that are there.
 STATE: tuple[Filter, ...] = (_ready, _active)
-NATURE: tuple[Filter, ...] = (_arch, _os, _labels, _public_ip)
+NATURE: tuple[Filter, ...] = (_arch, _os, _labels, _public_ip, _fields, _permissions, _paths)
 FILTERS = (*STATE, *NATURE)
 #: What stands on a node is looked at after what it is; `draft.py` has these.
 CPU, MEMORY, NEAR, APART, PORTS = range(len(FILTERS), len(FILTERS) + 5)

@@ -23,6 +23,7 @@ class NodeView:
 
     ``cpu`` in thousandths of a core and ``memory`` in bytes; 0 is not known, and then nothing can be requested there.
     ``busy`` are ports that others listen on, as protocol and number; ``port_range`` is the node's own, if it has one.
+    ``allows`` are words of `models.permission`, ``prefixes`` directories for volumes; None: its agent tells neither.
     """
 
     id: str
@@ -37,12 +38,18 @@ class NodeView:
     memory: int = 0
     busy: frozenset[tuple[str, int]] = frozenset()
     port_range: PortRange | None = None
+    allows: frozenset[str] | None = None
+    prefixes: tuple[str, ...] | None = None
 
 
 def view_of(
-    node: Node, *, busy: frozenset[tuple[str, int]] = frozenset(), port_range: PortRange | None = None
+    node: Node,
+    *,
+    busy: frozenset[tuple[str, int]] = frozenset(),
+    port_range: PortRange | None = None,
+    prefixes: tuple[str, ...] | None = None,
 ) -> NodeView:
-    """What the scheduler reads of a node, and of the ports that are not fledx's there."""
+    """What the scheduler reads of a node, and of the ports and directories there."""
     return NodeView(
         id=node.node_id,
         name=node.name,
@@ -56,6 +63,8 @@ def view_of(
         memory=(node.capacity and node.capacity.memory_bytes) or 0,
         busy=busy,
         port_range=port_range,
+        allows=None if node.allows is None else frozenset(node.allows),
+        prefixes=prefixes,
     )
 
 

@@ -55,12 +55,12 @@ def _place_bound(draft: Draft, wanted: Sequence[int], bound: Mapping[int, str]) 
             continue
         i = draft.board.index.get(node_id)
         if i is None:
-            reasons[number] = f"bound to node {node_id} by its volume, and that is gone"
+            reasons[number] = f"its volume data lies on node {node_id}, which is gone"
             continue
         found = draft.whole(i)
         if isinstance(found, Refusal):
             name = draft.board.places[i].node.name
-            reasons[number] = f"bound to node {name} by its volume: {sentence(found)}"
+            reasons[number] = f"its volume data lies on node {name}: {sentence(found)}"
         else:
             draft.take(i, number, found)
     return reasons

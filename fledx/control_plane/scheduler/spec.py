@@ -11,6 +11,7 @@ from fledx.control_plane.scheduler.ports import Port, Want, overlap, want_of
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.node import Capacity, settled_arch
+from fledx.models.permission import host_paths, permissions_needed, unknown_to_older
 from fledx.models.placement import Affinity, Constraints, Placement
 from fledx.models.port import PortMapping
 from fledx.models.rule import Rule
@@ -57,6 +58,8 @@ class Shape:
     The part of a spec that one order of places serves; ``key`` is equal for equal shapes.
 
     ``domain`` is the label that replicas spread over, if they do; ``strategy`` is least (loaded first) or pack.
+    ``permissions`` is what the node must allow, ``paths`` what it must have under its prefixes, ``fields`` what its
+    agent must know.
     """
 
     arch: str | None = None
@@ -66,12 +69,16 @@ class Shape:
     preferences: tuple[Preference, ...] = ()
     domain: str | None = None
     strategy: str = LEAST
+    permissions: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
     key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         liked = [(one.weight, sorted(one.nodes), one.labels) for one in self.preferences]
         facts = (self.arch, self.os, self.public_ip, [str(rule) for rule in self.rules], liked)
-        object.__setattr__(self, "key", repr((*facts, self.domain, self.strategy)))
+        wishes = (self.permissions, self.paths, self.fields)
+        object.__setattr__(self, "key", repr((*facts, self.domain, self.strategy, *filter(None, wishes))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +163,9 @@ def spec_of(
             preferences=_preferences(placement),
             domain=spread.label if spread else None,
             strategy=strategy,
+            permissions=permissions_needed(spec),
+            paths=host_paths(spec),
+            fields=unknown_to_older(spec),
         ),
         cpu=capacity.cpu_millis or 0,
         memory=capacity.memory_bytes or 0,

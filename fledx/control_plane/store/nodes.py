@@ -35,6 +35,7 @@ def node_of(row: sqlite3.Row) -> Node:
         agent_version=facts.get("agent_version"),
         runtime=facts.get("runtime"),
         disk_pressure=facts.get("disk_pressure"),
+        allows=tuple(facts["allows"]) if facts.get("allows") is not None else None,
         last_seen=None if seen is None else stamp(seen),
         wish=None if row["wish"] is None else decode_lenient(Wish, json.loads(row["wish"])),
         created_at=row["created_at"],
@@ -61,6 +62,7 @@ def view(row: sqlite3.Row) -> NodeView:
         node_of(row),
         busy=frozenset((protocol, int(port)) for protocol, _, port in busy if port.isdigit()),
         port_range=(int(bounds[0]), int(bounds[1])) if bounds else None,
+        prefixes=tuple(facts["volume_prefixes"]) if facts.get("volume_prefixes") is not None else None,
     )
 
 

@@ -21,6 +21,7 @@ from fledx.agent.reconcile.execute import Executor
 from fledx.agent.reconcile.loop import Reconciler
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import Key, container_spec, marks_for
+from fledx.agent.volumes import Policy
 from fledx.models.codec import encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.health import HealthStatus
@@ -82,7 +83,7 @@ class Stage:
             runtime=self.runtime,
             images=self._images(),
             secrets=NodeSecrets(environ, prefix="FLEDX_SECRET_", directory="/nonexistent"),
-            prefixes=("/nonexistent",),
+            policy=Policy(prefixes=("/nonexistent",)),
             clock=self.clock,
         )
         self.loop = Reconciler(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from fledx.agent.runtime.base import PullFailed, Refused
+from fledx.agent.named_volumes import NamedVolumes
+from fledx.agent.runtime.base import Mount, PullFailed, Refused
 from fledx.models.secret import SecretEnv
+from fledx.models.volume import VolumeMount
 from tests.unit.agent.stage import NODE, Stage, port, replica, running
 
 pytestmark = pytest.mark.anyio
@@ -337,3 +339,51 @@ async def test_a_revision_that_changes_only_what_the_agent_does_keeps_the_contai
         await stage.want(replica(revision=2, stop_grace_seconds=3.0))
         assert [each.id for each in stage.runtime.all()] == [old.id]
         assert (stage.instance().revision, stage.instance().ready) == (2, True)
+
+
+async def test_fault_42_a_policy_that_was_tightened_later_stops_the_next_start_and_says_why() -> None:
+    async with running() as stage:
+        await stage.want(replica(privileged=True))
+        assert stage.runtime.running() == []
+        shown = stage.instance()
+        assert shown.state in ("pending", "failed")
+        assert "this node does not allow privileged" in (shown.message or "")
+
+
+async def test_a_volume_by_name_is_made_once_and_mounted_by_every_container_of_its_replica() -> None:
+    volumes = (VolumeMount(name="data", container_path="/data"),)
+    names = {"data": "fledx-web-data-0"}
+    async with running() as stage:
+        await stage.want(replica(volumes=volumes, volume_names=names))
+        first = stage.runtime.running()[0]
+        assert (Mount(source="fledx-web-data-0", target="/data", volume=True),) == stage.runtime.specs[first.id].mounts
+        assert "d-web" == stage.runtime.volumes["fledx-web-data-0"]["fledx.deployment_id"]
+        await stage.want(replica(image="app:2", volumes=volumes, volume_names=names))
+        second = stage.runtime.running()[0]
+        assert first.id != second.id
+        assert stage.runtime.specs[first.id].mounts == stage.runtime.specs[second.id].mounts
+        assert ["make volume fledx-web-data-0"] == [each for each in stage.runtime.done if "volume" in each]
+
+
+async def test_a_strangers_volume_of_the_same_name_is_neither_mounted_nor_deleted() -> None:
+    async with running() as stage:
+        stage.runtime.volumes["fledx-web-data-0"] = {"made": "by hand"}
+        await stage.want(replica(volumes=(VolumeMount(name="data", container_path="/data"),)))
+        (container,) = stage.runtime.running()
+        assert ["fledx-web-data-0-0a1b2c3d"] == [mount.source for mount in stage.runtime.specs[container.id].mounts]
+        await stage.want()
+        volumes = NamedVolumes(stage.runtime, NODE)
+        assert ["fledx-web-data-0"] == await volumes.drop(["fledx-web-data-0"])
+        assert {"fledx-web-data-0": {"made": "by hand"}} == stage.runtime.volumes
+        assert ["fledx-web-data-0"] == await volumes.drop(["fledx-web-data-0"])
+        assert {"fledx-web-data-0": {"made": "by hand"}} == stage.runtime.volumes
+
+
+async def test_a_volume_that_a_container_has_is_deleted_when_that_is_gone() -> None:
+    async with running() as stage:
+        await stage.want(replica(volumes=(VolumeMount(name="data", container_path="/data"),)))
+        volumes = NamedVolumes(stage.runtime, NODE)
+        assert [] == await volumes.drop(["fledx-web-data-0"])
+        await stage.want()
+        assert ["fledx-web-data-0"] == await volumes.drop(["fledx-web-data-0"])
+        assert {} == stage.runtime.volumes

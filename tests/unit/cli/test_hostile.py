@@ -40,7 +40,14 @@ RICH = deployment(
     rollout={"state": "s", "updated": 0, "wanted": 1, "reason": "r"},
     secret_env=[{"name": "a", "secret": "b"}],
     secret_files=[{"path": "a", "secret": "b"}],
-    volumes=[{"host_path": "a", "container_path": "b"}],
+    volumes=[{"host_path": "a", "container_path": "b"}, {"name": "d", "container_path": "e"}],
+    user="u",
+    tmpfs=[{"path": "p", "size_bytes": 1, "mode": "m"}],
+    cap_drop=["c"],
+    cap_add=["c"],
+    devices=[{"host_path": "a", "container_path": "b", "permissions": "r"}],
+    ulimits=[{"name": "n", "soft": 1}],
+    stop_signal="s",
     health={"liveness": {"type": "http", "port": 1, "path": "p"}},
     constraints={"arch": "a", "os": "b", "labels": {"a": "b"}},
     placement={"affinity": {"node_ids": ["n"], "labels": {"a": "b"}}},
@@ -64,6 +71,10 @@ KEYS = {
         "protocol",
         "wanted",
         "updated",
+        "size_bytes",
+        "mode",
+        "permissions",
+        "soft",
     )
 } | {"liveness", "arch", "os", "affinity", "node_ids", "name", "host_path", "container_path", "on_failure", "state"}
 

@@ -44,6 +44,9 @@ def test_every_flag_has_its_place() -> None:
         *("--volume", "/data:/srv:ro", "--secret-env", "T=tok", "--secret-env-optional", "U=u"),
         *("--secret-file", "/run/k=key", "--secret-file-optional", "/run/o=opt"),
         *("--limit-cpu", "500m", "--limit-memory", "512Mi", "--limit-pids", "100"),
+        *("--log-size", "5M", "--log-files", "2", "--user", "1000", "--read-only", "--init", "--privileged"),
+        *("--tmpfs", "/tmp:size=1m", "--ulimit", "nofile=1:2", "--device", "/dev/a:rw", "--cap-add", "NET_ADMIN"),
+        *("--cap-drop", "ALL", "--network", "bridge", "--stop-signal", "INT"),
         *("--require-arch", "arm64", "--require-os", "linux", "--require-label", "disk=ssd"),
         *("--require-cpu", "1.5", "--require-memory-bytes", "1048576"),
         *("--affinity-node", "edge-1", "--affinity-label", "a=b", "--anti-affinity-node", "edge-2"),
@@ -69,7 +72,18 @@ def test_every_flag_has_its_place() -> None:
             {"container_port": 53, "protocol": "udp"},
         ],
         "volumes": [{"host_path": "/data", "container_path": "/srv", "read_only": True}],
-        "limits": {"cpu_millis": 500, "memory_bytes": 512 * 2**20, "pids": 100},
+        "limits": {"cpu_millis": 500, "memory_bytes": 512 * 2**20, "pids": 100, "log_bytes": 5_000_000, "log_files": 2},
+        "user": "1000",
+        "read_only": True,
+        "init": True,
+        "privileged": True,
+        "tmpfs": [{"path": "/tmp", "size_bytes": 2**20}],
+        "ulimits": [{"name": "nofile", "soft": 1, "hard": 2}],
+        "devices": [{"host_path": "/dev/a", "permissions": "rw"}],
+        "cap_add": ["NET_ADMIN"],
+        "cap_drop": ["ALL"],
+        "network_mode": "bridge",
+        "stop_signal": "INT",
         "constraints": {
             "arch": "arm64",
             "os": "linux",
@@ -157,6 +171,8 @@ def test_clearing_sends_what_the_api_understands_as_empty() -> None:
             "--clear-labels",
             "--clear-ingress",
         ),
+        *("--clear-user", "--clear-tmpfs", "--clear-ulimits", "--clear-devices", "--clear-cap-add", "--clear-cap-drop"),
+        "--clear-stop-signal",
     )
 
     assert cleared_all == {
@@ -172,6 +188,13 @@ def test_clearing_sends_what_the_api_understands_as_empty() -> None:
         "limits": {},
         "labels": {},
         "ingress": [],
+        "user": "",
+        "tmpfs": [],
+        "ulimits": [],
+        "devices": [],
+        "cap_add": [],
+        "cap_drop": [],
+        "stop_signal": "",
     }
 
 

@@ -132,7 +132,18 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
                 "liveness": {"type": "http", "port": 80, "path": "/live", "interval_seconds": 30.0},
                 "readiness": {"type": "exec", "command": ["test", "-f", "/ok"], "failure_threshold": 2},
             },
-            limits={"cpu_millis": 500, "memory_bytes": 2**29, "pids": 9},
+            limits={"cpu_millis": 500, "memory_bytes": 2**29, "pids": 9, "log_bytes": 2**20, "log_files": 2},
+            user="1000:1000",
+            read_only=True,
+            init=True,
+            tmpfs=[{"path": "/tmp", "size_bytes": 2**26, "mode": "1777"}, {"path": "/run"}],
+            cap_drop=["ALL"],
+            cap_add=["NET_ADMIN"],
+            privileged=True,
+            network_mode="host",
+            devices=[{"host_path": "/dev/a", "container_path": "/dev/b", "permissions": "r"}],
+            ulimits=[{"name": "nofile", "soft": 1, "hard": 2}, {"name": "memlock", "soft": -1}],
+            stop_signal="SIGINT",
             restart="on_failure",
             stop_grace_seconds=60.0,
             constraints={"arch": "arm64", "labels": {"disk": "ssd"}, "capacity": {"cpu_millis": 250}},
@@ -171,9 +182,14 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
   volumes     /data:/srv:ro
   liveness    http :80/live every 30s
   readiness   exec test -f /ok 2 failures
-  limits      cpu 0.5, memory 512Mi, 9 processes
+  runs as     1000:1000
+  confined    read-only root, tmpfs /tmp (64Mi, mode 1777), tmpfs /run, without ALL, an init
+  rights      privileged, the node's network, with NET_ADMIN, /dev/a:/dev/b:r
+  ulimits     nofile=1:2, memlock=unlimited
+  limits      cpu 0.5, memory 512Mi, 9 processes, log files of 1Mi, 2 log files
   restart     on_failure
   stop grace  60s
+  ends by     SIGINT
   needs       arch=arm64, disk=ssd, cpu 250m, a public address
   prefers     near edge-1, far from a=b, spread
   labels      team=web

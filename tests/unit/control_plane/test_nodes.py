@@ -197,7 +197,7 @@ async def test_a_replica_with_data_on_its_node_stays(stage: Stage) -> None:
     await moved(stage, owner)
 
     assert stage.deployments.get("web").assignments[0].node_id == owner
-    assert "has data in volumes there" in stage.happened("replica.kept")[0].reason
+    assert "its data lies there, in /var/lib/fledx/volumes/a" in stage.happened("replica.kept")[0].reason
     assert first
 
 

@@ -73,11 +73,11 @@ def plan(
     for number in (number for number in wanted if number in bound):
         node = next((node for node in world.nodes if node.id == bound[number]), None)
         if node is None:
-            reasons[number] = f"bound to node {bound[number]} by its volume, and that is gone"
+            reasons[number] = f"its volume data lies on node {bound[number]}, which is gone"
             continue
         refused = refusal(trial, spec, node)
         if refused is not None:
-            reasons[number] = f"bound to node {node.name} by its volume: {refused.alone()}"
+            reasons[number] = f"its volume data lies on node {node.name}: {refused.alone()}"
         else:
             placed.append(_put(trial, spec, number, node))
     reason = None

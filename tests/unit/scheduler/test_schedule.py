@@ -133,9 +133,9 @@ def test_a_replica_goes_where_its_volume_is_or_nowhere() -> None:
     assert where(plan) == {0: "b", 4: "a"}
     assert plan.left == (1, 2, 3)
     assert plan.reasons == {
-        1: "bound to node b by its volume: 60m CPU requested, 40m left",
-        2: "bound to node c by its volume: cordoned",
-        3: "bound to node id-x by its volume, and that is gone",
+        1: "its volume data lies on node b: 60m CPU requested, 40m left",
+        2: "its volume data lies on node c: cordoned",
+        3: "its volume data lies on node id-x, which is gone",
     }
 
 
