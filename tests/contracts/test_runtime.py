@@ -2,108 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import socket
-import tarfile
-import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import pytest
 
 from fledx.agent.runtime.base import (
-    Container,
-    ContainerSpec,
     ImageMissing,
-    LogEntry,
     Mount,
     NameTaken,
     PortTaken,
     PullFailed,
     Refused,
-    Runtime,
     RuntimeEvent,
 )
 from fledx.agent.runtime.docker import DockerRuntime
 from fledx.errors import NotFound, Unavailable
-from fledx.models.confinement import Device, Tmpfs, Ulimit
 from fledx.models.port import PortMapping
 from fledx.models.template import Limits
-from tests.contracts.shell_image import ensure_shell_image
-from tests.fakes.runtime import FakeRuntime
+from tests.contracts.engine import LIMIT, Engine, lines_of
 
 pytestmark = pytest.mark.anyio
-
-LIMIT = 20.0
-
-
-@dataclass(kw_only=True)
-class Engine:
-    """A runtime, the image to use, and a node id that only this test has."""
-
-    runtime: Runtime
-    image: str
-    node_id: str
-    fake: FakeRuntime | None = None
-
-    def spec(self, script: str = "sleep 60", **changes: object) -> ContainerSpec:
-        """A container that runs a line of shell."""
-        fields: dict[str, object] = {
-            "name": f"fledx-test-{uuid.uuid4().hex[:12]}",
-            "image": self.image,
-            "command": (script,),
-            "labels": {"fledx.node_id": self.node_id},
-            "stop_grace": 0.0,
-            **changes,
-        }
-        return ContainerSpec(**fields)  # type: ignore[arg-type]
-
-    async def running(self, script: str = "sleep 60", **changes: object) -> str:
-        """One that has been started; returns its id."""
-        container_id = await self.runtime.create(self.spec(script, **changes))
-        await self.runtime.start(container_id)
-        return container_id
-
-    async def shown(self, container_id: str) -> Container:
-        """It must be there."""
-        found = await self.runtime.inspect(container_id)
-        assert found is not None
-        return found
-
-    async def until(self, container_id: str, true: Callable[[Container], bool]) -> Container:
-        """Wait for a condition of it."""
-        with anyio.fail_after(LIMIT):
-            while not true(found := await self.shown(container_id)):
-                await anyio.sleep(0.02)
-        return found
-
-
-@asynccontextmanager
-async def _docker() -> AsyncIterator[Engine]:
-    image = await anyio.to_thread.run_sync(ensure_shell_image)
-    engine = Engine(runtime=DockerRuntime(), image=image, node_id=f"test-{uuid.uuid4()}")
-    try:
-        yield engine
-    finally:
-        for container in await engine.runtime.look(engine.node_id):
-            await engine.runtime.remove(container.id)
-        await engine.runtime.aclose()
-
-
-@asynccontextmanager
-async def _fake() -> AsyncIterator[Engine]:
-    fake = FakeRuntime()
-    yield Engine(runtime=fake, image="app:1", node_id="test-node", fake=fake)
-
-
-@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.docker)])
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    """Either, one after the other."""
-    async with _fake() if request.param == "fake" else _docker() as made:
-        yield made
 
 
 @pytest.fixture
@@ -112,21 +32,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("0.0.0.0", 0))
         return int(probe.getsockname()[1])
-
-
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker)])
-async def docker(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    """The real one, for what a fake would only repeat."""
-    async with _docker() as made:
-        yield made
-
-
-async def _lines(runtime: Runtime, container_id: str, **query: object) -> list[LogEntry]:
-    found: list[LogEntry] = []
-    async with runtime.logs(container_id, **query) as batches:  # type: ignore[arg-type]
-        async for batch in batches:
-            found += batch
-    return found
 
 
 async def test_a_container_lives_through_its_states(engine: Engine) -> None:
@@ -261,140 +166,8 @@ async def test_environment_mounts_and_limits_arrive(docker: Engine, tmp_path: Pa
         mounts=(Mount(source=str(tmp_path), target="/data", read_only=True),),
     )
     await docker.until(container_id, lambda each: each.state == "exited")
-    lines = [entry.line for entry in await _lines(docker.runtime, container_id) if entry.stream == "stdout"]
+    lines = [entry.line for entry in await lines_of(docker.runtime, container_id) if entry.stream == "stdout"]
     assert lines == ["x y=z", "contentrefused"]
-
-
-STATUS = 'while read -r key value rest; do [ "$key" = {key}: ] && echo "$value"; done < /proc/self/status; '
-
-
-async def test_a_container_is_shut_in_as_it_was_asked_for(docker: Engine) -> None:
-    """Seen from inside, and not only in what Docker shows of it."""
-    script = (
-        "".join(STATUS.format(key=key) for key in ("Uid", "Gid", "CapBnd"))
-        + "ulimit -Sn; ulimit -Hn; (: > /file) 2>/dev/null || echo sealed; : > /scratch/file && echo scratch; "
-        'while read -r _ at _ options _; do [ "$at" = /scratch ] && echo "$options"; done < /proc/mounts; '
-        "read -r name < /proc/1/comm; echo $name"
-    )
-    container_id = await docker.running(
-        script,
-        user="1234:2345",
-        read_only=True,
-        init=True,
-        tmpfs=(Tmpfs(path="/scratch", size_bytes=1024**2, mode="1777"),),
-        ulimits=(Ulimit(name="nofile", soft=100, hard=200),),
-        cap_drop=("ALL",),
-        cap_add=("CHOWN",),
-    )
-    await docker.until(container_id, lambda each: each.state == "exited")
-    lines = [entry.line for entry in await _lines(docker.runtime, container_id) if entry.stream == "stdout"]
-    assert ["1234", "2345", "0000000000000001", "100", "200", "sealed", "scratch"] == lines[:-2]
-    assert "size=1024k" in lines[-2].split(",")
-    assert lines[-1] in ("docker-init", "tini", "catatonit")
-
-
-async def test_a_container_is_let_out_as_it_was_asked_for(docker: Engine) -> None:
-    script = STATUS.format(key="CapBnd")
-    container_id = await docker.running(
-        script + "test -c /dev/inside && echo device; read -r name < /proc/sys/kernel/hostname; echo $name; sleep 60",
-        devices=(Device(host_path="/dev/zero", container_path="/dev/inside", permissions="r"),),
-        cap_add=("NET_ADMIN",),
-        network_mode="host",
-    )
-    shown = await docker.until(container_id, lambda each: each.address is not None)
-    assert shown.address == "127.0.0.1"
-    with anyio.fail_after(LIMIT):
-        while len(lines := [entry.line for entry in await _lines(docker.runtime, container_id)]) < 3:
-            await anyio.sleep(0.05)
-    assert int(lines[0], 16) & 1 << 12
-    assert ["device", socket.gethostname()] == lines[1:]
-
-
-async def test_a_privileged_container_is_made_so(docker: Engine) -> None:
-    """It is not started: that needs an engine which has every capability itself, and one in a container may not."""
-    container_id = await docker.runtime.create(docker.spec(privileged=True))
-    shown = await anyio.run_process(["docker", "inspect", "-f", "{{.HostConfig.Privileged}}", container_id])
-    assert b"true" == shown.stdout.strip()
-
-
-async def test_a_container_is_asked_to_end_by_its_own_signal_and_its_logs_are_cut(docker: Engine) -> None:
-    script = "trap 'echo usr1; exit 5' USR1; yes 0123456789 | head -n 40000; echo ready; while :; do sleep 0.05; done"
-    limits = Limits(log_bytes=65536, log_files=2)
-    container_id = await docker.running(script, stop_signal="SIGUSR1", limits=limits)
-    with anyio.fail_after(LIMIT):
-        while "ready" not in [entry.line for entry in await _lines(docker.runtime, container_id, tail=1)]:
-            await anyio.sleep(0.05)
-    await docker.runtime.stop(container_id, grace=10)
-    assert (await docker.shown(container_id)).exit_code == 5
-    lines = await _lines(docker.runtime, container_id)
-    assert "usr1" == lines[-1].line
-    assert len(lines) < 10_000
-
-
-async def test_a_volume_keeps_its_content_when_its_container_goes(engine: Engine) -> None:
-    name = f"fledx-test-{uuid.uuid4().hex[:12]}"
-    assert await engine.runtime.volume(name) is None
-    await engine.runtime.make_volume(name, {"fledx.node_id": engine.node_id})
-    await engine.runtime.make_volume(name, {"fledx.node_id": "somebody else"})
-    assert {"fledx.node_id": engine.node_id} == await engine.runtime.volume(name)
-    mounts = (Mount(source=name, target="/data", volume=True),)
-    first = await engine.runtime.create(engine.spec(mounts=mounts))
-    await engine.runtime.unpack(first, "/data", _in_pieces(_tar({"file": b"content"})))
-    assert not await engine.runtime.remove_volume(name)
-    await engine.runtime.remove(first)
-    second = await engine.runtime.create(engine.spec(mounts=mounts))
-    async with engine.runtime.archive(second, "/data/.") as pieces:
-        whole = b"".join([piece async for piece in pieces])
-    with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
-        found = {each.name.removeprefix("./"): each for each in archive if each.isfile()}
-        (member,) = found.values()
-        content = archive.extractfile(member)
-        assert content is not None
-        assert ("file", b"content", 0o640, 1234) == (member.name[-4:], content.read(), member.mode & 0o777, member.uid)
-    await engine.runtime.remove(second)
-    assert await engine.runtime.remove_volume(name)
-    assert await engine.runtime.remove_volume(name)
-    assert await engine.runtime.volume(name) is None
-
-
-def _tar(files: Mapping[str, bytes]) -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode, member.uid = len(content), 0o640, 1234
-            archive.addfile(member, io.BytesIO(content))
-    return made.getvalue()
-
-
-async def _in_pieces(whole: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(whole), 3000):
-        yield whole[start : start + 3000]
-
-
-async def test_what_is_unpacked_is_read_only_as_fast_as_it_is_taken(docker: Engine) -> None:
-    """An engine that has nowhere to put it stops the reading."""
-    container_id = await docker.runtime.create(docker.spec())
-    taken = 0
-
-    async def endless() -> AsyncIterator[bytes]:
-        nonlocal taken
-        while True:
-            taken += 1024 * 1024
-            yield bytes(1024 * 1024)
-
-    with pytest.raises(NotFound):
-        await docker.runtime.unpack(container_id, "/no/such/directory", endless())
-    assert taken < 64 * 1024 * 1024
-
-
-async def test_a_paused_container_is_frozen_and_can_be_resumed(engine: Engine) -> None:
-    container_id = await engine.running()
-    await engine.runtime.pause(container_id)
-    assert (await engine.shown(container_id)).state == "paused"
-    await engine.runtime.pause(container_id)
-    await engine.runtime.resume(container_id)
-    assert (await engine.shown(container_id)).state == "running"
 
 
 async def test_a_mount_that_is_not_there_is_refused_when_made(docker: Engine) -> None:
@@ -412,14 +185,14 @@ async def test_a_command_that_does_not_exist_is_refused_with_dockers_words(docke
 async def test_lines_come_with_their_stream_and_time_in_order(docker: Engine) -> None:
     container_id = await docker.running("for i in 1 2 3; do echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05; done")
     await docker.until(container_id, lambda each: each.state == "exited")
-    entries = await _lines(docker.runtime, container_id)
+    entries = await lines_of(docker.runtime, container_id)
     assert [f"{stream} {i}" for i in (1, 2, 3) for stream in ("out", "err")] == [entry.line for entry in entries]
     assert ["stdout", "stderr"] * 3 == [entry.stream for entry in entries]
     assert sorted(entry.time for entry in entries) == [entry.time for entry in entries]
-    assert ["err 2", "out 3", "err 3"] == [entry.line for entry in await _lines(docker.runtime, container_id, tail=3)]
+    assert ["err 2", "out 3", "err 3"] == [entry.line for entry in await lines_of(docker.runtime, container_id, tail=3)]
     since = entries[2].time
-    assert 4 == len(await _lines(docker.runtime, container_id, since=since))
-    assert 3 == len(await _lines(docker.runtime, container_id, until=since))
+    assert 4 == len(await lines_of(docker.runtime, container_id, since=since))
+    assert 3 == len(await lines_of(docker.runtime, container_id, until=since))
 
 
 async def test_long_lines_come_in_pieces_and_bytes_that_are_no_text_are_replaced(docker: Engine) -> None:
@@ -428,7 +201,7 @@ async def test_long_lines_come_in_pieces_and_bytes_that_are_no_text_are_replaced
     )
     container_id = await docker.running(script)
     await docker.until(container_id, lambda each: each.state == "exited")
-    lines = [entry.line for entry in await _lines(docker.runtime, container_id)]
+    lines = [entry.line for entry in await lines_of(docker.runtime, container_id)]
     assert "0123456789" * 4000 == "".join(lines[:-2])
     assert all(len(line) <= 16 * 1024 for line in lines)
     assert ["a�b", "end"] == lines[-2:]
@@ -437,7 +210,7 @@ async def test_long_lines_come_in_pieces_and_bytes_that_are_no_text_are_replaced
 async def test_following_ends_with_the_container_and_can_be_given_up(docker: Engine) -> None:
     container_id = await docker.running("for i in 1 2 3; do echo $i; sleep 0.1; done")
     with anyio.fail_after(LIMIT):
-        assert ["1", "2", "3"] == [entry.line for entry in await _lines(docker.runtime, container_id, follow=True)]
+        assert ["1", "2", "3"] == [entry.line for entry in await lines_of(docker.runtime, container_id, follow=True)]
     endless = await docker.running("echo first; sleep 60")
     with anyio.fail_after(LIMIT):
         async with docker.runtime.logs(endless, follow=True) as batches:
@@ -445,7 +218,7 @@ async def test_following_ends_with_the_container_and_can_be_given_up(docker: Eng
                 assert "first" == batch[0].line
                 break
     with pytest.raises(NotFound):
-        await _lines(docker.runtime, "0" * 64)
+        await lines_of(docker.runtime, "0" * 64)
 
 
 async def test_a_flood_of_lines_is_read_only_as_fast_as_it_is_taken(docker: Engine) -> None:
