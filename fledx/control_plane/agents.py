@@ -66,7 +66,7 @@ class Agents:
         """Let a host join, or a node in; what is refused says why without telling what would have been right."""
         try:
             if hello.role == "join":
-                return self._welcome(await self._join(hello, address))
+                return self._welcome(await self._join(hello))
             if hello.role == "agent":
                 name = self._nodes.admit(hello.node_id, hello.token)
                 facts = _facts(hello)
@@ -90,10 +90,9 @@ class Agents:
             body=body,
         )
 
-    async def _join(self, hello: Hello, address: str) -> Mapping[str, Any]:
+    async def _join(self, hello: Hello) -> Mapping[str, Any]:
         facts = _facts(hello)
-        by = await self._tokens.use_registration(hello.token, source=address)
-        made = await self._nodes.register(facts, by=by)
+        made = await self._nodes.register(facts, by=self._tokens.registration(hello.token))
         return {"node_id": made.node_id, "node_token": made.node_token, "name": made.name}
 
     async def attend(self, link: Link) -> None:

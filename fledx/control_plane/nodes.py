@@ -12,7 +12,7 @@ from fledx.control_plane.placing import give_back, mend_ports, refresh_place, se
 from fledx.control_plane.store import assignments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.refs import resolve
-from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.tokens import Spending, Tokens
 from fledx.errors import Conflict, Denied, NotFound
 from fledx.models.filters import NodeFilter
 from fledx.models.instance import Instance
@@ -59,35 +59,38 @@ class Nodes:
         rows, total = self._store.read(lambda sql: nodes.page(sql, wanted, limit=limit, offset=offset))
         return [node_item(row) for row in rows], total
 
-    async def register(self, facts: NodeFacts, *, by: str) -> Registered:
+    async def register(self, facts: NodeFacts, *, by: str | Spending) -> Registered:
         """
         Make a node, or give a host that was one before its node back with a new token.
 
-        Conflict when another host has the name.
+        `by` is who lets it in, or what spends the token that does. Conflict when another host has the name.
         """
         token, hashed = self._tokens.new_node_token()
 
         def work(tx: Transaction) -> tuple[str, str]:
-            known = None if facts.host_key is None else nodes.by_host_key(tx.sql, facts.host_key)
-            if known is not None:
-                return _rejoin(tx, known["id"], known["name"], hashed, by)
-            node_id = str(uuid.uuid4())
-            name = facts.name or f"node-{node_id[:8]}"
-            if nodes.by_name(tx.sql, name) is not None:
-                raise Conflict(
-                    f"there is a node {name} already, on another host",
-                    hint="join under another name with --name, or delete that node first",
-                )
-            nodes.insert(tx.sql, node_id, name, facts, hashed, tx.stamp)
-            _note_allowed(tx, node_id, name, None, facts.allows)
-            refresh_place(tx, node_id)
-            tx.event("node.registered", name, f"registered by {by}", node_id=node_id)
-            tx.audit("node.register", Operator(name=by, role="registration"), id=node_id, name=name)
-            tx.overview = True
-            return node_id, name
+            return self._registered(tx, facts, hashed, by if isinstance(by, str) else by(tx.sql))
 
         node_id, name = await self._changes.commit(work)
         return Registered(node_id=node_id, node_token=token, name=name)
+
+    def _registered(self, tx: Transaction, facts: NodeFacts, hashed: bytes, by: str) -> tuple[str, str]:
+        known = None if facts.host_key is None else nodes.by_host_key(tx.sql, facts.host_key)
+        if known is not None:
+            return _rejoin(tx, known["id"], known["name"], hashed, by)
+        node_id = str(uuid.uuid4())
+        name = facts.name or f"node-{node_id[:8]}"
+        if nodes.by_name(tx.sql, name) is not None:
+            raise Conflict(
+                f"there is a node {name} already, on another host",
+                hint="join under another name with --name, or delete that node first",
+            )
+        nodes.insert(tx.sql, node_id, name, facts, hashed, tx.stamp)
+        _note_allowed(tx, node_id, name, None, facts.allows)
+        refresh_place(tx, node_id)
+        tx.event("node.registered", name, f"registered by {by}", node_id=node_id)
+        tx.audit("node.register", Operator(name=by, role="registration"), id=node_id, name=name)
+        tx.overview = True
+        return node_id, name
 
     def admit(self, node_id: str | None, token: str) -> str:
         """The name of the node that dials with this token; Denied otherwise, whatever was wrong."""

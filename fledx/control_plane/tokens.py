@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import logging
 import secrets
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ from fledx.models.token import JoinString, Operator, node_token
 log = logging.getLogger(__name__)
 MAX_TTL_SECONDS = 366 * 86400.0
 USED_SECONDS = 60.0
+#: Spends one use of a token within a transaction, and tells what to call it; Denied where that is not possible.
+Spending = Callable[[sqlite3.Connection], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,18 +130,21 @@ class Tokens:
             moments = {token_id: stamp(at) for token_id, at in used.items()}
             await self._store.write(lambda sql: operator_tokens.set_used(sql, moments), durable=False)
 
-    async def use_registration(self, token: str, *, source: str) -> str:
-        """Spend a registration token and return what to call it; Denied when it does not let anyone in."""
+    def registration(self, token: str) -> Spending:
+        """
+        What spends a registration token and tells what to call it; Denied when it does not let anyone in.
+
+        It is spent in the transaction that makes the node: one that lets nobody in after all is not used up.
+        """
         given = self.hashed(token)
         if self._registration is not None and hmac.compare_digest(self._registration, given):
-            return "registration token"
-        token_id = await self._store.write(lambda tx: join_tokens.spend(tx, given, stamp(time.time())))
-        if token_id is None:
-            raise Denied(
-                "this registration token is unknown, used up or too old",
-                hint="`fledx nodes join-command` makes a new one",
-            )
-        return f"join token {token_id[:8]}"
+            return lambda sql: "registration token"
+
+        def spend(sql: sqlite3.Connection) -> str:
+            return _named(join_tokens.spend(sql, given, stamp(time.time())))
+
+        _named(self._store.read(lambda sql: join_tokens.usable(sql, given, stamp(time.time()))))
+        return spend
 
     async def create_join(self, *, ttl_seconds: float, uses: int | None, by: Operator) -> JoinToken:
         """A new join string; seconds for `ttl_seconds`."""
@@ -167,6 +173,15 @@ class Tokens:
     def is_node(self, token: str, stored: bytes | None) -> bool:
         """Whether this is the node's token; takes the same time where there is no such node."""
         return hmac.compare_digest(stored or bytes(32), self.hashed(token)) and stored is not None
+
+
+def _named(token_id: str | None) -> str:
+    if token_id is None:
+        raise Denied(
+            "this registration token is unknown, used up or too old",
+            hint="`fledx nodes join-command` makes a new one",
+        )
+    return f"join token {token_id[:8]}"
 
 
 def kept(path: Path, *, bits: int = 256) -> tuple[str, bool]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
 from fledx.control_plane.events import EventFilter
 from fledx.control_plane.logs import LogRequest
 from fledx.control_plane.nodes import Registered
-from fledx.control_plane.tokens import Endpoint, JoinToken
+from fledx.control_plane.tokens import Endpoint, JoinToken, Spending
 from fledx.errors import Conflict, Denied, FledxError, NotFound
 from fledx.models.assignment import Assignment
 from fledx.models.codec import decode, encode
@@ -143,11 +143,11 @@ class FakeNodes:
             node_id=f"id-of-{name}", name=name, status="ready", since=NOW, labels={}, created_at=NOW
         )
 
-    async def register(self, facts: NodeFacts, *, by: str) -> Registered:
-        self.calls.append(("register", (facts, by)))
+    async def register(self, facts: NodeFacts, *, by: str | Spending) -> Registered:
         name = facts.name or "node-1"
         if name in self.known:
             raise Conflict(f"there is a node {name} already, on another host")
+        self.calls.append(("register", (facts, by if isinstance(by, str) else by(cast(Any, None)))))
         self.add(name)
         return Registered(node_id=f"id-of-{name}", node_token="fn_secret", name=name)
 
@@ -177,10 +177,10 @@ class FakeTokens:
             raise Denied("this operator token is not known")
         return Operator(name=f"the {token}", role=token, source=source)
 
-    async def use_registration(self, token: str, *, source: str) -> str:
+    def registration(self, token: str) -> Spending:
         if token not in self.registrations:
             raise Denied("this registration token is unknown, used up or too old")
-        return self.registrations.pop(token)
+        return lambda sql: self.registrations.pop(token)
 
     async def create_join(self, *, ttl_seconds: float, uses: int | None, by: Operator) -> JoinToken:
         return JoinToken(join=f"fledx-join.{ttl_seconds:g}", expires_at=NOW, uses=uses)

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.refusals import OPERATOR_REFUSALS, Refusals
-from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.tokens import Spending, Tokens
 from fledx.errors import Denied
 from fledx.models.token import Operator
 from fledx.settings.control_plane import ControlPlaneSettings
@@ -83,20 +83,20 @@ class Gate:
                 _counted(self._operators, source)
             raise
 
-    async def registrant(self, headers: Mapping[str, str], source: str) -> str:
-        """What to call whoever lets a node in: a registration token, which is spent by this, or an operator's."""
+    def registrant(self, headers: Mapping[str, str], source: str) -> str | Spending:
+        """What to call whoever lets a node in: an operator's name, or what spends a registration token."""
         token = registration(headers)
         try:
             operator = self._tokens.operator(bearer(headers, self._header), source=source)
         except Denied:
-            return await self._spent(token, source)
+            return self._spending(token, source)
         if operator.role == "read_only":
             raise Forbidden(operator, f"{operator.name} may only read; this would let a node in")
         return operator.name
 
-    async def _spent(self, token: str, source: str) -> str:
+    def _spending(self, token: str, source: str) -> Spending:
         try:
-            return await self._tokens.use_registration(token, source=source)
+            return self._tokens.registration(token)
         except Denied:
             self._metrics.refused("registration")
             _counted(self._registrations, source)

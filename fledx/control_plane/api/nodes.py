@@ -116,7 +116,7 @@ class NodeEndpoints:
     async def register(self, call: Call) -> Response:
         """Register a node; needs a registration token or an operator's."""
         facts = decode_lenient(NodeFacts, call.body)
-        by = await self._gate.registrant(call.headers, call.source)
+        by = self._gate.registrant(call.headers, call.source)
         made = await self._nodes.register(facts, by=by)
         answer = RegisteredNode(node_id=made.node_id, node_token=made.node_token, name=made.name, tunnel=self._tunnel)
         return model_reply(answer, status=201)

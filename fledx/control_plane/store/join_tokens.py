@@ -12,6 +12,15 @@ def insert(
     connection.execute("INSERT INTO join_token VALUES (?, ?, ?, ?, ?, ?)", (token_id, hashed, now, by, expires, uses))
 
 
+def usable(connection: sqlite3.Connection, hashed: bytes, now: str) -> str | None:
+    """The token's id where `spend` would use it now."""
+    row = connection.execute(
+        "SELECT id FROM join_token WHERE token_hash = ? AND expires_at > ? AND (uses IS NULL OR uses > 0)",
+        (hashed, now),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def spend(connection: sqlite3.Connection, hashed: bytes, now: str) -> str | None:
     """Use the token once and return its id; None when there is no such token, or it is used up or too old."""
     row = connection.execute(

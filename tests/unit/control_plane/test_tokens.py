@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fledx.control_plane.tokens import kept
-from fledx.errors import Denied, InvalidSpec
+from fledx.errors import Conflict, Denied, InvalidSpec
 from fledx.models.token import JoinString, node_token, pins_of
+from tests.builders import facts
 from tests.unit.control_plane.conftest import ME, Stage
 
 pytestmark = pytest.mark.anyio
@@ -24,20 +25,42 @@ async def test_a_join_string_says_all_a_host_needs_and_is_used_up(stage: Stage) 
     join = JoinString.parse(made.join)
     assert (join.host, join.port, join.pins, join.tls) == ("cp", 7443, ("pin",), True)
 
-    await stage.tokens.use_registration(join.token, source="here")
+    await stage.nodes.register(facts(name="edge-1"), by=stage.tokens.registration(join.token))
 
     with pytest.raises(Denied, match="used up"):
-        await stage.tokens.use_registration(join.token, source="here")
+        stage.tokens.registration(join.token)
+    assert "registered by join token" in stage.happened("node.registered")[0].reason
+
+
+async def test_a_use_that_let_nobody_in_is_not_lost(stage: Stage) -> None:
+    await stage.node("edge-1")
+    token = JoinString.parse((await stage.tokens.create_join(ttl_seconds=60, uses=1, by=ME)).join).token
+
+    with pytest.raises(Conflict, match="there is a node edge-1 already"):
+        await stage.nodes.register(facts(name="edge-1", host_key="another"), by=stage.tokens.registration(token))
+
+    assert (await stage.nodes.register(facts(name="edge-2"), by=stage.tokens.registration(token))).name == "edge-2"
+    with pytest.raises(Denied):
+        stage.tokens.registration(token)
+
+
+async def test_of_two_hosts_with_one_use_one_comes_in(stage: Stage) -> None:
+    token = JoinString.parse((await stage.tokens.create_join(ttl_seconds=60, uses=1, by=ME)).join).token
+    first, second = stage.tokens.registration(token), stage.tokens.registration(token)
+
+    await stage.nodes.register(facts(name="edge-1"), by=first)
+    with pytest.raises(Denied, match="used up"):
+        await stage.nodes.register(facts(name="edge-2", host_key="another"), by=second)
 
 
 async def test_an_expired_join_token_lets_nobody_in(stage: Stage) -> None:
     made = await stage.tokens.create_join(ttl_seconds=1, uses=None, by=ME)
     token = JoinString.parse(made.join).token
-    await stage.tokens.use_registration(token, source="here")
+    stage.tokens.registration(token)
     await stage.act(lambda tx: tx.sql.execute("UPDATE join_token SET expires_at = '2001-01-01T00:00:00.000Z'"))
 
     with pytest.raises(Denied):
-        await stage.tokens.use_registration(token, source="here")
+        stage.tokens.registration(token)
 
 
 @pytest.mark.parametrize(("ttl", "uses"), [(0, 1), (1e12, 1), (60, 0)])
