@@ -171,15 +171,22 @@ class System:
         with contextlib.closing(self.api()) as api:
             return int(api.status()["summary"]["nodes"]["ready"])
 
+    def operator_environ(self) -> dict[str, str]:
+        """What the CLI needs to know of this system."""
+        token = self.token if self.control_plane.running else ""
+        return {**self.environ, "FLEDX_CLI_CONTROL_PLANE_URL": self.url, "FLEDX_CLI_OPERATOR_TOKEN": token}
+
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command of the CLI, without waiting."""
+        quiet = subprocess.DEVNULL
+        command = self._command(*arguments)
+        return subprocess.Popen(command, env=self.operator_environ(), stdin=quiet, stdout=quiet, stderr=quiet)
+
     def cli(self, *arguments: str, seconds: float = 90.0, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run the CLI against this system."""
-        own = {
-            "FLEDX_CLI_CONTROL_PLANE_URL": self.url,
-            "FLEDX_CLI_OPERATOR_TOKEN": self.token if self.control_plane.running else "",
-        }
         return subprocess.run(
             self._command(*arguments),
-            env={**self.environ, **own, **environ},
+            env={**self.operator_environ(), **environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -58,6 +58,31 @@ def test_fault_32_what_is_no_good_goes_back_by_itself_and_says_why(system: Syste
     assert states == {1: "complete", 2: "rolled_back"}
 
 
+def test_fault_34_an_update_whose_cli_is_killed_is_finished_by_the_server_and_nothing_stays_locked(
+    system: System,
+) -> None:
+    system.start("edge-1")
+    system.deploy("web", *READY, "--env", "VERSION=1", replicas=2)
+
+    with system.begin("deployments", "update", "web", "--env", "VERSION=2") as operator:
+        eventually(lambda: system.deployment("web")["rollout"]["updated"] == 1)
+        operator.kill()
+
+    late = system.cli("deployments", "update", "web", "--env", "VERSION=3", "--if-generation", "1")
+    assert late.returncode == 1
+    assert "env changed by" in late.stderr
+    now = eventually(lambda: all_updated(system, "web"), within=60)
+    assert [page(now, replica).count("version: 2") for replica in range(2)] == [1, 1]
+    assert system.cli("scale", "web=1").returncode == 0
+
+
+def all_updated(system: System, name: str) -> dict[str, Any]:
+    """The deployment, once every replica has the newest template and is ready."""
+    found = system.deployment(name)
+    assert (found["rollout"]["updated"], found["ready_replicas"]) == (found["replicas"], found["replicas"])
+    return found
+
+
 def rolled_back(system: System, name: str) -> dict[str, Any]:
     """The deployment, once it has gone back and runs."""
     found = system.deployment(name)
