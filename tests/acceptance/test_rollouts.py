@@ -73,7 +73,7 @@ def test_fault_34_an_update_whose_cli_is_killed_is_finished_by_the_server_and_no
     assert "env changed by" in late.stderr
     now = eventually(lambda: all_updated(system, "web"), within=60)
     assert [page(now, replica).count("version: 2") for replica in range(2)] == [1, 1]
-    assert system.cli("scale", "web=1").returncode == 0
+    assert system.cli("scale", "web=1", "--detach").returncode == 0
 
 
 def all_updated(system: System, name: str) -> dict[str, Any]:
