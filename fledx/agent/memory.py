@@ -79,17 +79,22 @@ class MemoryFiles:
         return self._root
 
     def _made(self) -> Path:
-        reasons = []
-        for place in self._places:
-            try:
-                return _private(Path(place), self._name)
-            except OSError as problem:
-                reasons.append(f"{place} {problem.strerror or problem}")
-        raise InvalidSpec(
-            "files",
-            f"this node has no place in memory for them ({'; '.join(reasons)})",
-            hint="mount a tmpfs on /run or /dev/shm that the agent may write to",
-        )
+        return private_directory(self._places, self._name)
+
+
+def private_directory(places: Sequence[str], name: str) -> Path:
+    """A directory of this name for the agent alone in the first place that is in memory; InvalidSpec if none is."""
+    reasons = []
+    for place in places:
+        try:
+            return _private(Path(place), name)
+        except OSError as problem:
+            reasons.append(f"{place} {problem.strerror or problem}")
+    raise InvalidSpec(
+        "files",
+        f"this node has no place in memory for them ({'; '.join(reasons)})",
+        hint="mount a tmpfs on /run or /dev/shm that the agent may write to",
+    )
 
 
 def _private(place: Path, name: str) -> Path:

@@ -1,0 +1,328 @@
+"""The gateway: looks at what it is to serve and at how its Envoy is, and does what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+
+from fledx.agent.backoff import Pace, delay
+from fledx.agent.clock import Clock, Wake
+from fledx.agent.http import Answer
+from fledx.agent.ingress.admin import READ_ONLY, Admin
+from fledx.agent.ingress.backends import Backends
+from fledx.agent.ingress.container import EnvoyContainer, Recipe
+from fledx.agent.ingress.direct import Direct
+from fledx.agent.ingress.envoy_config.bootstrap import ADMIN
+from fledx.agent.ingress.envoy_config.shapes import Front
+from fledx.agent.ingress.feeding import Feed
+from fledx.agent.ingress.shared import Owner, Shared
+from fledx.agent.ingress.targets import Reached, Sight, reached, served
+from fledx.agent.reconcile.actions import Copy
+from fledx.agent.reconcile.images import Images
+from fledx.agent.runtime.base import Runtime
+from fledx.agent.spec import Key
+from fledx.errors import FledxError, Unavailable
+from fledx.models.desired import NodeDesiredState
+from fledx.models.ingress import Backend, Drained, Endpoint, GatewayDesired, GatewayFacts, GatewayStatus
+from fledx.settings.agent import AgentSettings
+from fledx.tunnel.link import Link
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECS = 2.0
+START_SECS = 15.0
+SETTLED_SECS = 0.05
+"""After Envoy has shown a version its workers have it too."""
+DRAIN_LOOK_SECS = 0.1
+FROZEN_AFTER = 4
+"""Questions in a row that a running Envoy leaves unanswered, at 2 s each."""
+STEADY_SECS = 60.0
+MOST_WAYS = 1500
+"""So many are told; a report has its limit."""
+PACE = Pace(first=1.0, longest=30.0, limit=8, slow=60.0)
+EMPTY = GatewayDesired()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """
+    What a gateway asks of the rest of the agent.
+
+    `asked` says whether the engine has told of its containers yet, `healthy` whether a container's probes say nothing
+    against it, `changed` hears that the status has.
+    """
+
+    node_id: str
+    runtime: Runtime
+    images: Images
+    clock: Clock
+    desired: Callable[[], NodeDesiredState | None]
+    asked: Callable[[], bool]
+    copies: Callable[[Key], Sequence[Copy]]
+    healthy: Callable[[str], bool]
+    link: Callable[[], Link | None]
+    changed: Callable[[], None]
+    spread: Callable[[], float] = field(default=random.random)
+
+
+def front_of(settings: AgentSettings) -> Front:
+    """How Envoy is to listen."""
+    return Front(
+        address=settings.gateway_address,
+        http_port=settings.gateway_http_port,
+        https_port=settings.gateway_https_port or None,
+        proxy_protocol=settings.gateway_proxy_protocol,
+        hops=settings.gateway_trusted_hops,
+        max_connections=settings.gateway_max_connections,
+    )
+
+
+class Gateway:
+    """One Envoy and all that feeds it; ``status`` is what the control plane is told."""
+
+    def __init__(self, settings: AgentSettings, root: Path, node: Node) -> None:
+        self.status = GatewayStatus(state="starting", reason="Envoy has not been started yet")
+        self.front = front_of(settings)
+        self._node = node
+        self._clock = node.clock
+        self._wake = Wake()
+        ports = [port for port in (self.front.http_port, self.front.https_port) if port is not None]
+        owner = Owner.of(ports)
+        self._shared = Shared(root, owner)
+        self.admin = Admin(self._shared.socket_path(ADMIN))
+        self._feed = Feed(self.front, node.node_id, self._shared, self.admin, self._clock)
+        self._container = EnvoyContainer(
+            node.runtime,
+            node.images,
+            Recipe(
+                node_id=node.node_id,
+                image=settings.gateway_envoy_image,
+                ports=tuple(ports),
+                bootstrap=repr(self._feed.bootstrap).encode(),
+                owner=owner,
+                shared=self._shared,
+                concurrency=settings.gateway_concurrency,
+            ),
+        )
+        self._backends = Backends(self._shared, link=node.link, clock=self._clock, changed=self.wake)
+        self._direct = Direct(endpoints=self._elsewhere, changed=self.wake, clock=self._clock)
+        self._tries_direct = settings.gateway_direct == "auto"
+        self._ways: list[Reached] = []
+        self._drained: set[Drained] = set()
+        self._unanswered = 0
+        self._failures = 0
+        self._not_before = 0.0
+        self._up_since: float | None = None
+
+    @property
+    def facts(self) -> GatewayFacts:
+        """What the node tells of it."""
+        return GatewayFacts(http_port=self.front.http_port, https_port=self.front.https_port)
+
+    def wake(self) -> None:
+        """Something has changed: look soon."""
+        self._wake.ring()
+
+    def linked(self) -> None:
+        """The link to the control plane is there again."""
+        self._backends.linked()
+
+    async def page(self, path: str, query: str) -> Answer:
+        """One of Envoy's own pages; Unavailable while it does not answer."""
+        return await self.admin.page(f"{path}?{query}" if query else path)
+
+    @property
+    def pages(self) -> Iterable[str]:
+        """The paths of those that may be seen."""
+        return READ_ONLY
+
+    async def run(self) -> None:
+        """Serve until cancelled; Envoy goes on then, with what it knows."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._backends.run)
+            tasks.start_soon(self._notice_the_end)
+            if self._tries_direct:
+                tasks.start_soon(self._direct.run)
+            while True:
+                patience = await self._round()
+                await self._clock.wait(self._wake, patience)
+
+    async def _round(self) -> float:
+        """One look at everything; seconds until the next if nothing happens."""
+        try:
+            await self._have_envoy()
+            return await self._serve()
+        except FledxError as problem:
+            text = f"{problem.text} ({problem.hint})" if problem.hint else problem.text
+            self._show("failed", text)
+        except Exception:
+            logger.exception("a round of the gateway failed")
+            self._show("failed", "an internal error; the agent's log has the details")
+        return LOOK_SECS
+
+    async def _have_envoy(self) -> None:
+        """See to it that Envoy runs and answers."""
+        if self._container.id is not None and await self._answers():
+            if self._up_since is not None and self._clock.monotonic() - self._up_since > STEADY_SECS:
+                self._failures = 0
+            return
+        state = await self._container.state()
+        if state is not None and state.state == "running" and self._unanswered < FROZEN_AFTER:
+            raise Unavailable("Envoy does not answer")
+        if state is not None and state.state == "running":
+            logger.warning("Envoy is frozen and is put down")
+            await self._container.put_down()
+        if self._container.id is not None and self._unanswered:
+            self._tell_end(state.exit_code if state is not None else None)
+        await self._bring_up()
+
+    async def _answers(self) -> bool:
+        try:
+            answered = await self.admin.ready()
+        except FledxError:
+            answered = False
+        self._unanswered = 0 if answered else self._unanswered + 1
+        return answered
+
+    def _tell_end(self, code: int | None) -> None:
+        self._unanswered = 0
+        logger.warning("Envoy has ended and is started again", extra={"exit_code": code})
+
+    async def _bring_up(self) -> None:
+        """Start it or find it running; after a failure not before some time has passed."""
+        now = self._clock.monotonic()
+        if now < self._not_before:
+            raise Unavailable(self.status.reason or "Envoy could not be started")
+        self._failures += 1
+        self._not_before = now + delay(PACE, self._failures, self._node.spread())
+        if self.status.state != "failed":
+            self._show("starting", "Envoy is being started")
+        self._feed.prepare()
+        await self._container.bring_up(lambda text: self._show("starting", text))
+        self._feed.restarted()
+        await self._until_ready()
+        self._up_since = self._clock.monotonic()
+
+    async def _until_ready(self) -> None:
+        end = self._clock.monotonic() + START_SECS
+        while not await self._answers():
+            found = await self._container.state()
+            if found is None or found.state != "running":
+                why = await self._container.last_refusal()
+                code = found.exit_code if found is not None else None
+                raise Unavailable(f"Envoy ended with code {code} as soon as it was started: {why or 'without a word'}")
+            if self._clock.monotonic() > end:
+                raise Unavailable(f"Envoy has not answered within {START_SECS:g} s of its start")
+            await anyio.sleep(0.05)
+        self._unanswered = 0
+
+    async def _serve(self) -> float:
+        """Have it serve what is wanted now, and tell how far that is."""
+        state = self._node.desired()
+        desired = state.gateway if state is not None and state.gateway is not None else EMPTY
+        self._ways = reached(desired, self._sight())
+        self._open_sockets()
+        if not self._node.asked():
+            return LOOK_SECS
+        self._direct.look()
+        whole = await self._feed.serve(served(desired, self._ways), self._container)
+        for name in self._backends.names() - {each.target.address for each in self._ways if each.target is not None}:
+            self._backends.close(name)
+        patience = await self._look_at_draining()
+        self._show("serving", None, revision=state.revision if whole and state is not None else None)
+        return patience
+
+    def _sight(self) -> Sight:
+        return Sight(
+            node_id=self._node.node_id,
+            local=self._local,
+            direct=self._direct.found,
+            refused=self._backends.refused,
+        )
+
+    def _local(self, backend: Backend, endpoint: Endpoint) -> tuple[str, int] | None:
+        """Where an instance of this node listens, if it runs and none of its probes says that it is not ready."""
+        for copy in self._node.copies((backend.deployment_id, endpoint.replica_number)):
+            fits = (copy.marks.template, copy.marks.fence) == (endpoint.template, endpoint.fence)
+            if fits and copy.running and self._node.healthy(copy.container.id):
+                address = "127.0.0.1" if copy.container.host_network else copy.container.address
+                return (address, backend.port) if address is not None else None
+        return None
+
+    def _elsewhere(self) -> Iterable[Endpoint]:
+        return [each.endpoint for each in self._ways if each.endpoint.node_id != self._node.node_id]
+
+    def _open_sockets(self) -> None:
+        for each in self._ways:
+            if each.way == "tunnel" and each.target is not None:
+                name, backend = each.target.address, each.backend
+
+                def others(name: str = name, backend: Backend = backend) -> bool:
+                    return self._others(backend, name)
+
+                self._backends.open(name, backend, each.endpoint, others=others)
+
+    def _others(self, backend: Backend, name: str) -> bool:
+        """Whether this backend has another endpoint that answers, as far as is known."""
+        return any(
+            each.target is not None
+            and each.target.address != name
+            and not each.endpoint.draining
+            and not (each.way == "tunnel" and self._backends.refused(each.target.address))
+            for each in self._ways
+            if each.backend.name == backend.name
+        )
+
+    async def _look_at_draining(self) -> float:
+        """Note which draining endpoints have nothing under way any more; seconds until the next look is due."""
+        draining = [each for each in self._ways if each.endpoint.draining]
+        self._drained &= {each.drained for each in draining}
+        waiting = [each for each in draining if each.drained not in self._drained]
+        if not waiting:
+            return LOOK_SECS
+        await anyio.sleep(SETTLED_SECS)
+        began = self._clock.monotonic()
+        active = {} if self._feed.inline else await self.admin.active()
+        for each in waiting:
+            gone = each.target is None
+            under_way = 0 if each.target is None else active.get((each.backend.name, each.target.shown), 0)
+            if gone or (not self._feed.inline and not under_way):
+                self._drained.add(each.drained)
+        if len(self._drained) == len(draining):
+            return LOOK_SECS
+        return max(DRAIN_LOOK_SECS, 5 * (self._clock.monotonic() - began))
+
+    def _show(self, state: str, reason: str | None, *, revision: int | None = None) -> None:
+        """Take over how it stands, and let it be told if that is news."""
+        ways = {f"{each.backend.name}/{each.endpoint.replica_number}": each.way for each in self._ways[:MOST_WAYS]}
+        status = GatewayStatus(
+            state=state,
+            revision=self.status.revision if revision is None else revision,
+            reason=reason,
+            refused=self._feed.refused,
+            drained=tuple(sorted(self._drained, key=lambda each: (each.backend, each.replica_number, each.fence))),
+            ways=ways,
+        )
+        if status == self.status:
+            return
+        if (state, reason) != (self.status.state, self.status.reason):
+            level = logging.ERROR if state == "failed" else logging.INFO
+            logger.log(level, "the gateway is %s", state, extra={"reason": reason})
+        self.status = status
+        self._node.changed()
+
+    async def _notice_the_end(self) -> None:
+        """A connection that says nothing ends when Envoy does: so its end is noticed at once."""
+        while True:
+            with contextlib.suppress(OSError, anyio.EndOfStream, anyio.BrokenResourceError):
+                async with await anyio.connect_unix(self.admin.path) as stream:
+                    while True:
+                        await stream.receive()
+            self._wake.ring()
+            await self._clock.sleep(LOOK_SECS / 2)
