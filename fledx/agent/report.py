@@ -18,6 +18,7 @@ from fledx.agent.spec import Key
 from fledx.agent.spent import Spent
 from fledx.errors import FledxError
 from fledx.models.codec import encode
+from fledx.models.ingress import GatewayStatus
 from fledx.models.instance import Instance
 from fledx.models.node import NodeFacts
 from fledx.models.report import Happening, Report
@@ -55,7 +56,7 @@ class Reporter:
     Holds what the control plane has been told.
 
     `look` gives the instances as they are now, without their stamps, or None before the engine has been asked once;
-    `facts` what the node is, `revision` the desired state it works on.
+    `facts` what the node is, `revision` the desired state it works on, `gateway` how its own one stands, if it has one.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class Reporter:
         facts: Callable[[], NodeFacts],
         revision: Callable[[], int],
         clock: Clock,
+        gateway: Callable[[], GatewayStatus | None] = lambda: None,
         quiet: float = QUIET_SECS,
     ) -> None:
         self.instances: dict[Key, Instance] = {}
         self._look = look
         self._facts = facts
         self._revision = revision
+        self._gateway = gateway
         self._clock = clock
         self._wake = Wake()
         self._link: Link | None = None
@@ -78,6 +81,7 @@ class Reporter:
         self._told: dict[Key, Instance] = {}
         self._told_facts: NodeFacts | None = None
         self._told_revision = -1
+        self._told_gateway: GatewayStatus | None = None
         self._happenings: deque[Happening] = deque()
         self._dropped = 0
         self._spent = Spent()
@@ -160,13 +164,17 @@ class Reporter:
         return self._report() and self._usage() and self._digest()
 
     def _report(self) -> bool:
-        full, facts, revision = self._full, self._facts(), self._revision()
+        full, facts, revision, gateway = self._full, self._facts(), self._revision(), self._gateway()
         changed = [each for key, each in self.instances.items() if full or self._told.get(key) != each]
         gone = [key for key in self._told if key not in self.instances]
         new_facts = facts if full or facts != self._told_facts else None
-        if not (full or changed or gone or new_facts or self._happenings or revision != self._told_revision):
+        new_gateway = gateway if full or gateway != self._told_gateway else None
+        news = changed or gone or new_facts or new_gateway or self._happenings
+        if not (full or news or revision != self._told_revision):
             return True
-        first = Report(revision=revision, full=full, gone=tuple(gone), dropped=self._dropped, node=new_facts)
+        first = Report(
+            revision=revision, full=full, gone=tuple(gone), dropped=self._dropped, node=new_facts, gateway=new_gateway
+        )
         sent = 0
         for report in _split(first, changed, list(self._happenings)):
             if not self._send({"type": "report", "report": encode(report)}):
@@ -176,6 +184,7 @@ class Reporter:
             self._happenings.popleft()
         self._dropped, self._full = 0, False
         self._told, self._told_facts, self._told_revision = dict(self.instances), facts, revision
+        self._told_gateway = gateway
         self._digest_at = min(self._digest_at, self._clock.monotonic() + DIGEST_SECS)
         return True
 

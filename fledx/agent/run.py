@@ -28,6 +28,7 @@ from fledx.agent.listening import HostPort, Listening
 from fledx.agent.memory import MemoryFiles, places
 from fledx.agent.metrics import Metrics
 from fledx.agent.pages import Pages, Standing
+from fledx.agent.public import public_of
 from fledx.agent.reconcile.actions import Copy
 from fledx.agent.reconcile.execute import Executor
 from fledx.agent.reconcile.loop import Reconciler
@@ -131,6 +132,7 @@ class Agent:
         self._clock = clock
         self._end = anyio.Event()
         self._met = False
+        self._link: Link | None = None
         self._facts = node_facts(settings, directory, name=identity.name, host_key=identity.host_key)
         self._news = anyio.Event()
         self._metrics = Metrics(fledx.__version__)
@@ -149,6 +151,7 @@ class Agent:
             facts=self._facts_now,
             revision=self._revision,
             clock=clock,
+            gateway=lambda: self._public.status,
             quiet=METERED_QUIET_SECS if settings.metered else QUIET_SECS,
         )
         self._images = ImageKeeping(
@@ -169,7 +172,7 @@ class Agent:
             running=self._probed,
             changed=self._changed,
             unhealthy=self._loop.unhealthy,
-            reported=self._reporter.changed,
+            reported=self._probed_anew,
         )
         self._sampler = Sampler(
             runtime,
@@ -197,7 +200,20 @@ class Agent:
         )
         self._port_troubles: dict[Key, set[HostPort]] = {}
         self._listening = Listening(ours=self._own_ports, changed=self._reporter.changed)
-        self._pages = Pages(settings, self._metrics, self._standing)
+        self._public = public_of(
+            settings,
+            identity.node_id,
+            directory,
+            environ,
+            runtime=runtime,
+            clock=clock,
+            desired=lambda: self._desired.state,
+            loop=self._loop,
+            prober=lambda: self._prober,
+            link=lambda: self._link,
+            changed=self._reporter.changed,
+        )
+        self._pages = Pages(settings, self._metrics, self._standing, self._public.pages)
 
     def _make_loop(self, runtime: Runtime, environ: Mapping[str, str]) -> Reconciler:
         settings = self._settings
@@ -243,6 +259,7 @@ class Agent:
                 self._pages,
                 self._listening,
                 self._images,
+                self._public,
             ):
                 tasks.start_soon(loop.run)
             tasks.start_soon(self._look_after_the_process)
@@ -298,11 +315,14 @@ class Agent:
     def connected(self, link: Link) -> None:
         """The control plane has welcomed us (`Served`)."""
         self._met = True
+        self._link = link
         self._reporter.attach(link)
         self._images.connected()
+        self._public.linked()
 
     def disconnected(self, link: Link) -> None:
         """The link is over (`Served`)."""
+        self._link = None if self._link is link else self._link
         self._reporter.detach(link)
 
     def denied(self, problem: Denied) -> None:
@@ -322,7 +342,12 @@ class Agent:
             self._secrets.sweep(copies | {(key, replica.template) for key, replica in self._loop.wanted().items()})
         news, self._news = self._news, anyio.Event()
         news.set()
+        self._probed_anew()
+
+    def _probed_anew(self) -> None:
+        """Tell what may look different, and where the ready ones are."""
         self._reporter.changed()
+        self._public.wake()
 
     async def _changed(self) -> None:
         await self._news.wait()
@@ -374,6 +399,7 @@ class Agent:
             secrets=self._secrets.names() or None,
             ports_in_use=self._listening.found,
             disk_pressure=self._images.pressure,
+            gateway=self._public.facts,
         )
 
     def _instances(self) -> Mapping[Key, Instance] | None:
@@ -422,6 +448,7 @@ class Agent:
             rounds=self._loop.rounds,
             round_seconds=self._loop.seconds,
             probes=self._prober.made,
+            gateway=self._public.status,
         )
 
     async def _look_after_the_process(self) -> None:

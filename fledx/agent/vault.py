@@ -14,12 +14,13 @@ from fledx import sealing
 from fledx.errors import FledxError, InvalidSpec
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
+from fledx.models.ingress import GatewayCertificate
 from fledx.models.registry import RegistryLogin
 from fledx.models.secret import SecretValue
 
 logger = logging.getLogger(__name__)
-REGISTRIES = "registries"
-"""Where logins lie among the sealed values; those of a replica lie under `ID/NUMBER`."""
+REGISTRIES, GATEWAY = "registries", "certificates"
+"""Where logins and certificates lie among the sealed values; those of a replica lie under `ID/NUMBER`."""
 
 
 class Vault:
@@ -79,7 +80,12 @@ class Vault:
             return state
         values = json.loads(raw)
         logins = tuple(decode_lenient(RegistryLogin, each) for each in values.get(REGISTRIES, ()))
-        return replace(state, replicas=tuple(_filled(replica, values) for replica in state.replicas), registries=logins)
+        gateway = state.gateway
+        if gateway is not None:
+            found = tuple(decode_lenient(GatewayCertificate, each) for each in values.get(GATEWAY, ()))
+            gateway = replace(gateway, certificates=found)
+        replicas = tuple(_filled(replica, values) for replica in state.replicas)
+        return replace(state, replicas=replicas, registries=logins, gateway=gateway)
 
     def _opened(self) -> sealing.Seal:
         """The key, made if there is none; InvalidSpec when it cannot be had."""
@@ -97,12 +103,16 @@ class Vault:
 def _values(state: NodeDesiredState) -> dict[str, Any]:
     """All that is to be sealed, encoded, by the replica it is for."""
     values = {_word(replica): encode(replica.secrets) for replica in state.replicas if replica.secrets}
+    if state.gateway is not None and state.gateway.certificates:
+        values[GATEWAY] = encode(state.gateway.certificates)
     return values | ({REGISTRIES: encode(state.registries)} if state.registries else {})
 
 
 def _bare(state: NodeDesiredState) -> NodeDesiredState:
     """The state without that."""
-    return replace(state, replicas=tuple(replace(replica, secrets=()) for replica in state.replicas), registries=())
+    gateway = replace(state.gateway, certificates=()) if state.gateway is not None else None
+    replicas = tuple(replace(replica, secrets=()) for replica in state.replicas)
+    return replace(state, replicas=replicas, registries=(), gateway=gateway)
 
 
 def _with_old(replica: ReplicaDesired, old: ReplicaDesired | None) -> ReplicaDesired:

@@ -78,17 +78,17 @@ def gather(python: Interpreter) -> Files:
     programs = {"usr/bin/python3": python.executable, **dict(_tools())}
     modules = dict(_standard_library(python))
     native = [path for path in modules.values() if path.suffix == ".so"]
-    libraries = _libraries(_loader_of(python.executable), [*programs.values(), *native])
-    found: dict[str, Path | bytes] = {**programs, **modules, _inside(python.executable): python.executable}
-    found.update((_inside(path), path) for path in libraries)
+    libraries = libraries_of(loader_of(python.executable), [*programs.values(), *native])
+    found: dict[str, Path | bytes] = {**programs, **modules, inside(python.executable): python.executable}
+    found.update((inside(path), path) for path in libraries)
     cache = Path("/etc/ld.so.cache")
     if cache.exists():
-        found[_inside(cache)] = cache
+        found[inside(cache)] = cache
     app = importlib.resources.files("fledx.sample").joinpath("app.py").read_bytes()
     return {**found, **WRITTEN, "app/app.py": app}
 
 
-def _inside(path: Path) -> str:
+def inside(path: Path) -> str:
     return str(path).lstrip("/")
 
 
@@ -109,10 +109,10 @@ def _standard_library(python: Interpreter) -> Iterator[tuple[str, Path]]:
             for name in names:
                 if name.endswith((".py", tag)) or (name.endswith(".so") and not PRUNED_EXTENSIONS.match(name)):
                     path = Path(folder, name)
-                    yield _inside(path), path
+                    yield inside(path), path
 
 
-def _loader_of(program: Path) -> Path:
+def loader_of(program: Path) -> Path:
     """The dynamic loader that an executable asks for: the PT_INTERP entry of its ELF program headers (elf(5))."""
     data = program.read_bytes()
     if data[:4] != b"\x7fELF":
@@ -130,7 +130,7 @@ def _loader_of(program: Path) -> Path:
     )
 
 
-def _libraries(loader: Path, objects: list[Path]) -> set[Path]:
+def libraries_of(loader: Path, objects: list[Path]) -> set[Path]:
     """
     The loader, and every shared library it would load for these programs and modules.
 
@@ -181,7 +181,7 @@ def _links(files: Files) -> dict[str, str]:
     links = {}
     for name, source in sorted(files.items()):
         if isinstance(source, Path):
-            real = _inside(source.resolve())
+            real = inside(source.resolve())
             holder = held.setdefault(real, real if real in files else name)
             if holder != name:
                 links[name] = holder

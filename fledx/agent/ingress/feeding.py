@@ -58,11 +58,13 @@ class Feed:
         self._structure = ""
         self._refused_structure = ""
         self._live: Served | None = None
+        self._wanted: Served | None = None
+        self._whole = False
         self._written: dict[str, str] | None = None
 
     def restarted(self) -> None:
         """Envoy reads everything anew, and has yet to say that it has."""
-        self._live = None
+        self._live = self._wanted = None
 
     async def serve(self, wanted: Served, container: EnvoyContainer) -> bool:
         """
@@ -71,6 +73,9 @@ class Feed:
         Raises Conflict with Envoy's own reason when it does not take what its check let pass, Unavailable when it does
         not answer.
         """
+        if wanted == self._wanted:
+            return self._whole
+        self._wanted = None
         self.inline = not fits_watches(wanted, watches_allowed())
         fit = await self._checked(wanted, container)
         chosen = wanted if fit else with_endpoints(self._accepted, wanted) if self._accepted is not None else None
@@ -79,6 +84,7 @@ class Feed:
         if chosen != self._live:
             await self._move(chosen, container)
             self._live = chosen
+        self._wanted, self._whole = wanted, fit
         return fit
 
     async def _checked(self, wanted: Served, container: EnvoyContainer) -> bool:

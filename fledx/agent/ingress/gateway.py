@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import anyio
 
@@ -86,15 +87,19 @@ def front_of(settings: AgentSettings) -> Front:
 class Gateway:
     """One Envoy and all that feeds it; ``status`` is what the control plane is told."""
 
-    def __init__(self, settings: AgentSettings, root: Path, node: Node) -> None:
-        self.status = GatewayStatus(state="starting", reason="Envoy has not been started yet")
+    def __init__(self, settings: AgentSettings, places: Sequence[str], node: Node) -> None:
+        self.status: GatewayStatus | None = GatewayStatus(state="starting", reason="Envoy has not been started yet")
         self.front = front_of(settings)
+        self.facts: GatewayFacts | None = GatewayFacts(http_port=self.front.http_port, https_port=self.front.https_port)
+        self.pages: Mapping[str, Callable[[str], Awaitable[Answer]]] = {
+            path: functools.partial(self._page, path) for path in READ_ONLY
+        }
         self._node = node
         self._clock = node.clock
         self._wake = Wake()
         ports = [port for port in (self.front.http_port, self.front.https_port) if port is not None]
         owner = Owner.of(ports)
-        self._shared = Shared(root, owner)
+        self._shared = Shared(places, f"fledx-gateway-{os.geteuid()}-{node.node_id[:8]}", owner)
         self.admin = Admin(self._shared.socket_path(ADMIN))
         self._feed = Feed(self.front, node.node_id, self._shared, self.admin, self._clock)
         self._container = EnvoyContainer(
@@ -120,11 +125,6 @@ class Gateway:
         self._not_before = 0.0
         self._up_since: float | None = None
 
-    @property
-    def facts(self) -> GatewayFacts:
-        """What the node tells of it."""
-        return GatewayFacts(http_port=self.front.http_port, https_port=self.front.https_port)
-
     def wake(self) -> None:
         """Something has changed: look soon."""
         self._wake.ring()
@@ -133,14 +133,8 @@ class Gateway:
         """The link to the control plane is there again."""
         self._backends.linked()
 
-    async def page(self, path: str, query: str) -> Answer:
-        """One of Envoy's own pages; Unavailable while it does not answer."""
+    async def _page(self, path: str, query: str) -> Answer:
         return await self.admin.page(f"{path}?{query}" if query else path)
-
-    @property
-    def pages(self) -> Iterable[str]:
-        """The paths of those that may be seen."""
-        return READ_ONLY
 
     async def run(self) -> None:
         """Serve until cancelled; Envoy goes on then, with what it knows."""
@@ -198,11 +192,12 @@ class Gateway:
         """Start it or find it running; after a failure not before some time has passed."""
         now = self._clock.monotonic()
         if now < self._not_before:
-            raise Unavailable(self.status.reason or "Envoy could not be started")
+            raise Unavailable((self.status and self.status.reason) or "Envoy could not be started")
         self._failures += 1
         self._not_before = now + delay(PACE, self._failures, self._node.spread())
-        if self.status.state != "failed":
+        if self.status is None or self.status.state != "failed":
             self._show("starting", "Envoy is being started")
+        self._shared.prepare()
         self._feed.prepare()
         await self._container.bring_up(lambda text: self._show("starting", text))
         self._feed.restarted()
@@ -300,18 +295,19 @@ class Gateway:
 
     def _show(self, state: str, reason: str | None, *, revision: int | None = None) -> None:
         """Take over how it stands, and let it be told if that is news."""
+        before = self.status or GatewayStatus(state="starting")
         ways = {f"{each.backend.name}/{each.endpoint.replica_number}": each.way for each in self._ways[:MOST_WAYS]}
         status = GatewayStatus(
             state=state,
-            revision=self.status.revision if revision is None else revision,
+            revision=before.revision if revision is None else revision,
             reason=reason,
             refused=self._feed.refused,
             drained=tuple(sorted(self._drained, key=lambda each: (each.backend, each.replica_number, each.fence))),
             ways=ways,
         )
-        if status == self.status:
+        if status == before:
             return
-        if (state, reason) != (self.status.state, self.status.reason):
+        if (state, reason) != (before.state, before.reason):
             level = logging.ERROR if state == "failed" else logging.INFO
             logger.log(level, "the gateway is %s", state, extra={"reason": reason})
         self.status = status

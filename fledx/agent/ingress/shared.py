@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fledx.agent.memory import IN_MEMORY, file_system, private_directory
 from fledx.errors import Unavailable
 
 ENVOY_ID = 10101
@@ -50,17 +51,24 @@ class Owner:
 class Shared:
     """Both directories; Unavailable, with the reason, when they cannot be had or written."""
 
-    def __init__(self, root: Path, owner: Owner) -> None:
+    def __init__(self, places: Sequence[str], name: str, owner: Owner) -> None:
+        in_memory = [place for place in places if file_system(Path(place)) in IN_MEMORY]
+        self._place, self._name = (in_memory or list(places))[0], name
+        root = Path(self._place) / name
         self.conf = root / "conf"
         self.sockets = root / "sock"
         self._owner = owner
+
+    def prepare(self) -> None:
+        """Have both directories, before Envoy starts."""
         if len(str(self.sockets)) + SOCKET_NAME > MAX_SOCKET_PATH:
             raise Unavailable(f"{self.sockets} is too long a path for a socket", hint="set FLEDX_AGENT_GATEWAY_DIR")
+        root = private_directory([self._place], self._name)
         with _explained(root):
             for directory, mode in ((self.conf, 0o750), (self.sockets, 0o770)):
                 directory.mkdir(mode=0o700, exist_ok=True)
-                if owner.given:
-                    os.chown(directory, 0, owner.gid)
+                if self._owner.given:
+                    os.chown(directory, 0, self._owner.gid)
                 directory.chmod(mode)
 
     def write(self, name: str, body: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import trustme
 
 from fledx.agent.ingress.envoy_config.shapes import Cluster, Served, Target
-from fledx.models.ingress import GatewayCertificate, Route
+from fledx.models.ingress import Backend, Endpoint, GatewayCertificate, Route
 
 SHOP, CHAT = "d-shop-8080", "d-chat-50051"
 
@@ -35,3 +35,23 @@ def served(*routes: Route, certificates: tuple[GatewayCertificate, ...] = (), **
         ),
         certificates=certificates,
     )
+
+
+def backend(*endpoints: Endpoint, **changes: Any) -> Backend:
+    """The instances of the shop."""
+    fields = {
+        "name": SHOP,
+        "deployment_id": "d-shop",
+        "deployment": "shop",
+        "port": 8080,
+        "protocol": "http",
+        "endpoints": endpoints,
+        **changes,
+    }
+    return Backend(**fields)
+
+
+def endpoint(number: int = 0, **changes: Any) -> Endpoint:
+    """One instance of it, on another node."""
+    fields: dict[str, Any] = {"replica_number": number, "node_id": "other", "fence": 1, "template": "t1", **changes}
+    return Endpoint(**fields)

@@ -93,7 +93,7 @@ async def test_a_port_that_is_taken_is_a_warning_and_no_more(caplog: pytest.LogC
 
 
 def pages(now: Standing) -> Pages:
-    return Pages(AgentSettings(), Metrics("1.2"), lambda: now)
+    return Pages(AgentSettings(), Metrics("1.2"), lambda: now, {})
 
 
 def test_a_node_without_a_link_is_healthy_and_says_that_it_has_none() -> None:
@@ -111,7 +111,7 @@ def test_a_node_without_an_engine_is_not_healthy() -> None:
 def test_metrics_show_what_is_now_and_forget_what_is_gone() -> None:
     metrics = Metrics("1.2")
     now = standing(connected_since="2026-11-25T12:00:00Z")
-    shown = Pages(AgentSettings(), metrics, lambda: now)
+    shown = Pages(AgentSettings(), metrics, lambda: now, {})
     metrics.happened("restart")
     text = shown.metrics().body.decode()
     for line in (

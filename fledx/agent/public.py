@@ -1,0 +1,126 @@
+"""Whether this node is a gateway; only one that is loads what belongs to it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from fledx.agent.clock import Clock
+from fledx.agent.files import write_private
+from fledx.agent.health.probes import Prober
+from fledx.agent.http import Answer
+from fledx.agent.memory import places
+from fledx.agent.reconcile.images import Images
+from fledx.agent.reconcile.loop import Reconciler
+from fledx.agent.runtime.base import Runtime
+from fledx.errors import FledxError
+from fledx.models.desired import NodeDesiredState
+from fledx.models.ingress import GatewayFacts, GatewayStatus
+from fledx.settings.agent import AgentSettings
+from fledx.tunnel.link import Link
+
+logger = logging.getLogger(__name__)
+
+MARK = "gateway"
+"""File in the data directory of an agent that has had a gateway: there may be an Envoy of ours."""
+
+
+class Public(Protocol):
+    """What an agent does for public ingress."""
+
+    facts: GatewayFacts | None
+    status: GatewayStatus | None
+    pages: Mapping[str, Callable[[str], Awaitable[Answer]]]
+
+    def wake(self) -> None:
+        """Desired state, containers or their health have changed."""
+
+    def linked(self) -> None:
+        """There is a link to the control plane."""
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+
+
+class NotPublic:
+    """A node that is no gateway; an Envoy that is left from when it was one is taken away."""
+
+    facts: GatewayFacts | None = None
+    status: GatewayStatus | None = None
+    pages: Mapping[str, Callable[[str], Awaitable[Answer]]] = {}
+
+    def __init__(self, node_id: str, directory: Path, runtime: Runtime, clock: Clock) -> None:
+        self._node_id = node_id
+        self._mark = directory / MARK
+        self._runtime = runtime
+        self._clock = clock
+
+    def wake(self) -> None:
+        """Nobody is waiting."""
+
+    def linked(self) -> None:
+        """Nobody is waiting."""
+
+    async def run(self) -> None:
+        """Clean up, if there is cause to."""
+        while self._mark.exists():
+            try:
+                await take_away(self._runtime, self._node_id)
+                self._mark.unlink(missing_ok=True)
+            except (FledxError, OSError) as problem:
+                logger.warning("the gateway of before is still there", extra={"reason": str(problem)})
+                await self._clock.sleep(60)
+
+
+async def take_away(runtime: Runtime, node_id: str) -> None:
+    """Remove this node's Envoy."""
+    for container in await runtime.labelled("fledx.gateway", node_id):
+        await runtime.remove(container.id)
+
+
+def public_of(
+    settings: AgentSettings,
+    node_id: str,
+    directory: Path,
+    environ: Mapping[str, str],
+    *,
+    runtime: Runtime,
+    clock: Clock,
+    desired: Callable[[], NodeDesiredState | None],
+    loop: Reconciler,
+    prober: Callable[[], Prober],
+    link: Callable[[], Link | None],
+    changed: Callable[[], None],
+) -> Public:
+    """The gateway of a node whose settings say that it is one."""
+    if not settings.gateway_enabled:
+        return NotPublic(node_id, directory, runtime, clock)
+    from fledx.agent.ingress.gateway import Gateway, Node
+
+    try:
+        write_private(directory / MARK, b"")
+    except OSError as problem:
+        logger.warning("this node may not remember that it is a gateway", extra={"reason": str(problem)})
+    node = Node(
+        node_id=node_id,
+        runtime=runtime,
+        images=Images(runtime),
+        clock=clock,
+        desired=desired,
+        asked=lambda: loop.asked,
+        copies=lambda key: loop.copies.get(key, ()),
+        healthy=functools.partial(_healthy, prober),
+        link=link,
+        changed=changed,
+    )
+    shared = (settings.gateway_dir,) if settings.gateway_dir else places(environ)
+    return Gateway(settings, shared, node)
+
+
+def _healthy(prober: Callable[[], Prober], container_id: str) -> bool:
+    """One that was not asked yet is what the control plane says it is: ready."""
+    status = prober().statuses.get(container_id)
+    return status is None or status.ready
