@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import anyio
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.event import LogLine
+from fledx.models.ingress import GatewayDesired, GatewayStatus
 from fledx.models.instance import Instance
 from fledx.models.report import Happening, Report
 from fledx.models.token import JoinString
@@ -40,20 +41,19 @@ class FakeControlPlane:
         self.instances: dict[tuple[str, int], Instance] = {}
         self.happenings: list[Happening] = []
         self.refuses_links = False
+        self.gateway: GatewayStatus | None = None
+        self.serve: Callable[[Stream], Awaitable[None]] = _none
 
     @property
     def join(self) -> str:
         """A join string of this control plane, in the clear."""
         return str(JoinString(host="127.0.0.1", port=self.port, token=self.token or "spent", tls=False))
 
-    async def push(self, *replicas: ReplicaDesired) -> None:
+    async def push(self, *replicas: ReplicaDesired, gateway: GatewayDesired | None = None) -> None:
         """Say what the node is to run, and wait until the agent has stored it."""
         self.revision += 1
-        await self.push_raw(
-            json.dumps(
-                encode(NodeDesiredState(node_id=self.node_id, revision=self.revision, replicas=replicas))
-            ).encode()
-        )
+        state = NodeDesiredState(node_id=self.node_id, revision=self.revision, replicas=replicas, gateway=gateway)
+        await self.push_raw(json.dumps(encode(state)).encode())
 
     async def push_raw(self, body: bytes) -> None:
         """The same with any bytes."""
@@ -100,11 +100,14 @@ class FakeControlPlane:
         self.reports.clear()
         self.link = link
         async with anyio.create_task_group() as tasks:
-            link.attend(tasks, on_stream=_none, on_message=self._take)
+            link.attend(tasks, on_stream=self._serve, on_message=self._take)
             await link.closed()
             tasks.cancel_scope.cancel()
         if self.link is link:
             self.link = None
+
+    async def _serve(self, stream: Stream) -> None:
+        await self.serve(stream)
 
     def _take(self, message: Mapping[str, Any]) -> None:
         self.messages.append(message)
@@ -113,6 +116,7 @@ class FakeControlPlane:
         report = decode_lenient(Report, message["report"])
         self.reports.append(report)
         self.happenings += report.happenings
+        self.gateway = report.gateway or self.gateway
         if report.full:
             self.instances.clear()
         for key in report.gone:
