@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -49,7 +50,12 @@ class Fleet:
         self.cp.serve = self._lead
         self.http, self.https, self.health = free_port(), free_port(), free_port()
         self.ports: dict[tuple[str, int], int] = {}
-        self._directory = directory
+        self.directory = directory
+
+    @property
+    def shared(self) -> Path:
+        """What Envoy and the agent share, in memory."""
+        return Path(f"/run/fledx-gateway-{os.geteuid()}-{self.cp.node_id[:8]}")
 
     async def _lead(self, stream: Stream) -> None:
         """As the control plane and the owner's agent do together."""
@@ -69,8 +75,8 @@ class Fleet:
     async def agent(self, **changes: Any) -> AsyncIterator[None]:
         """The gateway's agent at work; leaving stops it and leaves Envoy running."""
         given: dict[str, Any] = {
-            "data_dir": str(self._directory / "data"),
-            "config_dir": str(self._directory / "config"),
+            "data_dir": str(self.directory / "data"),
+            "config_dir": str(self.directory / "config"),
             "docker_host": ENGINE,
             "metrics_port": 0,
             "health_port": self.health,
@@ -85,7 +91,7 @@ class Fleet:
         }
         stop = anyio.Event()
         async with anyio.create_task_group() as tasks:
-            join = None if (self._directory / "data" / "identity.json").exists() else self.cp.join
+            join = None if (self.directory / "data" / "identity.json").exists() else self.cp.join
             tasks.start_soon(lambda: serve(AgentSettings(**given), join=join, environ={}, stop=stop))
             await self.cp.connected()
             yield
@@ -119,11 +125,12 @@ class Fleet:
         headers: Mapping[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         body: bytes | None = None,
+        seconds: float = 20.0,
     ) -> Answered:
         """The same, blocking; with `tls` the host is also the SNI."""
         port = self.https if tls else self.http
-        raw = socket.create_connection(("127.0.0.1", port), timeout=20)
-        sock = tls.wrap_socket(raw, server_hostname=host) if tls else raw
+        raw = socket.create_connection(("127.0.0.1", port), timeout=seconds)
+        sock = _wrapped(raw, tls, host) if tls else raw
         connection = http.client.HTTPConnection("127.0.0.1", port)
         connection.sock = sock
         try:
@@ -150,6 +157,14 @@ class Fleet:
         """Take Envoy away, and what it shared with the agent."""
         for container_id in self.containers():
             docker("rm", "-f", container_id)
+
+
+def _wrapped(raw: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    try:
+        return tls.wrap_socket(raw, server_hostname=host)
+    except BaseException:
+        raw.close()
+        raise
 
 
 def _connect(sock: socket.socket, port: int) -> None:

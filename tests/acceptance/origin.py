@@ -17,7 +17,7 @@ class Origin:
         self.name = name
         self.port = 0
         self.requests = 0
-        self.delay = 0.0
+        self.gate: anyio.Event | None = None
         self.scope = anyio.CancelScope()
 
     @classmethod
@@ -56,7 +56,8 @@ class Origin:
 
     async def _answer(self, stream: SocketStream, line: str, headers: dict[str, str], size: int) -> None:
         self.requests += 1
-        await anyio.sleep(self.delay)
+        if self.gate is not None:
+            await self.gate.wait()
         method, path, _ = line.split(" ")
         shown = {"method": method, "path": path, "headers": headers, "body": size, "server": self.name}
         body = json.dumps(shown).encode() if path.startswith("/echo") else self.name.encode()

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import http.client
+import json
 import shutil
+import socket
+import ssl
+import stat
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
+import trustme
 
 from fledx.models.ingress import GatewayDesired
 from tests.acceptance.gateways import ENGINE, Fleet, docker, elsewhere, rule, shop
 from tests.acceptance.origin import Origin
 from tests.bed import envoy
+from tests.unit.agent.gateways import certificate
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.slow]
 
@@ -29,14 +38,256 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
             yield made
         finally:
             made.remove()
-            shutil.rmtree(f"/run/fledx-gateway-{os.geteuid()}-{made.cp.node_id[:8]}", ignore_errors=True)
+            shutil.rmtree(made.shared, ignore_errors=True)
 
 
-async def test_a_request_reaches_a_backend_of_another_node(fleet: Fleet) -> None:
+async def test_what_is_asked_reaches_the_backend_of_another_node_as_the_rules_say(fleet: Fleet) -> None:
+    rules = (
+        rule(),
+        rule("/api", rewrite="/"),
+        rule("/echo/exact", path_type="exact", rewrite="/echo/found"),
+        rule("/echo/small", max_body_bytes=1000),
+    )
     async with Origin.serving("one") as origin, fleet.agent():
         fleet.ports["d-shop", 0] = origin.port
-        status = await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),)))
+        status = await fleet.serves(GatewayDesired(routes=rules, backends=(shop(elsewhere()),)))
         assert {"d-shop-8080/0": "tunnel"} == dict(status.ways)
         assert b"one" == (await fleet.get()).body
         assert 404 == (await fleet.get(host="other.example.com")).status
-        print(docker("inspect", "-f", "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}}", *fleet.containers()))
+        assert {
+            "/api/echo/x": "/echo/x",
+            "/apis": None,
+            "/echo/exact": "/echo/found",
+            "/echo/a/../b": "/echo/b",
+            "/echo/../../../echo//c/./d": "/echo/c/d",
+            "/echo/%2e%2e/echo/e": "/echo/e",
+        } == {path: await _path_seen(fleet, path) for path in PATHS}
+        assert 307 == (await fleet.get("/echo/a%2f..%2fb")).status
+        assert 413 == fleet.ask("POST", "/echo/small", host="shop.example.com", body=b"x" * 2000).status
+        await _who_the_client_is(fleet)
+        await _nothing_is_asked_of_more_than_it_may(fleet)
+
+
+PATHS = ("/api/echo/x", "/apis", "/echo/exact", "/echo/a/../b", "/echo/../../../echo//c/./d", "/echo/%2e%2e/echo/e")
+
+
+async def _path_seen(fleet: Fleet, path: str) -> str | None:
+    answer = await fleet.get(path)
+    return json.loads(answer.body)["path"] if answer.body.startswith(b"{") else None
+
+
+async def _who_the_client_is(fleet: Fleet) -> None:
+    """Told as the gateway sees it, whatever the client says of itself: for loopback that is the node's own address."""
+    lies = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "X-Real-IP": "6.6.6.6", "Forwarded": "for=6"}
+    lies["X-Forwarded-Host"] = "evil.example.com"
+    seen = json.loads((await fleet.get("/echo", headers=lies)).body)["headers"]
+    assert not set(lies.values()) & {seen["x-forwarded-for"], seen["x-forwarded-proto"]}
+    assert "," not in seen["x-forwarded-for"]
+    assert "shop.example.com" == seen["x-forwarded-host"]
+    assert not {"forwarded", "x-real-ip"} & seen.keys()
+
+
+async def _nothing_is_asked_of_more_than_it_may(fleet: Fleet) -> None:
+    """Envoy's pages stand beside the agent's state; none that changes anything does."""
+    status, page = await anyio.to_thread.run_sync(fleet.page, "/health")
+    assert (200, "ok", "serving") == (status, page["status"], page["gateway"]["state"])
+    for path in ("/stats?filter=cluster", "/clusters", "/listeners", "/ready", "/config_dump"):
+        assert 200 == (await anyio.to_thread.run_sync(fleet.page, path))[0]
+    for path in (
+        "/quitquitquit",
+        "/logging",
+        "/healthcheck/fail",
+        "/drain_listeners",
+        "/runtime_modify",
+        "/cpuprofiler",
+    ):
+        assert 404 == (await anyio.to_thread.run_sync(fleet.page, path))[0]
+
+
+async def test_tls_shows_the_right_certificate_and_cleartext_is_sent_to_it(fleet: Fleet) -> None:
+    authority = trustme.CA()
+    trusting = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    first = certificate("shop.example.com", authority=authority)
+    wild = certificate("*.apps.example.com", name="wild", authority=authority)
+    rules = (rule(), rule(host="*.apps.example.com"), rule(host="plain.example.com"))
+    desired = GatewayDesired(routes=rules, backends=(shop(elsewhere()),), certificates=(first, wild))
+    async with Origin.serving("one") as origin, fleet.agent():
+        fleet.ports["d-shop", 0] = origin.port
+        await fleet.serves(desired)
+        for host in ("shop.example.com", "x.apps.example.com"):
+            assert b"one" == (await fleet.get(host=host, tls=trusting)).body
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await fleet.get(host="plain.example.com", tls=trusting)
+        moved = await fleet.get("/a?b=c")
+        assert (308, f"https://shop.example.com:{fleet.https}/a?b=c") == (moved.status, moved.headers["location"])
+        assert 200 == (await fleet.get(host="plain.example.com")).status
+        seen = json.loads((await fleet.get("/echo", tls=trusting)).body)["headers"]
+        assert "https" == seen["x-forwarded-proto"]
+        await _a_refused_state_changes_nothing(fleet, desired, trusting)
+        await anyio.to_thread.run_sync(_keys_lie_in_memory_alone, fleet, first.key)
+
+
+async def _a_refused_state_changes_nothing(fleet: Fleet, desired: GatewayDesired, trusting: ssl.SSLContext) -> None:
+    """A key that does not fit, another one after it that does; endpoints follow all the time."""
+    (first, wild), reached = desired.certificates, fleet.cp.revision
+    wrong = replace(desired, certificates=(replace(first, key=wild.key), wild), routes=(rule("/new"),))
+    wrong = replace(wrong, backends=(shop(elsewhere(), elsewhere(1)),))
+    async with Origin.serving("two") as second:
+        fleet.ports["d-shop", 1] = second.port
+        await fleet.cp.push(gateway=wrong)
+        status = await fleet.until(lambda told: told.refused and "d-shop-8080/1" in told.ways)
+        assert "key" in (status.refused or "").lower()
+        assert "BEGIN" not in (status.refused or "")
+        assert ("serving", reached) == (status.state, status.revision)
+        with anyio.fail_after(10):
+            while b"two" != (await fleet.get(tls=trusting)).body:
+                await anyio.sleep(0.01)
+        status = await fleet.serves(desired)
+        assert status.refused is None
+
+
+def _keys_lie_in_memory_alone(fleet: Fleet, key: str) -> None:
+    planted = key.splitlines()[1].encode()
+    disk = [path for path in fleet.directory.rglob("*") if path.is_file()]
+    assert disk
+    assert not [path for path in disk if planted in path.read_bytes()]
+    dump = fleet.page("/config_dump?include_eds")[1]
+    assert planted.decode() not in json.dumps(dump)
+    for path in fleet.shared.rglob("sds-*.json"):
+        assert (0o600, 10101) == (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid)
+    assert planted.decode() not in docker("logs", *fleet.containers())
+
+
+async def test_an_agent_that_comes_back_finds_envoy_at_work(fleet: Fleet) -> None:
+    """Envoy is neither restarted nor cut off, and what was open stays open."""
+    foreign = docker("create", "--label", "fledx.gateway=somebody-else", envoy.NAME, "envoy", "--version")
+    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+    try:
+        async with Origin.serving("one") as origin:
+            fleet.ports["d-shop", 0] = origin.port
+            async with fleet.agent():
+                await fleet.serves(desired)
+                before = docker("inspect", "-f", "{{.State.Pid}}", *fleet.containers())
+            fleet.cp.gateway = None
+            async with fleet.agent():
+                await fleet.until(lambda told: told.state == "serving" and told.revision == fleet.cp.revision)
+                assert before == docker("inspect", "-f", "{{.State.Pid}}", *fleet.containers())
+                assert b"one" == (await fleet.get()).body
+            async with fleet.agent(gateway_enabled=False):
+                with anyio.fail_after(10):
+                    while fleet.containers():
+                        await anyio.sleep(0.02)
+        assert docker("inspect", "-f", "{{.State.Status}}", foreign) == "created"
+    finally:
+        docker("rm", "-f", foreign)
+
+
+async def test_while_the_tunnel_is_away_requests_wait_and_a_dead_backend_is_left_out(fleet: Fleet) -> None:
+    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(), elsewhere(1)),))
+    async with Origin.serving("one") as one, Origin.serving("two") as two, fleet.agent():
+        fleet.ports.update({("d-shop", 0): one.port, ("d-shop", 1): two.port})
+        await fleet.serves(desired)
+        assert {b"one", b"two"} == {(await fleet.get()).body for _ in range(8)}
+        fleet.cp.cut()
+        assert [200] * 4 == [(await fleet.get()).status for _ in range(4)]
+        await fleet.cp.connected()
+        del fleet.ports["d-shop", 1]
+        two.scope.cancel()
+        answers = [await fleet.get() for _ in range(8)]
+        assert [(200, b"one")] * 8 == [(each.status, each.body) for each in answers]
+        posted = [fleet.ask("POST", "/", host="shop.example.com", body=b"x").status for _ in range(6)]
+        assert [200] * 6 == posted
+
+
+async def test_an_endpoint_that_drains_gets_nothing_new_and_is_told_when_it_is_empty(fleet: Fleet) -> None:
+    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(), elsewhere(1)),))
+    leaving = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(draining=True), elsewhere(1)),))
+    async with Origin.serving("one") as one, Origin.serving("two") as two, fleet.agent():
+        fleet.ports.update({("d-shop", 0): one.port, ("d-shop", 1): two.port})
+        await fleet.serves(desired)
+        one.gate = two.gate = anyio.Event()
+        under_way: list[bytes] = []
+
+        async def ask() -> None:
+            under_way.append((await fleet.get()).body)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(6):
+                tasks.start_soon(ask)
+            with anyio.fail_after(10):
+                while one.requests + two.requests < 6:
+                    await anyio.sleep(0.005)
+            await fleet.serves(leaving)
+            assert () == (fleet.cp.gateway.drained if fleet.cp.gateway else None)
+            busy = one.requests
+            gate, one.gate = one.gate, None
+            two.gate = None
+            assert [b"two"] * 5 == [(await fleet.get()).body for _ in range(5)]
+            gate.set()
+        told = await fleet.until(lambda status: status.drained)
+        assert [("d-shop-8080", 0, "t1")] == [
+            (each.backend, each.replica_number, each.template) for each in told.drained
+        ]
+        assert (6, busy) == (len(under_way), one.requests)
+
+
+async def test_an_upgraded_connection_outlives_every_change_around_it(fleet: Fleet) -> None:
+    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+    async with Origin.serving("one") as origin, Origin.serving("two") as other, fleet.agent():
+        fleet.ports.update({("d-shop", 0): origin.port, ("d-shop", 1): other.port})
+        await fleet.serves(desired)
+        async with await anyio.connect_tcp("127.0.0.1", fleet.http) as chat:
+            await chat.send(UPGRADE)
+            assert (await chat.receive()).startswith(b"HTTP/1.1 101")
+            await fleet.serves(replace(desired, backends=(shop(elsewhere(1)),), routes=(rule(), rule("/more"))))
+            assert b"two" == (await fleet.get()).body
+            await chat.send(b"still here?")
+            assert b"still here?" == await chat.receive()
+
+
+UPGRADE = (
+    b"GET /chat HTTP/1.1\r\nHost: shop.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+async def test_an_envoy_that_is_killed_paused_or_frozen_is_back_by_itself(fleet: Fleet) -> None:
+    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+    async with Origin.serving("one") as origin, fleet.agent():
+        fleet.ports["d-shop", 0] = origin.port
+        await fleet.serves(desired)
+        for words in (["kill", "-s", "KILL"], ["pause"], ["kill", "-s", "STOP"]):
+            (container_id,) = fleet.containers()
+            docker(*words, container_id)
+            began = time.monotonic()
+            with anyio.fail_after(40):
+                while not await _answers(fleet):
+                    await anyio.sleep(0.05)
+            print(f"docker {words[0]} {words[-1]}: served again after {time.monotonic() - began:.1f} s")
+        assert "serving" == (await fleet.until(lambda told: told.state == "serving")).state
+
+
+async def _answers(fleet: Fleet) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException), anyio.move_on_after(1):
+        return (await fleet.get(seconds=0.8)).status == 200
+    return False
+
+
+async def test_a_port_that_is_taken_and_an_image_that_is_missing_are_told_and_waited_for(fleet: Fleet) -> None:
+    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+    async with Origin.serving("one") as origin:
+        fleet.ports["d-shop", 0] = origin.port
+        with socket.create_server(("127.0.0.1", fleet.http)):
+            async with fleet.agent():
+                told = await fleet.until(lambda status: status.state == "failed")
+                assert f"port {fleet.http} of this node is taken" in (told.reason or "")
+                assert 503 == (await anyio.to_thread.run_sync(fleet.page, "/health"))[0]
+                assert 503 == (await anyio.to_thread.run_sync(fleet.page, "/stats"))[0]
+        fleet.cp.gateway = None
+        async with fleet.agent(gateway_envoy_image="127.0.0.1:1/no/such-envoy:1"):
+            told = await fleet.until(lambda status: status.state == "failed")
+            assert "no/such-envoy:1" in (told.reason or "")
+        fleet.cp.gateway = None
+        async with fleet.agent():
+            await fleet.serves(desired)
+            assert b"one" == (await fleet.get()).body

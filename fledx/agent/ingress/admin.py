@@ -8,7 +8,7 @@ import re
 from fledx.agent.http import Answer, ask
 from fledx.errors import Unavailable
 
-QUICK_SECS, PATIENT_SECS = 2.0, 10.0
+QUICK_SECS, PATIENT_SECS = 2.0, 5.0
 READ_ONLY = ("/stats", "/stats/prometheus", "/clusters", "/listeners", "/ready", "/config_dump", "/server_info")
 """Pages that change nothing; keys are left out of the dump by Envoy itself."""
 LINE = re.compile(r'^(\S+): "?([^"]*)"?$', re.MULTILINE)

@@ -36,12 +36,13 @@ from fledx.tunnel.link import Link
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECS = 2.0
-START_SECS = 15.0
+LOOK_SECS, AGAIN_SECS = 2.0, 0.5
+START_SECS, FOUND_SECS = 15.0, 3.0
+"""For an answer of an Envoy that was started, and of one that was found running."""
 SETTLED_SECS = 0.05
 """After Envoy has shown a version its workers have it too."""
 DRAIN_LOOK_SECS = 0.1
-FROZEN_AFTER = 4
+FROZEN_AFTER = 3
 """Questions in a row that a running Envoy leaves unanswered, at 2 s each."""
 STEADY_SECS = 60.0
 MOST_WAYS = 1500
@@ -158,7 +159,7 @@ class Gateway:
         except Exception:
             logger.exception("a round of the gateway failed")
             self._show("failed", "an internal error; the agent's log has the details")
-        return LOOK_SECS
+        return AGAIN_SECS if self._unanswered else LOOK_SECS
 
     async def _have_envoy(self) -> None:
         """See to it that Envoy runs and answers."""
@@ -199,13 +200,13 @@ class Gateway:
             self._show("starting", "Envoy is being started")
         self._shared.prepare()
         self._feed.prepare()
-        await self._container.bring_up(lambda text: self._show("starting", text))
+        started = await self._container.bring_up(lambda text: self._show("starting", text))
         self._feed.restarted()
-        await self._until_ready()
+        await self._until_ready(START_SECS if started else FOUND_SECS)
         self._up_since = self._clock.monotonic()
 
-    async def _until_ready(self) -> None:
-        end = self._clock.monotonic() + START_SECS
+    async def _until_ready(self, within: float) -> None:
+        end = self._clock.monotonic() + within
         while not await self._answers():
             found = await self._container.state()
             if found is None or found.state != "running":
@@ -213,7 +214,7 @@ class Gateway:
                 code = found.exit_code if found is not None else None
                 raise Unavailable(f"Envoy ended with code {code} as soon as it was started: {why or 'without a word'}")
             if self._clock.monotonic() > end:
-                raise Unavailable(f"Envoy has not answered within {START_SECS:g} s of its start")
+                raise Unavailable(f"Envoy has not answered within {within:g} s")
             await anyio.sleep(0.05)
         self._unanswered = 0
 
