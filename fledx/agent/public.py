@@ -13,7 +13,6 @@ from fledx.agent.files import write_private
 from fledx.agent.health.probes import Prober
 from fledx.agent.http import Answer
 from fledx.agent.memory import places
-from fledx.agent.reconcile.images import Images
 from fledx.agent.reconcile.loop import Reconciler
 from fledx.agent.runtime.base import Runtime
 from fledx.errors import FledxError
@@ -107,7 +106,6 @@ def public_of(
     node = Node(
         node_id=node_id,
         runtime=runtime,
-        images=Images(runtime),
         clock=clock,
         desired=desired,
         asked=lambda: loop.asked,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from fledx.agent.ingress.envoy_config.shapes import CONF, SOCKETS
 from fledx.agent.ingress.shared import Owner, Shared
 from fledx.agent.listening import listening
-from fledx.agent.reconcile.images import Images
 from fledx.agent.runtime.base import Confinement, Container, ContainerSpec, ImageMissing, Mount, Runtime
 from fledx.errors import NotFound, Unavailable
 
@@ -63,10 +62,9 @@ class Recipe:
 class EnvoyContainer:
     """Brings it up and asks it things; errors come with the sentence for the operator."""
 
-    def __init__(self, runtime: Runtime, images: Images, recipe: Recipe) -> None:
+    def __init__(self, runtime: Runtime, recipe: Recipe) -> None:
         self.id: str | None = None
         self._runtime = runtime
-        self._images = images
         self._recipe = recipe
 
     async def bring_up(self, tell: Callable[[str], None]) -> bool:
@@ -148,7 +146,8 @@ class EnvoyContainer:
         try:
             return await self._runtime.create(spec)
         except ImageMissing:
-            await self._images.ensure(spec.image, tell)
+            tell(f"pulling {spec.image}")
+            await self._runtime.pull(spec.image, tell)
             return await self._runtime.create(spec)
 
     async def _started(self, container_id: str) -> None:

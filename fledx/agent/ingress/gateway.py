@@ -25,7 +25,6 @@ from fledx.agent.ingress.feeding import Feed
 from fledx.agent.ingress.shared import Owner, Shared
 from fledx.agent.ingress.targets import Reached, Sight, reached, served
 from fledx.agent.reconcile.actions import Copy
-from fledx.agent.reconcile.images import Images
 from fledx.agent.runtime.base import Runtime
 from fledx.agent.spec import Key
 from fledx.errors import FledxError, Unavailable
@@ -62,7 +61,6 @@ class Node:
 
     node_id: str
     runtime: Runtime
-    images: Images
     clock: Clock
     desired: Callable[[], NodeDesiredState | None]
     asked: Callable[[], bool]
@@ -105,7 +103,6 @@ class Gateway:
         self._feed = Feed(self.front, node.node_id, self._shared, self.admin, self._clock)
         self._container = EnvoyContainer(
             node.runtime,
-            node.images,
             Recipe(
                 node_id=node.node_id,
                 image=settings.gateway_envoy_image,
