@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +13,9 @@ from fledx.agent.files import write_private
 from fledx.agent.health.probes import Prober
 from fledx.agent.http import Answer
 from fledx.agent.memory import places
-from fledx.agent.reconcile.loop import Reconciler
+from fledx.agent.reconcile.actions import Copy
 from fledx.agent.runtime.base import Runtime
+from fledx.agent.spec import Key
 from fledx.errors import FledxError
 from fledx.models.desired import NodeDesiredState
 from fledx.models.ingress import GatewayFacts, GatewayStatus
@@ -89,7 +90,8 @@ def public_of(
     runtime: Runtime,
     clock: Clock,
     desired: Callable[[], NodeDesiredState | None],
-    loop: Reconciler,
+    asked: Callable[[], bool],
+    copies: Callable[[Key], Sequence[Copy]],
     prober: Callable[[], Prober],
     link: Callable[[], Link | None],
     changed: Callable[[], None],
@@ -108,8 +110,8 @@ def public_of(
         runtime=runtime,
         clock=clock,
         desired=desired,
-        asked=lambda: loop.asked,
-        copies=lambda key: loop.copies.get(key, ()),
+        asked=asked,
+        copies=copies,
         healthy=functools.partial(_healthy, prober),
         link=link,
         changed=changed,
