@@ -189,6 +189,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
         ),
         lambda each: each.claim,
     ),
+    "mode": st.sampled_from(("service", "global", "job")),
+    "retries": maybe(st.integers(0, 1000)),
+    "schedule": maybe(st.sampled_from(("*/5 * * * *", "0 9 * * mon-fri", "@daily"))),
+    "timezone": maybe(st.just("UTC")),
     "reschedule": st.builds(
         ReschedulePolicy, after_seconds=maybe(SECONDS), on_return=st.sampled_from(("keep_new", "keep_original"))
     ),
@@ -196,6 +200,16 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 
 
 KNOWN = frozenset(field.name for field in fields(DeploymentSpec))
+
+
+def _meaningless(found: dict[str, Any]) -> tuple[str, ...]:
+    """Fields that the mode does not allow."""
+    mode = found.get("mode", "service")
+    if mode != "job":
+        plain = ("replicas", "update") if mode == "global" else ()
+        return ("retries", "schedule", "timezone", *plain)
+    timed = () if found.get("schedule") else ("timezone",)
+    return ("health", "ingress", "restart", *timed)
 
 
 @st.composite
@@ -207,5 +221,7 @@ def specs(draw: st.DrawFn) -> DeploymentSpec:
     found = {field: draw(FIELDS[field]) for field in sorted(named)}
     if not any(port.protocol == "tcp" for port in found.get("ports") or ()):
         found.pop("ingress", None)
+    for field in _meaningless(found):
+        found.pop(field, None)
     exposed = any(port.expose for port in found.get("ports") or ())
     return DeploymentSpec(**{**found, "requires_public_ip": exposed and draw(st.booleans())})

@@ -40,6 +40,7 @@ DOORS = ("fledx.control_plane.run", "fledx.agent.run", "fledx.bootstrap.run", "f
 
 DECIDING = (
     *("fledx.agent.backoff", "fledx.agent.reconcile.actions", "fledx.agent.reconcile.history"),
+    *("fledx.agent.reconcile.firing", "fledx.agent.reconcile.jobs"),
     *("fledx.agent.runtime.base", "fledx.agent.spec", "fledx.models"),
 )
 INSIDE_ONLY: dict[str, tuple[str, ...]] = {
@@ -72,10 +73,14 @@ PURE = (
     *(f"tunnel/{inner}.py" for inner in ("held", "pace")),
     "control_plane/scheduler/",
     "control_plane/status.py",
+    "control_plane/job_status.py",
     "control_plane/compatibility.py",
     "control_plane/rollout.py",
     "agent/reconcile/actions.py",
     "agent/reconcile/plan.py",
+    "agent/reconcile/jobs.py",
+    "agent/reconcile/firing.py",
+    "agent/job_instances.py",
     "agent/spec.py",
     "agent/backoff.py",
     "agent/health/schedule.py",

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fledx.agent.backoff import Pace
+from fledx.agent.job_instances import JobKnown, job_state, job_status
 from fledx.agent.reconcile.actions import Copy
+from fledx.agent.reconcile.firing import Record
 from fledx.agent.reconcile.history import History, finished, in_order
+from fledx.agent.reconcile.jobs import present
 from fledx.agent.spec import Key
 from fledx.models.desired import ReplicaDesired
 from fledx.models.health import HealthStatus
 from fledx.models.instance import MAX_MESSAGE, Instance
+from fledx.models.job import JobDesired
 
 CRASHES = 3
 """From so many in a row on a replica is called failed; one crash may be a database that was not up yet."""
@@ -24,6 +28,7 @@ class Known:
 
     ``doing`` is what its lane does right now, ``waiting`` what it waits for, ``trouble`` why the engine does not
     answer. ``host`` is the address under which published ports are reached, ``health`` the last probes by container id.
+    ``record`` is that of a job.
     """
 
     key: Key
@@ -37,6 +42,7 @@ class Known:
     waiting: str = ""
     trouble: str | None = None
     health: Mapping[str, HealthStatus]
+    record: Record | None = None
 
 
 def instance_of(known: Known) -> Instance | None:
@@ -44,6 +50,8 @@ def instance_of(known: Known) -> Instance | None:
     copies = _ordered(known)
     if known.replica is None and not copies:
         return None
+    if known.replica is not None and known.replica.job is not None:
+        return _job(known, known.replica, known.replica.job)
     first = copies[0] if copies else None
     running = first is not None and first.running
     container = first.container if first else None
@@ -67,6 +75,35 @@ def instance_of(known: Known) -> Instance | None:
         last_updated="",
         endpoints=_endpoints(first, known.host) if first and running else (),
         health=health,
+    )
+
+
+def _job(known: Known, replica: ReplicaDesired, job: JobDesired) -> Instance:
+    """A job is told under the revision and fence that it is to run, whether or not a container is there."""
+    record = known.record or Record()
+    copy = present(record, known.copies)
+    busy = known.doing or known.waiting
+    told = JobKnown(replica=replica, job=job, record=record, copy=copy, history=known.history, busy=busy)
+    state, message = ("unknown", known.trouble) if known.trouble is not None else job_state(told)
+    running = copy is not None and copy.running
+    return Instance(
+        deployment_id=known.key[0],
+        replica_number=known.key[1],
+        node_id=known.node_id,
+        container_id=copy.container.id if copy else None,
+        state=state,
+        ready=state == "running",
+        message=message[:MAX_MESSAGE] if message else None,
+        exit_code=record.run.exit_code if record.run else None,
+        restart_count=record.run.failures if record.run else 0,
+        generation=replica.generation,
+        revision=replica.revision,
+        template=replica.template,
+        fence=replica.fence,
+        started_at=copy.container.started_at if copy and running else None,
+        last_updated="",
+        endpoints=_endpoints(copy, known.host) if copy and running else (),
+        job=job_status(record),
     )
 
 

@@ -22,6 +22,7 @@ from fledx.agent.health.probes import Prober
 from fledx.agent.identity import Identity
 from fledx.agent.images.keeping import ImageKeeping
 from fledx.agent.instances import Known, instance_of
+from fledx.agent.jobs import Jobs, boot_id
 from fledx.agent.joining import Membership
 from fledx.agent.leaving import clean_up, leave_anyway, stop_on_signal, unless
 from fledx.agent.listening import HostPort, Listening
@@ -165,6 +166,7 @@ class Agent:
             tell=lambda reason: self._happened("disk", None, reason),
             pull_again=lambda kind, keys: self._loop.pull_again(kind, keys),
         )
+        self._jobs = Jobs(clock, directory / "jobs.json", boot=boot_id())
         self._loop = self._make_loop(runtime, environ)
         self._prober = Prober(
             runtime,
@@ -242,12 +244,14 @@ class Agent:
             interval=settings.reconcile_interval_secs,
             tell=self._happened,
             changed=self._look_changed,
+            jobs=self._jobs,
         )
 
     async def run(self, stop: anyio.Event) -> Identity:
         """Work until `stop` is set or the node has joined anew; returns the identity that counts then."""
         if (problem := self._desired.load()) is not None:
             self._reporter.happened("desired", None, problem)
+        self._jobs.load()
         logger.info("agent is ready", extra={"node": self._facts.name, "node_id": self._identity.node_id})
         identity = self._identity
         async with anyio.create_task_group() as tasks:
@@ -424,6 +428,7 @@ class Agent:
             waiting=loop.waiting(key),
             trouble=loop.trouble,
             health=self._prober.statuses,
+            record=loop.jobs.records.get(key),
         )
 
     def _running(self) -> list[tuple[Key, Copy]]:

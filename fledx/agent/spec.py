@@ -19,7 +19,8 @@ class Marks:
     """
     The labels ``fledx.*`` of one container of ours.
 
-    ``restarts`` is how often its replica had been restarted when it was made, so that the count outlives the agent.
+    ``restarts`` is how often its replica had been restarted when it was made, so that the count outlives the agent;
+    ``run`` is which run of a job it is.
     """
 
     node_id: str
@@ -31,6 +32,7 @@ class Marks:
     template: str
     fence: int
     restarts: int = 0
+    run: str = ""
 
     @property
     def key(self) -> Key:
@@ -53,6 +55,7 @@ class Marks:
                 template=labels["fledx.template"],
                 fence=int(labels["fledx.fence"]),
                 restarts=int(labels.get("fledx.restarts", "0")),
+                run=labels.get("fledx.run", ""),
             )
         except (KeyError, ValueError):
             return None
@@ -69,10 +72,11 @@ class Marks:
             "fledx.template": self.template,
             "fledx.fence": str(self.fence),
             "fledx.restarts": str(self.restarts),
+            **({"fledx.run": self.run} if self.run else {}),
         }
 
 
-def marks_for(replica: ReplicaDesired, node_id: str, restarts: int) -> Marks:
+def marks_for(replica: ReplicaDesired, node_id: str, restarts: int, run: str = "") -> Marks:
     """What the next container of this replica is marked with."""
     return Marks(
         node_id=node_id,
@@ -84,6 +88,7 @@ def marks_for(replica: ReplicaDesired, node_id: str, restarts: int) -> Marks:
         template=replica.template,
         fence=replica.fence,
         restarts=restarts,
+        run=run,
     )
 
 

@@ -19,8 +19,6 @@ from fledx.cli.waiting import DONE, INTERRUPTED, until
 from fledx.client.api import ControlPlane, Json
 from fledx.errors import InvalidSpec
 
-WAIT_TIMEOUT = 300.0
-
 
 def add_waiting(parser: Parser) -> None:
     """Whether to stay, and how long."""
@@ -30,8 +28,7 @@ def add_waiting(parser: Parser) -> None:
         "--wait-timeout",
         metavar="TIME",
         type=some_seconds,
-        default=WAIT_TIMEOUT,
-        help="how long to wait; exit code 3 when it has not happened by then [5m]",
+        help="how long to wait; exit code 3 when it has not happened by then [5m; a job that runs: to its end]",
     )
 
 

@@ -30,6 +30,9 @@ class Goal:
         self.generation = int(deployment.get("generation", 1))
         self.revision = int(deployment.get("revision", 1))
         self._before = deployment.get("rollout")
+        self.is_end = deployment.get("mode") == "job" and not deployment.get("schedule") and state == "running"
+        self._is_job = deployment.get("mode") == "job"
+        self._was_over = deployment.get("outcome") is not None
         self._hold = 0.0 if _runs(deployment) or _has_readiness(deployment) else STEADY
         self._steady_since: float | None = None
         self._failing: dict[int, float] = {}
@@ -44,12 +47,24 @@ class Goal:
             return "failed", f"it was told meanwhile to be {deployment.get('desired_state')}"
         if self.state == "stopped":
             return ("reached" if deployment.get("status") == "stopped" else "waiting"), ""
+        if self._is_job:
+            return self._judge_job(deployment)
         if (ended := self._ended_rollout(deployment)) is not None:
             return "failed", ended
         if self._arrived(deployment, now):
             return "reached", ""
         hopeless = self._hopeless(deployment, now)
         return ("waiting", "") if hopeless is None else ("failed", f"replica {hopeless.number}: {hopeless.message}")
+
+    def _judge_job(self, deployment: Json) -> tuple[str, str]:
+        """One that runs once has to succeed, unless it had ended before; one with a schedule is kept by its nodes."""
+        if not self.is_end:
+            kept = deployment.get("status") == "running"
+            broken = deployment.get("status") == "failed"
+            return ("reached", "") if kept else ("failed", _reason(deployment)) if broken else ("waiting", "")
+        if self._was_over or deployment.get("outcome") == "succeeded":
+            return "reached", ""
+        return ("failed", _reason(deployment)) if deployment.get("outcome") == "failed" else ("waiting", "")
 
     def _ended_rollout(self, deployment: Json) -> str | None:
         rollout = deployment.get("rollout")
@@ -99,7 +114,7 @@ def _has_readiness(deployment: Json) -> bool:
 def _runs(deployment: Json) -> bool:
     """All replicas at the present revision and ready."""
     complete = not deployment.get("unplaced_replicas")
-    enough = deployment.get("ready_replicas", 0) >= deployment.get("replicas", 1)
+    enough = deployment.get("ready_replicas", 0) >= max(1, deployment.get("replicas", 1))
     return complete and enough and deployment.get("status") == "running"
 
 

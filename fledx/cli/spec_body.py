@@ -25,8 +25,8 @@ DEEP = ("capacity", "affinity", "anti_affinity")
 def body_of(args: Namespace) -> Json:
     """The fields that were given, as the API takes them."""
     body: Json = {}
-    for name, field in (("image", "image"), ("replicas", "replicas"), ("desired_state", "desired_state")):
-        _put(body, (field,), getattr(args, name))
+    for field in ("image", "mode", "replicas", "desired_state", "retries", "schedule", "timezone"):
+        _put(body, (field,), getattr(args, field))
     _put(body, ("restart",), args.restart.replace("-", "_") if args.restart else None)
     _put(body, ("pull",), args.pull.replace("-", "_") if args.pull else None)
     _put(body, ("stop_grace_seconds",), args.stop_grace)

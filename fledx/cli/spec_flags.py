@@ -9,6 +9,7 @@ from fledx.cli import types
 from fledx.cli.options import Parser, complete
 
 STATES = ("running", "stopped")
+MODES = ("service", "global", "job")
 RESTARTS = ("always", "on-failure", "never")
 PULLS = ("if-not-present", "always", "never")
 NETWORKS = ("bridge", "host")
@@ -77,11 +78,18 @@ def add_spec(parser: Parser) -> None:
     """Everything that a deployment can be told; what is not given keeps its default, or on update its value."""
     parser.add_argument("--image", help="container image, such as nginx:1.27")
     parser.add_argument("--replicas", metavar="N", type=types.count, help="how many copies [1]")
+    parser.add_argument(
+        "--mode", choices=MODES, help="replicas that run on, one on each node that suits, or ones that end [service]"
+    )
     _add_container(parser)
     _add_confinement(parser)
     _add_nested(parser)
     for prefix, kind in PROBES:
         _add_probe(parser, prefix, kind)
+    group = parser.add_argument_group("jobs")
+    group.add_argument("--retries", metavar="N", type=types.whole, help="further attempts after one that failed [3]")
+    group.add_argument("--schedule", metavar="CRON", help="run at these times: '*/5 * * * *', @daily [once, at once]")
+    group.add_argument("--timezone", metavar="ZONE", help="by whose clocks, such as Europe/Berlin [UTC]")
     group = parser.add_argument_group("lifecycle")
     group.add_argument("--desired-state", choices=STATES, help="whether it is to run [running]")
     group.add_argument("--restart", choices=RESTARTS, help="when a container that ended is started again [always]")

@@ -12,7 +12,7 @@ from fledx.cli.target import connect
 from fledx.cli.terminal import Terminal
 from fledx.cli.views.nodes import move_table
 from fledx.cli.views.text import counted, harmless, span
-from fledx.cli.waiting import DONE, INTERRUPTED, NOT_REACHED
+from fledx.cli.waiting import DONE, INTERRUPTED, NOT_REACHED, WAIT_TIMEOUT
 from fledx.client.api import ControlPlane, Json
 
 LOOK = 1.0
@@ -49,7 +49,7 @@ def drain(args: Namespace, terminal: Terminal) -> int:
         last = api.drain(node["node_id"], body)
         terminal.say(f"{harmless(node['name'])} is drained")
         if not args.detach:
-            code, last = _emptied(api, terminal, last, args.wait_timeout)
+            code, last = _emptied(api, terminal, last, args.wait_timeout or WAIT_TIMEOUT)
             if code != DONE:
                 return code
         _print(args, terminal, last)

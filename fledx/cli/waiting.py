@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fledx.cli.changes import Changes
 from fledx.cli.goal import Goal
 from fledx.cli.progress import Progress
@@ -12,15 +14,17 @@ from fledx.client.api import ControlPlane, Json
 from fledx.errors import FledxError
 
 DONE, FAILED, NOT_REACHED, INTERRUPTED = 0, 1, 3, 130
+WAIT_TIMEOUT = 300.0
 LOOK = 0.5
 LOG_LINES = 10
 LOG_SECONDS = 3.0
 
 
-def until(api: ControlPlane, terminal: Terminal, goal: Goal, deployment: Json, limit: float) -> tuple[int, Json]:
+def until(api: ControlPlane, terminal: Terminal, goal: Goal, deployment: Json, limit: float | None) -> tuple[int, Json]:
     """
     Watch until the goal is reached, with progress on stderr; the exit code, and the deployment as it was seen last.
 
+    No `limit` is five minutes, except that a job which runs by then is waited for as long as it runs.
     A control plane that goes away meanwhile is waited for; Ctrl-C only ends the watching.
     """
     watch = _Watch(api, terminal, goal, deployment, limit)
@@ -36,12 +40,15 @@ def until(api: ControlPlane, terminal: Terminal, goal: Goal, deployment: Json, l
 
 
 class _Watch:
-    def __init__(self, api: ControlPlane, terminal: Terminal, goal: Goal, deployment: Json, limit: float) -> None:
+    def __init__(
+        self, api: ControlPlane, terminal: Terminal, goal: Goal, deployment: Json, limit: float | None
+    ) -> None:
         self._api = api
         self._terminal = terminal
         self._goal = goal
-        self._limit = limit
-        self._deadline = terminal.clock() + limit
+        self._to_the_end = goal.is_end and limit is None
+        self._limit = WAIT_TIMEOUT if limit is None else limit
+        self._deadline = terminal.clock() + self._limit
         self._progress = Progress(terminal)
         self._changes = Changes(api, terminal, str(deployment["deployment_id"]), self._progress.note)
         self._seen = False
@@ -55,6 +62,8 @@ class _Watch:
                     return FAILED
                 self.deployment = event.data
                 self._seen = True
+                if self._to_the_end and self.deployment.get("ready_replicas"):
+                    self._deadline = math.inf
             self._progress.show(self.deployment)
             if self._seen and (code := self._settled()) is not None:
                 return code

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from fledx.control_plane.bell import Bell
+from fledx.control_plane.job_status import derive_job
 from fledx.control_plane.placing import KeptBoard
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
-from fledx.control_plane.status import derive
-from fledx.control_plane.store import assignments, deployments, events, instances, nodes
+from fledx.control_plane.status import Derived, derive
+from fledx.control_plane.store import assignments, deployments, events, finished, instances, nodes
 from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
@@ -185,17 +186,29 @@ def settle(tx: Transaction) -> None:
 
 def rederive(tx: Transaction, stored: Stored, away: Mapping[str, str]) -> None:
     """Bring a deployment's stored status up to what its assignments and instances say."""
-    found = derive(
-        stored.spec,
-        stored.revision,
-        assignments.of_deployment(tx.sql, stored.id),
-        assignments.pending_of(tx.sql, stored.id),
-        [instance for instance, _ in instances.of_deployment(tx.sql, stored.id)],
-        away,
-    )
-    if (found.status, found.reason, found.ready) == (stored.status, stored.reason, stored.ready):
+    found = _derived(tx.sql, stored, away)
+    job = job_shown(found) if stored.spec.mode == "job" else None
+    before = (stored.status, stored.reason, stored.ready, stored.wanted, stored.job)
+    if (found.status, found.reason, found.ready, found.wanted, job) == before:
         return
     deployments.set_status(tx.sql, stored.id, found.status, found.reason, found.ready)
+    if (found.wanted, job) != (stored.wanted, stored.job):
+        deployments.set_mode_facts(tx.sql, stored.id, found.wanted, job)
     if found.status != stored.status:
-        reason = found.reason or f"{found.ready} of {stored.spec.replicas} replicas ready"
+        count = stored.spec.replicas if found.wanted is None else found.wanted
+        reason = found.reason or f"{found.ready} of {count} replicas {'succeeded' if found.outcome else 'ready'}"
         tx.event(f"deployment.{found.status}", stored.spec.name, reason, deployment_id=stored.id)
+
+
+def _derived(sql: sqlite3.Connection, stored: Stored, away: Mapping[str, str]) -> Derived:
+    owners, pending = assignments.of_deployment(sql, stored.id), assignments.pending_of(sql, stored.id)
+    seen = [instance for instance, _ in instances.of_deployment(sql, stored.id)]
+    if stored.spec.mode == "job":
+        return derive_job(stored.spec, owners, pending, seen, away, finished.of_deployment(sql, stored.id))
+    return derive(stored.spec, stored.revision, owners, pending, seen, away)
+
+
+def job_shown(found: Derived) -> dict[str, str]:
+    """What is shown of a job beside its status."""
+    facts = {"outcome": found.outcome, "last_run": found.last_run, "next_run": found.next_run}
+    return {name: value for name, value in facts.items() if value is not None}

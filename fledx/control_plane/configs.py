@@ -145,11 +145,12 @@ class Configs:
 
         def look(sql: sqlite3.Connection) -> Environment:
             stored = deployments.by_id(sql, resolve(sql, "deployment", ref))
-            if stored is None or number >= stored.spec.replicas:
-                raise NotFound(f"no replica {number} of {shown(ref)}")
-            given = next(
-                (one for one in assignments.of_deployment(sql, stored.id) if one.replica_number == number), None
+            owned = (
+                {} if stored is None else {one.replica_number: one for one in assignments.of_deployment(sql, stored.id)}
             )
+            given = owned.get(number)
+            if stored is None or (given is None and number >= stored.spec.replicas):
+                raise NotFound(f"no replica {number} of {shown(ref)}")
             return _environment(sql, stored, number, given)
 
         return self._store.read(look)

@@ -230,8 +230,8 @@ def roll(tx: Transaction, deployment_ids: Iterable[str], *, why: str, by: str) -
     """
     for deployment_id in sorted(deployment_ids):
         stored = deployments.by_id(tx.sql, deployment_id)
-        if stored is None:
-            continue
+        if stored is None or (stored.spec.is_once and stored.status not in ("pending", "deploying")):
+            continue  # a job that runs goes on as it began, and one that has ended does not run again for this
         revision = new_revision(tx, stored, stored.spec, by=by)
         deployments.update(
             tx.sql, stored.id, stored.spec, generation=stored.generation, revision=revision, now=tx.stamp

@@ -11,21 +11,24 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.jobs import run_anew
 from fledx.control_plane.keeping import give_up, take_over
 from fledx.control_plane.listing import deployment_item
 from fledx.control_plane.placing import place, release, revise_board, settle_waiting
 from fledx.control_plane.revising import new_revision
-from fledx.control_plane.store import assignments, claims, events, instances, volumes
+from fledx.control_plane.store import assignments, claims, events, finished, instances, volumes
 from fledx.control_plane.store import configs as config_table
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
 from fledx.control_plane.store.refs import resolve
 from fledx.control_plane.view import deployment_view
-from fledx.errors import Conflict, FledxError, NotFound
+from fledx.errors import Conflict, FledxError, InvalidSpec, NotFound
+from fledx.models import cron
 from fledx.models.codec import decode, encode
 from fledx.models.deployment import Deployment, DeploymentSpec, patched
 from fledx.models.filters import DeploymentFilter
+from fledx.models.template import template_hash
 from fledx.models.token import Operator
 
 SPEC_FIELDS = frozenset(field.name for field in fields(DeploymentSpec))
@@ -78,6 +81,7 @@ class Deployments:
         return self.get(await self._changes.commit(work, occasion="create"))
 
     def _insert(self, tx: Transaction, spec: DeploymentSpec, by: Operator, configs: Sequence[str] = ()) -> str:
+        refuse_zone(spec)
         if (other := table.id_of_name(tx.sql, spec.name)) is not None:
             raise Conflict(
                 f"there is a deployment {spec.name} already{_last_touch(tx, other)}",
@@ -172,6 +176,8 @@ class Deployments:
         changed = sorted(key for key in SPEC_FIELDS if before.get(key) != after.get(key))
         if not changed:
             return
+        refuse_mode(stored.spec, spec)
+        refuse_zone(spec)
         if spec.name.lower() != stored.spec.name.lower() and table.id_of_name(tx.sql, spec.name) is not None:
             raise Conflict(f"there is a deployment {spec.name} already", hint="choose another name")
         if spec.name != stored.spec.name:
@@ -187,25 +193,29 @@ class Deployments:
             reason = f"{', '.join(changed)} changed by {by.name}"
         tx.event("deployment.updated", spec.name, reason, deployment_id=stored.id)
         tx.audit(_action(changed, spec), by, id=stored.id, name=spec.name, before=before, after=after)
-        self._follow(tx, stored, _stored(tx, stored.id), reason)
+        self._follow(tx, _stored(tx, stored.id), reason)
+        if template_hash(before) != template_hash(after):
+            run_anew(tx, _stored(tx, stored.id), why=reason)
 
-    def _follow(self, tx: Transaction, before: Stored, now: Stored, why: str) -> None:
+    def _follow(self, tx: Transaction, now: Stored, why: str) -> None:
         """Assignments follow the spec: more or fewer replicas, requests as they are now; a rollout does the rest."""
         owned = {given.replica_number for given in assignments.of_deployment(tx.sql, now.id)}
         tx.touched.add(now.id)
         tx.touched_nodes |= {given.node_id for given in assignments.of_deployment(tx.sql, now.id)}
-        assignments.set_extra(tx.sql, now.id, now.spec.replicas)
-        surplus = [number for number in sorted(owned) if number >= now.spec.replicas]
+        if now.spec.mode != "global":
+            assignments.set_extra(tx.sql, now.id, now.spec.replicas)
         waiting = [each.replica_number for each in assignments.pending_of(tx.sql, now.id)]
-        surplus += [number for number in waiting if number >= now.spec.replicas]
+        surplus = [number for number in [*sorted(owned), *waiting] if now.is_extra(number)]
         if surplus:
             release(tx, now, surplus, why=why)
         revise_board(tx, now)
         if now.spec.desired_state == "stopped":
             release(tx, now, waiting, why=why)
             return
-        missing = [number for number in range(now.spec.replicas) if number not in owned]
-        if missing:
+        had = {*owned, *finished.of_deployment(tx.sql, now.id)}
+        missing = [number for number in range(now.spec.replicas) if number not in had]
+        finished.forget(tx.sql, now.id, [number for number in had if now.is_extra(number)])
+        if missing or now.spec.mode == "global":
             place(tx, now, missing, why=why)
         settle_waiting(tx)
 
@@ -299,3 +309,16 @@ def expected(tx: Transaction, ref: str, generation: int | None) -> Stored:
             hint=f"look at it with `fledx deployments show {stored.spec.name}` and try again",
         )
     return stored
+
+
+def refuse_zone(spec: DeploymentSpec) -> None:
+    """InvalidSpec for a time zone that nobody can reckon with here."""
+    if spec.timezone is not None and (fault := cron.zone_fault(spec.timezone)) is not None:
+        raise InvalidSpec("timezone", fault)
+
+
+def refuse_mode(before: DeploymentSpec, after: DeploymentSpec) -> None:
+    """InvalidSpec for a deployment that would become something else: what it has would mean nothing any more."""
+    if before.mode != after.mode:
+        fault = f"cannot become {after.mode}, as it is {before.mode}: make another deployment"
+        raise InvalidSpec("mode", fault)

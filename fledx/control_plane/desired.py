@@ -9,9 +9,10 @@ from typing import Any
 
 from fledx.control_plane.delivery import Delivery, Moments, delivered
 from fledx.control_plane.registries import logins_for
-from fledx.control_plane.store import assignments, deployments, nodes, volumes
+from fledx.control_plane.store import assignments, deployments, finished, nodes, volumes
 from fledx.models.assignment import Assignment
 from fledx.models.codec import decode_lenient, encode
+from fledx.models.deployment import DeploymentSpec
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.template import template_hash
 from fledx.sealing import Seal
@@ -68,6 +69,7 @@ def replica_of(
         "desired_state": deployment["desired_state"],
         "secrets": encode(found.values(seal)) if seal else [],
         "digest": deployments.digest_of(sql, deployment["id"], given.revision),
+        "job": None if deployment["job"] is None else job_of(sql, deployment, given),
     }
     return decode_lenient(ReplicaDesired, {**body, **who})
 
@@ -81,6 +83,12 @@ def _volume_names(
         return {}
     own = volumes.current(sql, deployment["id"], given.replica_number)
     return {"volume_names": {name: own[name].name for name in sorted(wanted & own.keys())}}
+
+
+def job_of(sql: sqlite3.Connection, deployment: sqlite3.Row, given: Assignment) -> Any:
+    """How the agent runs a job, encoded."""
+    spec = decode_lenient(DeploymentSpec, json.loads(deployment["job"]))
+    return encode(spec.job(finished.outcome_of(sql, deployment["id"], given.replica_number)))
 
 
 def delivery_of(sql: sqlite3.Connection, deployment_id: str, template: dict[str, Any], given: Assignment) -> Delivery:

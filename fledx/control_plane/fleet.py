@@ -11,7 +11,7 @@ from typing import TypeVar
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.keeping import data_words, stays
-from fledx.control_plane.placing import evict, refresh_place, settle_waiting
+from fledx.control_plane.placing import ends_there, move_out, refresh_place, settle_waiting
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.schedule import schedule
 from fledx.control_plane.scheduler.spec import spec_of
@@ -158,7 +158,7 @@ class Fleet:
             for deployment_id, given in owned:
                 stored = deployments.by_id(tx.sql, deployment_id)
                 if stored is not None:
-                    evict(tx, stored, given, why=f"node {row['name']} was deleted by {by.name}")
+                    move_out(tx, stored, given, why=f"node {row['name']} was deleted by {by.name}")
             tx.touched |= instances.deployments_on(tx.sql, row["id"])
             tx.board.forget(row["id"])
             tx.board_changed()
@@ -230,7 +230,7 @@ def held_back(tx: Transaction, node_id: str) -> list[str]:
     found = []
     for deployment_id, given in assignments.of_node(tx.sql, node_id):
         stored = deployments.by_id(tx.sql, deployment_id)
-        if stored is not None:
+        if stored is not None and not ends_there(tx.sql, stored, given):
             reason = _holds(trial, stored, given)
             found += [f"{stored.spec.name}/{given.replica_number}: {reason}"] if reason else []
     return found

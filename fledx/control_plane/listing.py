@@ -33,11 +33,14 @@ def deployment_item(row: sqlite3.Row, owners: Sequence[sqlite3.Row], public_host
     spec = row["spec"]
     reason = "" if row["reason"] is None else f',"reason":{quoted(row["reason"])}'
     first = f',"assigned_node_id":{quoted(owners[0]["node_id"])}' if owners else ""
-    unplaced = 0 if row["desired_state"] == "stopped" else row["replicas"] - len(_due(row, owners))
+    unplaced = 0 if row["desired_state"] == "stopped" else _unplaced(row, owners)
+    if row["mode"] == "global":
+        spec = json.dumps({**json.loads(spec), "replicas": row["replicas"]}, separators=(",", ":"))
+    job = "" if row["job"] in (None, "{}") else f",{row['job'][1:-1]}"
     assignments = ",".join([_assignment(owner, public_host) for owner in owners])
     return (
         f'{spec[:-1]},"deployment_id":{quoted(row["id"])},"status":"{row["status"]}"{reason}'
-        f',"generation":{row["generation"]},"revision":{row["revision"]},"ready_replicas":{row["ready"]}'
+        f'{job},"generation":{row["generation"]},"revision":{row["revision"]},"ready_replicas":{row["ready"]}'
         f',"unplaced_replicas":{unplaced}{first},"assignments":[{assignments}],"instances":[],"pending":[]'
         f',"rollout":{_rollout(row, owners)},"created_at":"{row["created_at"]}","updated_at":"{row["updated_at"]}"}}'
     ).encode("ascii")
@@ -45,7 +48,14 @@ def deployment_item(row: sqlite3.Row, owners: Sequence[sqlite3.Row], public_host
 
 def _due(row: sqlite3.Row, owners: Sequence[sqlite3.Row]) -> list[sqlite3.Row]:
     """Those of the wanted number; a rollout may have more for a while."""
+    if row["mode"] == "global":
+        return list(owners)
     return [owner for owner in owners if owner["replica_number"] < row["replicas"]]
+
+
+def _unplaced(row: sqlite3.Row, owners: Sequence[sqlite3.Row]) -> int:
+    waiting: int | None = row["waiting"]
+    return row["replicas"] - len(_due(row, owners)) if waiting is None else waiting
 
 
 def _assignment(owner: sqlite3.Row, public_host: str | None) -> str:

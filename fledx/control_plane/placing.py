@@ -9,10 +9,12 @@ from typing import Protocol
 
 from fledx.control_plane.keeping import data_words, homes, leave, settle_in, stays
 from fledx.control_plane.scheduler.board import Board
+from fledx.control_plane.scheduler.everywhere import everywhere
+from fledx.control_plane.scheduler.place import Placed
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import assignment_of, mappings_of, placed_of, spec_of
-from fledx.control_plane.store import assignments, counters, deployments, events, instances, nodes, snapshot
+from fledx.control_plane.scheduler.spec import Spec, assignment_of, mappings_of, placed_of, spec_of
+from fledx.control_plane.store import assignments, counters, deployments, events, finished, instances, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
 from fledx.models.moment import stamp, unix
@@ -96,21 +98,45 @@ def place(tx: Placing, stored: Stored, numbers: Sequence[int], *, why: str) -> N
     """
     Give these replicas of a deployment a place, at its present revision; those without one wait, each with its reason.
 
-    Replicas that are not named keep what they have; of those that waited before, only the named ones are looked at.
+    Replicas that are not named keep what they have; of those that waited before, only the named ones are looked at. Of
+    a global deployment all nodes are looked at, whatever is named.
     """
+    if stored.spec.mode == "global":
+        _place_everywhere(tx, stored, why=why)
+        return
     board, spec = tx.board, spec_of(stored.id, stored.spec)
     plan = schedule(board, spec, numbers, bound=homes(tx, stored, numbers))
     tx.decided(placed=len(plan.placed), waiting=len(plan.left))
-    for placed in plan.placed:
+    _book(tx, stored, spec, plan.placed, why=why)
+    _wait(tx, stored, set(numbers) - set(plan.left), dict(plan.reasons))
+    tx.touched.add(stored.id)
+
+
+def _book(tx: Placing, stored: Stored, spec: Spec, found: Sequence[Placed], *, why: str) -> None:
+    """Store what was placed, each under a fence of its own."""
+    for placed in found:
         fence = counters.following(tx.sql, FENCE)
         given = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=stored.revision)
         assignments.put(tx.sql, stored.id, given)
         settle_in(tx, stored, placed.number, placed.node)
         tx.touched_nodes.add(placed.node)
-        tell(tx, stored, "replica.placed", placed.number, placed.node, f"on {board.name(placed.node)}: {why}")
-    board.apply(spec, plan.placed)
+        tell(tx, stored, "replica.placed", placed.number, placed.node, f"on {tx.board.name(placed.node)}: {why}")
+    tx.board.apply(spec, found)
     tx.board_changed()
-    _wait(tx, stored, set(numbers) - set(plan.left), dict(plan.reasons))
+
+
+def _place_everywhere(tx: Placing, stored: Stored, *, why: str) -> None:
+    """Bring a global deployment up to what the nodes are now: it follows those that come, go and change."""
+    spec = spec_of(stored.id, stored.spec)
+    found = everywhere(tx.board, spec)
+    waited = {each.replica_number for each in assignments.pending_of(tx.sql, stored.id)}
+    if not (found.placed or found.surplus or found.waiting or waited):
+        return
+    for number, reason in found.surplus.items():
+        release(tx, stored, [number], why=reason)
+    tx.decided(placed=len(found.placed), waiting=len(found.waiting))
+    _book(tx, stored, spec, found.placed, why=why)
+    _wait(tx, stored, waited - found.waiting.keys(), dict(found.waiting))
     tx.touched.add(stored.id)
 
 
@@ -144,7 +170,7 @@ def release(tx: Placing, stored: Stored, numbers: Iterable[int], *, why: str) ->
 
 def settle_waiting(tx: Placing) -> None:
     """Something got free or a node came: whoever waits for a place is looked at again."""
-    for deployment_id in assignments.waiting(tx.sql):
+    for deployment_id in dict.fromkeys([*assignments.waiting(tx.sql), *deployments.globals_that_run(tx.sql)]):
         stored = deployments.by_id(tx.sql, deployment_id)
         if stored is not None and stored.spec.desired_state == "running":
             numbers = [each.replica_number for each in assignments.pending_of(tx.sql, deployment_id)]
@@ -218,6 +244,21 @@ def evict(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
         place(tx, stored, [given.replica_number], why=why)
 
 
+def ends_there(sql: sqlite3.Connection, stored: Stored, given: Assignment) -> bool:
+    """Whether a replica that leaves its node goes nowhere else: it belongs to each node, or has run to its end."""
+    return stored.spec.mode == "global" or (
+        stored.spec.mode == "job" and finished.outcome_of(sql, stored.id, given.replica_number) is not None
+    )
+
+
+def move_out(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
+    """Take a replica from its node in any case, and give it another one if it is to have one."""
+    if ends_there(tx.sql, stored, given):
+        release(tx, stored, [given.replica_number], why=why)
+        return
+    evict(tx, stored, given, why=why)
+
+
 def place_extra(tx: Placing, stored: Stored, number: int, *, why: str) -> str | None:
     """Place one replica beyond the wanted number; the reason when there is no place, and then nothing waits for one."""
     board, spec = tx.board, spec_of(stored.id, stored.spec)
@@ -247,7 +288,8 @@ def give_back(tx: Placing, node_id: str) -> None:
     """
     for deployment_id, now, then in assignments.formerly_of(tx.sql, node_id):
         stored = deployments.by_id(tx.sql, deployment_id)
-        if stored is not None and stored.spec.reschedule.on_return == "keep_original":
+        ended = finished.outcome_of(tx.sql, deployment_id, now.replica_number) is not None
+        if stored is not None and stored.spec.reschedule.on_return == "keep_original" and not ended:
             _give_back(tx, stored, now, then)
         assignments.forget_former(tx.sql, deployment_id, now.replica_number)
 
@@ -343,6 +385,8 @@ def mend_ports(tx: Placing, node_id: str) -> None:
         has = {(port.protocol, port.host_port) for port in given.ports}
         if not has & busy or (deployment_id, given.replica_number, given.fence) in running:
             continue
+        if finished.outcome_of(tx.sql, deployment_id, given.replica_number) is not None:
+            continue
         stored = deployments.by_id(tx.sql, deployment_id)
         if stored is not None and stored.spec.desired_state == "running" and given.revision == stored.revision:
             _other_ports(tx, stored, given)
@@ -354,7 +398,7 @@ def _other_ports(tx: Placing, stored: Stored, given: Assignment) -> None:
     before = placed_of(spec, given)
     board.remove(stored.id, [number])
     plan = schedule(board, spec, [number], bound={number: given.node_id})
-    if not plan.placed and not data_of(stored.spec):
+    if not plan.placed and not data_of(stored.spec) and stored.spec.mode != "global":
         plan = schedule(board, spec, [number])
     board.apply(spec, plan.placed or [before])
     tx.board_changed()

@@ -22,7 +22,7 @@ class Rebalancing:
     """
     Use cases about balance.
 
-    Only deployments that run, have no volumes and are not in the middle of an update take part. Of each at most as many
+    Only services that run, have no volumes and are not in the middle of an update take part. Of each at most as many
     replicas move in one go as may be unavailable: ask again for the rest.
     """
 
@@ -61,6 +61,7 @@ def _partakers(sql: sqlite3.Connection) -> list[Stored]:
         stored
         for stored in deployments.everyone(sql)
         if stored.spec.desired_state == "running"
+        and stored.spec.mode == "service"
         and not data_of(stored.spec)
         and (stored.rollout or {}).get("state") != "progressing"
     ]

@@ -14,6 +14,7 @@ import anyio
 
 from fledx.control_plane.bell import Ear
 from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.jobs import note_ends
 from fledx.control_plane.store import deployments, events, instances, nodes, usage
 from fledx.control_plane.store.database import Database
 from fledx.errors import FledxError
@@ -97,6 +98,7 @@ def _store_one(tx: Transaction, node_id: str, report: Report, names: Mapping[str
         gone |= instances.keys_of_node(tx.sql, node_id) - {each.key for each in found}
     instances.forget(tx.sql, node_id, gone)
     instances.store(tx.sql, node_id, found, tx.now)
+    note_ends(tx, node_id, found)
     tx.touched |= {each.deployment_id for each in found} | {key[0] for key in gone if key[0] in names}
     node = nodes.by_id(tx.sql, node_id)
     for each in report.happenings:

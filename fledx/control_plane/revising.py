@@ -48,11 +48,12 @@ def _same_containers(tx: Transaction, stored: Stored, spec: DeploymentSpec, revi
     return len(content) == 1 and template_hash(encode(stored.spec)) == template_hash(encode(spec))
 
 
-def go_back(tx: Transaction, stored: Stored, revision: int, *, why: str, by: str) -> None:
+def go_back(tx: Transaction, stored: Stored, revision: int, *, why: str, by: str) -> Stored | None:
     """
     Make an earlier revision the deployment's own again; the replicas follow by the rollout.
 
-    The caller stores the state of that rollout. NotFound when there is no such revision.
+    The caller stores the state of that rollout; it gets the deployment as it is then. NotFound when there is no such
+    revision.
     """
     found = deployments.templates(tx.sql, {(stored.id, revision)}).get((stored.id, revision))
     if found is None:
@@ -71,3 +72,4 @@ def go_back(tx: Transaction, stored: Stored, revision: int, *, why: str, by: str
     fresh = deployments.by_id(tx.sql, stored.id)
     if fresh is not None:
         revise_board(tx, fresh)
+    return fresh

@@ -9,6 +9,7 @@ from typing import Any
 
 from fledx.control_plane.changes import Changes
 from fledx.control_plane.deployments import Deployments, expected
+from fledx.control_plane.jobs import run_anew
 from fledx.control_plane.revising import go_back
 from fledx.control_plane.rollout import COMPLETE, FAILED, PAUSED, PROGRESSING, begin_back, last_good
 from fledx.control_plane.rollout_state import kept, stored_as
@@ -57,8 +58,10 @@ class Revisions:
             if revision == stored.revision and (state is None or state.phase not in (PAUSED, FAILED)):
                 raise Conflict(f"{stored.spec.name} is at revision {revision} already")
             reason = f"{by.name} went back from revision {stored.revision}"
-            go_back(tx, stored, revision, why=f"asked for at revision {stored.revision}", by=by.name)
+            fresh = go_back(tx, stored, revision, why=f"asked for at revision {stored.revision}", by=by.name)
             table.set_rollout(tx.sql, stored.id, stored_as(begin_back(state, revision, tx.now, reason)))
+            if fresh is not None:
+                run_anew(tx, fresh, why=reason)
             was, now = {"revision": stored.revision}, {"revision": revision}
             tx.audit("deployment.rollback", by, id=stored.id, name=stored.spec.name, before=was, after=now)
             return stored.id

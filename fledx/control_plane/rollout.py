@@ -225,7 +225,7 @@ def next_step(
     template's policy.
     """
     if not running and state.phase not in (PAUSED, FAILED):
-        return _stopped(state, replicas, now)
+        return at_once(state, replicas, now, why="the deployment is stopped")
     look = _Look(state, policy, replicas, now, restart=restart)
     if state.phase in (PAUSED, FAILED):
         return Step(state=state, decisions=look.leaving() or (Wait(reason=state.reason or state.phase),))
@@ -257,18 +257,16 @@ def shown(state: RolloutState, wanted: int, *, reason: str | None = None) -> Rol
     )
 
 
-def _stopped(state: RolloutState, replicas: Sequence[Replica], now: float) -> Step:
-    """Nothing runs, so nothing can become unavailable."""
+def at_once(state: RolloutState, replicas: Sequence[Replica], now: float, *, why: str) -> Step:
+    """Nothing that serves can become unavailable, so that all follow together."""
     ordered = sorted(replicas, key=lambda one: one.number)
     behind = [one for one in ordered if one.revision != state.revision]
     leaving = [_move(one) for one in ordered if one.leave and one.revision == state.revision]
     phase = ROLLED_BACK if state.rolling_back else COMPLETE
-    done = replace(state, phase=phase, progressed_at=now, unready=(), waits_for=None)
-    moves = [_advance(one, state.revision, "the deployment is stopped") for one in behind]
-    over = state.phase != PROGRESSING
-    return Step(
-        state=done, decisions=(*moves, *leaving, *([] if over else [Complete(reason="the deployment is stopped")]))
-    )
+    moves, over = [_advance(one, state.revision, why) for one in behind], state.phase != PROGRESSING
+    progressed = state.progressed_at if over and not moves else now
+    done = replace(state, phase=phase, progressed_at=progressed, unready=(), waits_for=None)
+    return Step(state=done, decisions=(*moves, *leaving, *([] if over else [Complete(reason=why)])))
 
 
 def _failed(state: RolloutState, policy: UpdatePolicy, fault: str, now: float) -> Step:

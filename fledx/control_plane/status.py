@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import DeploymentSpec, Pending
@@ -13,11 +13,19 @@ from fledx.models.permission import data_of
 
 @dataclass(frozen=True, kw_only=True)
 class Derived:
-    """Status word, reason in one sentence, and how many replicas of the current revision are ready."""
+    """
+    Status word, reason in one sentence, and how many replicas of the current revision are ready.
+
+    ``wanted`` is how many a global deployment has and waits for; the last three are a job's, as they are shown.
+    """
 
     status: str
     reason: str | None
     ready: int
+    wanted: int | None = None
+    outcome: str | None = None
+    last_run: str | None = None
+    next_run: str | None = None
 
 
 def current(instances: Sequence[Instance], owners: Sequence[Assignment]) -> dict[int, Instance]:
@@ -44,16 +52,32 @@ def derive(
     """
     seen = {number: each for number, each in current(instances, owners).items() if each.node_id not in away}
     if spec.desired_state == "stopped":
-        return _stopping(seen)
+        wanted = len(owners) if spec.mode == "global" else None
+        return replace(_stopping(seen), wanted=wanted)
+    if spec.mode == "global":
+        found = _progress(spec, len(owners) + len(pending), revision, owners, pending, seen, away)
+        return replace(found, wanted=len(owners) + len(pending))
     owners = [owner for owner in owners if owner.replica_number < spec.replicas]
     seen = {number: each for number, each in seen.items() if number < spec.replicas}
+    return _progress(spec, spec.replicas, revision, owners, pending, seen, away)
+
+
+def _progress(
+    spec: DeploymentSpec,
+    wanted: int,
+    revision: int,
+    owners: Sequence[Assignment],
+    pending: Sequence[Pending],
+    seen: Mapping[int, Instance],
+    away: Mapping[str, str],
+) -> Derived:
     done = {owner.replica_number for owner in owners if _done(seen.get(owner.replica_number), owner, revision)}
     ready = len(done)
-    if ready >= spec.replicas and not pending:
+    if ready >= wanted and not pending:
         return Derived(status="running", reason=None, ready=ready)
     left = [owner for owner in owners if owner.replica_number not in done]
     bound = "; its volume data lies there" if data_of(spec) and not spec.reschedule.abandon_volumes else ""
-    return Derived(status=_word(ready, pending, seen), reason=_reason(left, pending, seen, away, bound), ready=ready)
+    return Derived(status=_word(ready, pending, seen), reason=telling(left, pending, seen, away, bound), ready=ready)
 
 
 def _done(instance: Instance | None, owner: Assignment, revision: int) -> bool:
@@ -64,7 +88,7 @@ def _done(instance: Instance | None, owner: Assignment, revision: int) -> bool:
 def _stopping(seen: Mapping[int, Instance]) -> Derived:
     left = sum(1 for each in seen.values() if each.state in ("running", "pending"))
     if left:
-        return Derived(status="deploying", reason=f"{_replicas(left)} still stopping", ready=0)
+        return Derived(status="deploying", reason=f"{replicas_word(left)} still stopping", ready=0)
     return Derived(status="stopped", reason=None, ready=0)
 
 
@@ -74,7 +98,7 @@ def _word(ready: int, pending: Sequence[Pending], seen: Mapping[int, Instance]) 
     return "pending" if pending and not ready else "deploying"
 
 
-def _reason(
+def telling(
     left: Sequence[Assignment],
     pending: Sequence[Pending],
     seen: Mapping[int, Instance],
@@ -87,12 +111,13 @@ def _reason(
             if each.state == word and each.message and not each.ready:
                 return f"replica {number}: {each.message}"
     if pending:
-        return f"{_replicas(len(pending))} without a place: {pending[0].reason}"
+        return f"{replicas_word(len(pending))} without a place: {pending[0].reason}"
     for owner in left:
         if owner.node_id in away:
             return f"replica {owner.replica_number}: {away[owner.node_id]}{bound}"
-    return f"waiting for {_replicas(len(left))}"
+    return f"waiting for {replicas_word(len(left))}"
 
 
-def _replicas(count: int) -> str:
+def replicas_word(count: int) -> str:
+    """`1 replica`, `3 replicas`."""
     return "1 replica" if count == 1 else f"{count} replicas"

@@ -23,7 +23,10 @@ def deployment_view(sql: sqlite3.Connection, stored: Stored, public_host: str | 
     found = [each for each, _ in instances.of_deployment(sql, stored.id)]
     seen = current(found, owned)
     first = next((given for given in owned if given.replica_number == 0), owned[0] if owned else None)
-    spec = {name: getattr(stored.spec, name) for name in SPEC_FIELDS}
+    pending = tuple(assignments.pending_of(sql, stored.id))
+    counted = {"replicas": len(owned) + len(pending)} if stored.spec.mode == "global" else {}
+    job = stored.job or {}
+    spec = {name: getattr(stored.spec, name) for name in SPEC_FIELDS} | counted
     offered = {(given.node_id, given.replica_number) for given in owned if not given.leaving}
     return Deployment(
         **spec,
@@ -33,13 +36,16 @@ def deployment_view(sql: sqlite3.Connection, stored: Stored, public_host: str | 
         generation=stored.generation,
         revision=stored.revision,
         ready_replicas=stored.ready,
-        unplaced_replicas=0 if stored.spec.desired_state == "stopped" else _unplaced(stored, owned),
+        unplaced_replicas=0 if stored.spec.desired_state == "stopped" else _unplaced(stored, owned, len(pending)),
+        outcome=job.get("outcome"),
+        last_run=job.get("last_run"),
+        next_run=job.get("next_run"),
         assigned_node_id=first.node_id if first else None,
         assignments=tuple(_with_endpoints(given, public_host) for given in owned),
         instances=tuple(_in_turn(each, offered) for each in found),
         instance=seen.get(first.replica_number) if first else None,
-        pending=tuple(assignments.pending_of(sql, stored.id)),
-        rollout=_rollout(stored, owned),
+        pending=pending,
+        rollout=_rollout(stored, owned, spec["replicas"]),
         configs=tuple(configs.names_on(sql, "deployment", stored.id)) or None,
         image_digest=deployments.digest_of(sql, stored.id, stored.revision),
         last_reported=max((each.last_updated for each in found), default=None),
@@ -48,7 +54,10 @@ def deployment_view(sql: sqlite3.Connection, stored: Stored, public_host: str | 
     )
 
 
-def _unplaced(stored: Stored, owned: Sequence[Assignment]) -> int:
+def _unplaced(stored: Stored, owned: Sequence[Assignment], waiting: int) -> int:
+    """Of a job that has ended in part not all have an owner, and nobody waits for one."""
+    if stored.spec.mode != "service":
+        return waiting
     return stored.spec.replicas - sum(given.replica_number < stored.spec.replicas for given in owned)
 
 
@@ -71,17 +80,17 @@ def _with_endpoint(port: PortMapping, public_host: str | None) -> PortMapping:
     return replace(port, endpoint=f"{host}:{port.host_port}")
 
 
-def _rollout(stored: Stored, owned: Sequence[Assignment]) -> Rollout:
+def _rollout(stored: Stored, owned: Sequence[Assignment], wanted: int) -> Rollout:
     """How far the revision has got."""
     kept = stored.rollout or {}
-    due = [given for given in owned if given.replica_number < stored.spec.replicas]
+    due = [given for given in owned if not stored.is_extra(given.replica_number)]
     updated = sum(1 for given in due if given.revision == stored.revision)
     done = updated == len(due)
     return Rollout(
         state=kept.get("state", "complete" if done else "progressing"),
         revision=stored.revision,
         updated=updated,
-        wanted=stored.spec.replicas,
+        wanted=wanted,
         reason=kept.get("reason"),
         since=kept.get("since"),
         waits_for=kept.get("waits_for"),

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fledx.errors import InvalidSpec
-from fledx.models import check
+from fledx.models import check, cron
 from fledx.models.assignment import Assignment
 from fledx.models.check import Faults, shown
 from fledx.models.ingress import IngressRule, rule_faults
 from fledx.models.instance import Instance
+from fledx.models.job import DEFAULT_RETRIES, MAX_RETRIES, JobDesired
 from fledx.models.placement import Constraints, Placement
 from fledx.models.port import container_ports
 from fledx.models.template import Template
 
 STATUSES = ("pending", "deploying", "running", "stopped", "failed")
 DESIRED_STATES = ("running", "stopped")
+MODES = ("service", "global", "job")
 MAX_REPLICAS = 10_000
 RETURNS = ("keep_new", "keep_original")
 
@@ -86,9 +88,12 @@ class DeploymentSpec(Template):
     A deployment's text; without a name it is called after its image.
 
     ``ingress`` are the hosts and paths under which gateways serve it; a change of it restarts nothing.
+    ``mode`` is service (so many replicas that run on), global (one on each node that suits) or job (so many that run to
+    their end). ``retries`` (3 unless told), ``schedule`` (a cron expression) and ``timezone`` (UTC) are a job's.
     """
 
     name: str = ""
+    mode: str = "service"
     replicas: int = 1
     labels: Mapping[str, str] | None = None
     constraints: Constraints | None = None
@@ -99,11 +104,26 @@ class DeploymentSpec(Template):
     update: UpdatePolicy = UpdatePolicy()
     reschedule: ReschedulePolicy = ReschedulePolicy()
     ingress: tuple[IngressRule, ...] | None = None
+    retries: int | None = None
+    schedule: str | None = None
+    timezone: str | None = None
 
     @property
     def tcp_ports(self) -> tuple[int, ...]:
         """The container ports that an ingress rule may mean without naming it."""
         return container_ports(self.ports or ())
+
+    @property
+    def is_once(self) -> bool:
+        """Whether it is a job that runs to its end once."""
+        return self.mode == "job" and self.schedule is None
+
+    def job(self, done: str | None = None) -> JobDesired | None:
+        """How its replicas are run by agents, if they are jobs; `done` is the outcome of one that has ended."""
+        if self.mode != "job":
+            return None
+        retries = DEFAULT_RETRIES if self.retries is None else self.retries
+        return JobDesired(retries=retries, schedule=self.schedule, timezone=self.timezone or "UTC", done=done)
 
     def look_for(self, faults: Faults) -> None:
         super().look_for(faults)
@@ -117,6 +137,35 @@ class DeploymentSpec(Template):
             faults.add("requires_public_ip", "needs at least one port with expose")
         faults.found += check.labels(self.labels or {}, "labels")
         faults.found += rule_faults(self.ingress or (), self.tcp_ports)
+        if self.mode not in MODES:
+            faults.add("mode", f"{shown(self.mode)} is not service, global or job")
+        elif self.mode == "job":
+            self._look_for_job(faults)
+        else:
+            for field in ("retries", "schedule", "timezone"):
+                faults.add(field, None if getattr(self, field) is None else "is for jobs only (mode: job)")
+        if self.mode == "global":
+            self._look_for_global(faults)
+
+    def _look_for_global(self, faults: Faults) -> None:
+        if self.replicas != 1:
+            faults.add("replicas", "is not for a global deployment: it has one on each node that suits")
+        if self.update.max_surge:
+            faults.add("update.max_surge", "is not for a global deployment: it has one replica a node")
+
+    def _look_for_job(self, faults: Faults) -> None:
+        if self.retries is not None and not 0 <= self.retries <= MAX_RETRIES:
+            faults.add("retries", f"{self.retries} is not between 0 and {MAX_RETRIES}")
+        if self.schedule is not None:
+            object.__setattr__(self, "schedule", " ".join(self.schedule.split()))
+            faults.add("schedule", cron.expression_fault(self.schedule))
+        if self.timezone is not None:
+            without = "is for jobs with a schedule" if self.schedule is None else None
+            faults.add("timezone", without or check.line(self.timezone))
+        if self.restart != "always":
+            faults.add("restart", "is not for jobs: one that failed is started again by its retries")
+        for field, why in (("health", "it is judged by its exit code"), ("ingress", "it serves nobody")):
+            faults.add(field, f"is not for jobs: {why}" if getattr(self, field) else None)
 
 
 def _name_of(image: str) -> str:
@@ -194,9 +243,13 @@ class Deployment(DeploymentSpec):
     A deployment as the API shows it: the spec, and what became of it; times are RFC 3339 in UTC.
 
     ``generation`` rises with every accepted change, ``revision`` when the template changes. ``ready_replicas`` counts
-    instances of the current revision that run and pass their readiness probe. ``configs`` are the names of those that
-    are attached and ``image_digest`` is what the image's tag stands for in this revision, both told of a single
-    deployment only.
+    instances of the current revision that run and pass their readiness probe; of a job those that run or have
+    succeeded. ``configs`` are the names of those that are attached and ``image_digest`` is what the image's tag stands
+    for in this revision, both told of a single deployment only.
+
+    ``replicas`` of a global deployment are as many as there are nodes for it now. ``outcome`` of a job is succeeded or
+    failed, None until that is known; with a schedule it is that of the run that ended last, ``last_run`` when the last
+    one was due, ``next_run`` when the next one is.
     """
 
     deployment_id: str
@@ -204,6 +257,9 @@ class Deployment(DeploymentSpec):
     reason: str | None = None
     generation: int
     revision: int
+    outcome: str | None = None
+    last_run: str | None = None
+    next_run: str | None = None
     ready_replicas: int = 0
     unplaced_replicas: int = 0
     assigned_node_id: str | None = None
@@ -217,3 +273,6 @@ class Deployment(DeploymentSpec):
     last_reported: str | None = None
     created_at: str
     updated_at: str
+
+    def _look_for_global(self, faults: Faults) -> None:
+        """Here the replicas are counted, not asked for."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fledx.models import check
 from fledx.models.check import Faults
 from fledx.models.ingress import GatewayDesired, Held
+from fledx.models.job import JobDesired
 from fledx.models.registry import RegistryLogin
 from fledx.models.secret import SecretValue
 from fledx.models.template import Template
@@ -32,7 +33,7 @@ class ReplicaDesired(Template):
     (`models.template.template_hash` of this very object, its ports resolved); with ``fence`` it decides whether a
     container that is there is the right one. ``digest`` is what the image's tag stands for in this revision, once a
     node has found out; it makes no other container of one that runs. ``volume_names`` says what this node's engine
-    calls each volume that the template mounts by name.
+    calls each volume that the template mounts by name. ``job`` is set where the replica is to run to its end.
     """
 
     deployment_id: str
@@ -48,6 +49,7 @@ class ReplicaDesired(Template):
     secrets_digest: str | None = None
     digest: str | None = None
     volume_names: Mapping[str, str] | None = None
+    job: JobDesired | None = None
 
     def look_for(self, faults: Faults) -> None:
         super().look_for(faults)

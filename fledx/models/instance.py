@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fledx.models.health import HealthStatus
+from fledx.models.job import JobStatus
 
 STATES = ("pending", "running", "stopped", "failed", "unknown")
 MAX_MESSAGE = 2000
@@ -20,7 +21,7 @@ class Instance:
     the container that is there, ``revision`` the newest one it fits: one that changes only what the agent does, such as
     its probes, keeps the container. 0 and None where none is there yet.
     ``ready`` is: it runs and its readiness probe, if it has one, passes. ``endpoints`` are ``host:port`` of published
-    ports.
+    ports. ``job`` is told of a replica that is to run to its end; one that waits for its next time is stopped.
     """
 
     deployment_id: str
@@ -40,6 +41,7 @@ class Instance:
     last_updated: str
     endpoints: tuple[str, ...] = ()
     health: HealthStatus | None = None
+    job: JobStatus | None = None
 
     @property
     def key(self) -> tuple[str, int]:

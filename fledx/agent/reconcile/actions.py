@@ -42,10 +42,11 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Start(Action):
-    """Make a new container and start it."""
+    """Make a new container and start it; ``run`` is which run of a job it is for."""
 
     replica: ReplicaDesired
     restarts: int = 0
+    run: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

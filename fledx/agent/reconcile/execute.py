@@ -110,7 +110,7 @@ class Executor:
 
     async def _start(self, action: Start, attempt: Attempt) -> Outcome:
         attempt.tell("starting")
-        made = await self._created(action.replica, action.restarts, attempt)
+        made = await self._created(action.replica, action.restarts, attempt, run=action.run)
         try:
             await self._started(made, action.replica)
         except FledxError:
@@ -157,9 +157,11 @@ class Executor:
             await self._runtime.remove(container.id)
         return Outcome()
 
-    async def _created(self, replica: ReplicaDesired, restarts: int, attempt: Attempt, taken: str = "") -> str:
+    async def _created(
+        self, replica: ReplicaDesired, restarts: int, attempt: Attempt, taken: str = "", *, run: str = ""
+    ) -> str:
         """Get the image, make the container, and find a name but `taken`."""
-        marks = marks_for(replica, self._node_id, restarts)
+        marks = marks_for(replica, self._node_id, restarts, run)
         spec = container_spec(
             replica,
             marks,

@@ -55,7 +55,8 @@ class Moment:
     When the copies were seen, and what else is known then.
 
     ``spread`` is a number from 0 to 1 for jitter, ``halted`` are containers that somebody else asked to end,
-    ``starved`` those that ran out of memory, ``away`` says that the engine was away since the last look.
+    ``starved`` those that ran out of memory, ``away`` says that the engine was away since the last look, ``boot`` names
+    this start of the machine.
     """
 
     now: float
@@ -63,11 +64,12 @@ class Moment:
     halted: frozenset[str] = field(default_factory=frozenset)
     starved: frozenset[str] = field(default_factory=frozenset)
     away: bool = False
+    boot: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """Something that was found rather than done: adopt, crash, exit."""
+    """Something found rather than done: adopt, crash, exit; of jobs also interrupted, gave_up, skipped, missed."""
 
     kind: str
     reason: str

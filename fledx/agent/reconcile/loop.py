@@ -12,15 +12,18 @@ from anyio.abc import TaskGroup
 
 from fledx.agent.backoff import Pace
 from fledx.agent.clock import Clock, Wake
+from fledx.agent.jobs import Jobs
 from fledx.agent.reconcile.actions import Action, Copy, Wait
 from fledx.agent.reconcile.execute import Executor
 from fledx.agent.reconcile.history import History, Moment, looked_back
+from fledx.agent.reconcile.jobs import looked_at
 from fledx.agent.reconcile.lanes import Lanes, Tell
 from fledx.agent.reconcile.plan import View, plan
 from fledx.agent.runtime.base import Container, Runtime, RuntimeEvent
 from fledx.agent.spec import Key, Marks
 from fledx.errors import FledxError
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
+from fledx.models.job import JobDesired
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,9 @@ class Reconciler:
         tell: Tell,
         changed: Callable[[], None],
         spread: Callable[[], float] = random.random,
+        jobs: Jobs | None = None,
     ) -> None:
+        self.jobs = jobs or Jobs(clock)
         self.trouble: str | None = None
         self.engine: str | None = None
         self.asked = False
@@ -168,8 +173,12 @@ class Reconciler:
         self._found(containers, settled=busy - self._lanes.busy())
         wanted = self.wanted()
         self._lanes.interrupt_outdated(wanted)
+        if self._desired() is not None:
+            for key, note in self.jobs.fire(wanted):
+                self._tell(note.kind, key, note.reason)
         idle = [key for key in wanted if key not in busy]
         self._look_back(wanted, idle)
+        await self.jobs.store()
         self._act(tasks, wanted, busy)
         self._changed()
 
@@ -202,16 +211,29 @@ class Reconciler:
         halted, starved, away, self._away = frozenset(self._halted), frozenset(self._starved), self._away, False
         for key in idle:
             replica, copies = wanted[key], self._copies.get(key, ())
+            moment = Moment(
+                now=now, spread=self._spread(), halted=halted, starved=starved, away=away, boot=self.jobs.boot
+            )
+            if replica.job is not None:
+                self._look_at_job(key, replica, replica.job, moment)
+                continue
             if replica.desired_state == "stopped":
                 self._lanes.histories[key] = History(template=replica.template, fence=replica.fence)
                 continue
-            moment = Moment(now=now, spread=self._spread(), halted=halted, starved=starved, away=away)
             history, notes = looked_back(self.histories.get(key), replica, copies, moment, self.pace)
             self._lanes.histories[key] = history
             for note in notes:
                 self._tell(note.kind, key, note.reason)
         for key in self.histories.keys() - wanted.keys():
             self._lanes.forget(key)
+
+    def _look_at_job(self, key: Key, replica: ReplicaDesired, job: JobDesired, moment: Moment) -> None:
+        record, history, notes = looked_at(
+            self.jobs.records[key], self.histories.get(key), replica, job, self._copies.get(key, ()), moment, self.pace
+        )
+        self.jobs.records[key], self._lanes.histories[key] = record, history
+        for note in notes:
+            self._tell(note.kind, key, note.reason)
 
     def _act(self, tasks: TaskGroup, wanted: Mapping[Key, ReplicaDesired], busy: set[Key]) -> None:
         desired = wanted if self._desired() is not None else None
@@ -223,6 +245,7 @@ class Reconciler:
             now=now,
             pace=self.pace,
             held=self._held(now),
+            jobs=self.jobs.records,
         )
         due: defaultdict[Key, list[Action]] = defaultdict(list)
         for action in plan(view):
@@ -260,4 +283,5 @@ class Reconciler:
         if self.trouble is not None:
             return min(self._interval, TROUBLED_SECS)
         now, moments = self._clock.monotonic(), [*self._lanes.due(), *self._held_until.values()]
-        return max(0.0, min([self._interval, *(moment - now for moment in moments if moment > now)]))
+        waits = [*(moment - now for moment in moments if moment > now), *self.jobs.seconds_to_next()]
+        return max(0.0, min([self._interval, *waits]))

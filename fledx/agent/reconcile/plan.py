@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from fledx.agent.backoff import Pace
 from fledx.agent.reconcile.actions import Action, Copy, Examine, Remove, Replace, Resume, Start, Stop, Wait
+from fledx.agent.reconcile.firing import Record
 from fledx.agent.reconcile.history import History, finished, in_order
+from fledx.agent.reconcile.jobs import job_actions
 from fledx.agent.spec import Key
 from fledx.models.desired import ReplicaDesired
 
@@ -20,7 +22,8 @@ class View:
     What a plan is made from: everything this node is to run, its copies as just seen, and what they have been through.
 
     ``desired`` None means that no control plane has said anything yet: then nothing is started and nothing removed.
-    ``held`` are replicas whose living containers stay as they are, because gateways still wait for their answers.
+    ``jobs`` are the records of replicas that are jobs. ``held`` are replicas whose living containers stay as they are,
+    because gateways still wait for their answers.
     """
 
     desired: Mapping[Key, ReplicaDesired] | None
@@ -29,6 +32,7 @@ class View:
     now: float
     pace: Pace
     held: Set[Key] = field(default_factory=frozenset)
+    jobs: Mapping[Key, Record] = field(default_factory=dict)
 
 
 def plan(view: View) -> list[Action]:
@@ -44,7 +48,11 @@ def plan(view: View) -> list[Action]:
         actions += _away_with(key, view.copies[key], "not assigned to this node any more")
     yielding = dict(_yielding_ports(view, view.desired))
     for key, replica in sorted(view.desired.items()):
-        if replica.desired_state == "stopped":
+        if replica.job is not None:
+            if key in view.jobs and key in view.histories:
+                copies = view.copies.get(key, ())
+                actions += job_actions(key, replica, view.jobs[key], copies, view.histories[key], view.now)
+        elif replica.desired_state == "stopped":
             actions += _stopped(key, replica, view.copies.get(key, ()))
         else:
             actions += _running(key, replica, view, yielding)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fledx.cli.views import spec
+from fledx.cli.views import jobs, spec
 from fledx.cli.views.events import event_table
 from fledx.cli.views.replicas import Replica, published, replica_table, replicas
 from fledx.cli.views.table import fields, painted, table
@@ -13,6 +13,7 @@ from fledx.cli.views.text import age, brief, further, harmless, labels, width
 
 Json = Mapping[str, Any]
 FEW = 2
+SPARSE = (jobs.OUTCOME, jobs.NEXT, jobs.MODE, "RESTARTS", "REASON")
 #: A reason that a terminal will hardly have room for in the last column of a table.
 LONG = 40
 
@@ -21,11 +22,11 @@ def deployment_table(
     items: Sequence[Json], now: float, *, wide: bool = False, columns: int | None = None, colour: bool = False
 ) -> str:
     """One row a deployment; columns that would be empty throughout are left out."""
-    heads = ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "NODES", "PORTS"]
-    heads += ["IMAGE", "REVISION", "GENERATION", "PLACEMENT", "LABELS", "REPORTED"] if wide else []
+    heads = ["NAME", "READY", "STATUS", jobs.OUTCOME, jobs.NEXT, "RESTARTS", "AGE", "NODES", "PORTS"]
+    heads += [jobs.MODE, "IMAGE", "REVISION", "GENERATION", "PLACEMENT", "LABELS", "REPORTED"] if wide else []
     heads += ["ID", "REASON"]
     rows = [_row(item, now, wide=wide) for item in items]
-    kept = [i for i, head in enumerate(heads) if head not in ("RESTARTS", "REASON") or any(row[i] for row in rows)]
+    kept = [i for i, head in enumerate(heads) if head not in SPARSE or any(row[i] for row in rows)]
     return table(
         [heads[i] for i in kept],
         [[row[i] for i in kept] for row in rows],
@@ -40,13 +41,20 @@ def _row(item: Json, now: float, *, wide: bool) -> list[str]:
         harmless(item["name"]),
         ready(item),
         harmless(item["status"]),
+        harmless(item.get("outcome") or ""),
+        jobs.ahead(item.get("next_run"), now),
         restarts(item),
         age(item.get("created_at"), now),
         _listed(nodes(item), many),
         _listed(ports(item), many),
     ]
     if wide:
-        row += [harmless(item["image"]), str(item.get("revision", "-")), str(item.get("generation", "-"))]
+        row += [
+            jobs.mode_cell(item),
+            harmless(item["image"]),
+            str(item.get("revision", "-")),
+            str(item.get("generation", "-")),
+        ]
         row += [spec.placement(item) or "-", labels(item.get("labels")), age(item.get("last_reported"), now)]
     identity = str(item.get("deployment_id", "-"))
     return [*row, harmless(identity if wide else identity[:8]), brief(item.get("reason") or "")]
@@ -111,6 +119,7 @@ def _in_full(found: Sequence[Replica], columns: int | None) -> list[str]:
 def _facts(item: Json, now: float) -> list[tuple[str, str | None]]:
     counters = f"{item.get('revision', '-')} (generation {item.get('generation', '-')})"
     return [
+        *jobs.run_lines(item, now),
         ("why", brief(item.get("reason") or "") or None),
         ("rollout", rollout(item.get("rollout"))),
         ("id", harmless(item.get("deployment_id", "-"))),

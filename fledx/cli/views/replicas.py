@@ -108,8 +108,9 @@ def _port(port: Json, node: str) -> str:
 
 
 def replicas(deployment: Json) -> list[Replica]:
-    """Every replica that is wanted or was observed, in order."""
-    numbers = set(range(int(deployment.get("replicas", 0))))
+    """Every replica that is wanted or was observed, in order; of a job that has ended those that are still there."""
+    counted = deployment.get("mode") == "global" or deployment.get("outcome") is not None
+    numbers = set() if counted else set(range(int(deployment.get("replicas", 0))))
     for part in ("assignments", "instances", "pending"):
         numbers |= {int(item["replica_number"]) for item in deployment.get(part) or ()}
     return [Replica(deployment, number) for number in sorted(numbers)]

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from fledx.cli.views.jobs import mode_line
 from fledx.cli.views.text import cores, harmless, labels, size, span
 
 Json = Mapping[str, Any]
@@ -20,6 +21,7 @@ def lines(item: Json) -> list[tuple[str, str | None]]:
         ("digest", harmless(item.get("image_digest") or "") or None),
         ("pull", harmless(item["pull"].replace("_", " ")) if item.get("pull", PULL) != PULL else None),
         ("command", harmless(shlex.join(item["command"])) if item.get("command") else None),
+        ("mode", mode_line(item)),
         ("wanted", "stopped" if item.get("desired_state") == "stopped" else None),
         ("ports", ", ".join(port(each) for each in item.get("ports") or ()) or None),
         ("ingress", ", ".join(rule(each) for each in item.get("ingress") or ()) or None),
@@ -205,5 +207,6 @@ def asked_for(shown: Mapping[str, Any]) -> dict[str, Any]:
     """What the operator asked for, without what became of it: a body that creates such a deployment again."""
     from fledx.models.deployment import DeploymentSpec
 
-    fields = [field.name for field in dataclasses.fields(DeploymentSpec)]
+    counted = ("replicas",) if shown.get("mode") == "global" else ()
+    fields = [field.name for field in dataclasses.fields(DeploymentSpec) if field.name not in counted]
     return {name: shown[name] for name in fields if shown.get(name) is not None}

@@ -23,10 +23,11 @@ from fledx.control_plane.reachability import (
     Watchfulness,
     decide,
 )
-from fledx.control_plane.store import assignments, deployments, nodes
+from fledx.control_plane.store import assignments, deployments, finished, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
 from fledx.errors import FledxError
+from fledx.models.assignment import Assignment
 from fledx.models.codec import decode_lenient
 from fledx.models.node import NodeFacts
 from fledx.settings.control_plane import ControlPlaneSettings
@@ -128,7 +129,7 @@ class Reachability:
         due = []
         for deployment_id, given in assignments.of_node(tx.sql, action.node_id):
             stored = deployments.by_id(tx.sql, deployment_id)
-            if stored is not None and stored.spec.desired_state == "running" and self._due(stored, action.seconds):
+            if stored is not None and self._due(tx, stored, given, action.seconds):
                 due.append((stored, given))
         ids = frozenset(stored.id for stored, _ in due)
         if self._tried.get(action.node_id) != (tx.board.version, ids):
@@ -136,7 +137,12 @@ class Reachability:
                 move(tx, stored, given, why=f"node {given.node}: {action.reason}", lost=True)
         return tx.board.version, ids
 
-    def _due(self, stored: Stored, seconds: float) -> bool:
+    def _due(self, tx: Transaction, stored: Stored, given: Assignment, seconds: float) -> bool:
+        """Whether its time is up; what belongs to each node stays, and what has run to its end runs nowhere."""
+        if stored.spec.desired_state != "running" or stored.spec.mode == "global":
+            return False
+        if finished.outcome_of(tx.sql, stored.id, given.replica_number) is not None:
+            return False
         own = stored.spec.reschedule.after_seconds
         limit = self._settings.reachability_heartbeat_stale_secs if own is None else own
         return own != 0 and seconds >= limit

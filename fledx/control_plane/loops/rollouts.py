@@ -14,7 +14,7 @@ import anyio
 from fledx.control_plane.changes import OVERVIEW, Changes, Transaction
 from fledx.control_plane.delivery import missing_for
 from fledx.control_plane.desired import replica_of
-from fledx.control_plane.placing import advance, evict, move, place_extra, release
+from fledx.control_plane.placing import advance, ends_there, move, move_out, place_extra, release
 from fledx.control_plane.reachability import LONGEST_NAP, Watchfulness
 from fledx.control_plane.revising import go_back
 from fledx.control_plane.rollout import (
@@ -34,7 +34,9 @@ from fledx.control_plane.rollout import (
     Surge,
     Wait,
     Withdraw,
+    at_once,
     begin,
+    next_step,
 )
 from fledx.control_plane.rollout_state import kept, stored_as
 from fledx.control_plane.status import current
@@ -45,6 +47,7 @@ from fledx.control_plane.surge import surging_step
 from fledx.errors import FledxError
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import UpdatePolicy
+from fledx.models.instance import Instance
 from fledx.models.moment import unix
 from fledx.models.node import Wish
 
@@ -119,8 +122,8 @@ class Rollouts:
 
     def _move(self, tx: Transaction, stored: Stored, given: Assignment, decision: Move, *, forced: bool) -> None:
         """Off its node; one that finds no other place is not asked again for a while."""
-        if forced:
-            evict(tx, stored, given, why=decision.reason)
+        if forced or ends_there(tx.sql, stored, given):
+            move_out(tx, stored, given, why=decision.reason)
         elif move(tx, stored, given, why=decision.reason) is not None:
             self._stuck[stored.id, given.replica_number] = self._changes.clock() + STUCK_SECONDS
 
@@ -134,12 +137,33 @@ class Rollouts:
             state = replace(state, reason=reason)
             if reason is not None:
                 return state, (Wait(reason=reason),)
+        if stored.spec.mode == "job":
+            step = at_once(state, self._replicas(sql, stored), now, why="jobs do not wait for each other")
+            return step.state, step.decisions
+        if stored.spec.mode == "global":
+            return self._decided_for_global(sql, stored, state, now)
         step = surging_step(
             state,
             _policy(stored),
             self._replicas(sql, stored),
             now,
             wanted=stored.spec.replicas,
+            running=stored.spec.desired_state == "running",
+            restart=stored.spec.restart,
+        )
+        return step.state, step.decisions
+
+    def _decided_for_global(
+        self, sql: sqlite3.Connection, stored: Stored, state: RolloutState, now: float
+    ) -> tuple[RolloutState, tuple[Decision, ...]]:
+        """It has a replica a node and never an extra one, so that its numbers have gaps."""
+        replicas = self._replicas(sql, stored)
+        step = next_step(
+            state,
+            stored.spec.update,
+            replicas,
+            now,
+            wanted=len(replicas),
             running=stored.spec.desired_state == "running",
             restart=stored.spec.restart,
         )
@@ -165,17 +189,20 @@ class Rollouts:
                 seen=seen.get(given.replica_number),
                 ready_since=since.get((given.node_id, given.replica_number)),
                 leaving_since=leaving.get(given.replica_number),
-                **self._leaving(stored, given, draining.get(given.node_id)),
+                **self._leaving(stored, given, draining.get(given.node_id), seen.get(given.replica_number)),
             )
             for given in owned
         ]
 
-    def _leaving(self, stored: Stored, given: Assignment, wish: Wish | None) -> dict[str, Any]:
-        """Whether a replica must leave its node, and how soon."""
+    def _leaving(self, stored: Stored, given: Assignment, wish: Wish | None, seen: Instance | None) -> dict[str, Any]:
+        """Whether a replica must leave its node, and how soon; the run of a job may end before, within the deadline."""
         now = self._changes.clock()
         if wish is None or self._stuck.get((stored.id, given.replica_number), 0.0) > now:
             return {}
         over = wish.deadline is not None and now >= unix(wish.deadline)
+        at_work = stored.spec.mode == "job" and seen is not None and seen.state == "running"
+        if at_work and not over and not wish.force:
+            return {}
         return {"leave": f"node {given.node} is drained by {wish.by}", "leave_now": over}
 
     def _since(self, text: str | None) -> float | None:

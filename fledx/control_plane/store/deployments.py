@@ -18,7 +18,12 @@ TEMPLATE_FIELDS = tuple(field.name for field in fields(Template))
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A deployment's row; `rollout` is the state that `rollout.py` keeps between two looks."""
+    """
+    A deployment's row; `rollout` is the state that `rollout.py` keeps between two looks.
+
+    `wanted` is how many replicas a global deployment has and waits for, `job` what is shown of a job beside its status;
+    None for others.
+    """
 
     id: str
     spec: DeploymentSpec
@@ -30,6 +35,12 @@ class Stored:
     rollout: dict[str, Any] | None
     created_at: str
     updated_at: str
+    wanted: int | None = None
+    job: dict[str, str] | None = None
+
+    def is_extra(self, number: int) -> bool:
+        """Whether a replica is one beyond the wanted number, which a rollout started first."""
+        return self.spec.mode != "global" and number >= self.spec.replicas
 
 
 def stored_of(row: sqlite3.Row) -> Stored:
@@ -45,6 +56,8 @@ def stored_of(row: sqlite3.Row) -> Stored:
         rollout=None if row["rollout"] is None else json.loads(row["rollout"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        wanted=row["wanted"],
+        job=None if row["job"] is None else json.loads(row["job"]),
     )
 
 
@@ -160,11 +173,14 @@ def on_their_way(connection: sqlite3.Connection) -> list[str]:
     return [row[0] for row in rows]
 
 
-HEADING = "SELECT id, name, generation, json_extract(spec, '$.desired_state') AS desired_state FROM deployment"
+HEADING = (
+    "SELECT id, name, generation, json_extract(spec, '$.desired_state') AS desired_state,"
+    " iif(json_extract(spec, '$.mode') = 'job', spec, NULL) AS job FROM deployment"
+)
 
 
 def heading(connection: sqlite3.Connection, deployment_id: str) -> sqlite3.Row:
-    """Id, name, generation and desired state of a deployment that exists."""
+    """Id, name, generation and desired state of a deployment that exists; `job` is its spec if it is one."""
     row: sqlite3.Row = connection.execute(f"{HEADING} WHERE id = ?", (deployment_id,)).fetchone()
     return row
 
@@ -174,6 +190,12 @@ def headings(connection: sqlite3.Connection, ids: set[str]) -> dict[str, sqlite3
     marks = ",".join("?" * len(ids))
     rows = connection.execute(f"{HEADING} WHERE id IN ({marks})", sorted(ids))
     return {row["id"]: row for row in rows}
+
+
+def globals_that_run(connection: sqlite3.Connection) -> list[str]:
+    """Deployments that want a replica on each node that suits."""
+    wanted = "json_extract(spec, '$.mode') = 'global' AND json_extract(spec, '$.desired_state') = 'running'"
+    return [row[0] for row in connection.execute(f"SELECT id FROM deployment WHERE wanted IS NOT NULL AND {wanted}")]
 
 
 def names(connection: sqlite3.Connection) -> dict[str, str]:
@@ -202,6 +224,14 @@ def set_status(connection: sqlite3.Connection, deployment_id: str, status: str, 
     connection.execute(
         "UPDATE deployment SET status = ?, reason = ?, ready = ? WHERE id = ?", (status, reason, ready, deployment_id)
     )
+
+
+def set_mode_facts(
+    connection: sqlite3.Connection, deployment_id: str, wanted: int | None, job: dict[str, str] | None
+) -> None:
+    """Store what follows of that for a global deployment, and for a job."""
+    text = None if job is None else json.dumps(job, separators=(",", ":"))
+    connection.execute("UPDATE deployment SET wanted = ?, job = ? WHERE id = ?", (wanted, text, deployment_id))
 
 
 def set_rollout(connection: sqlite3.Connection, deployment_id: str, rollout: dict[str, Any] | None) -> None:
@@ -250,7 +280,12 @@ def page(
         values.append(wanted.node)
     condition = " AND ".join(where)
     total = connection.execute(f"SELECT count(*) FROM deployment WHERE {condition}", values).fetchone()[0]
-    more = "json_extract(spec, '$.replicas') AS replicas, json_extract(spec, '$.desired_state') AS desired_state"
+    more = (
+        "coalesce(wanted, json_extract(spec, '$.replicas')) AS replicas,"
+        " json_extract(spec, '$.desired_state') AS desired_state, json_extract(spec, '$.mode') AS mode,"
+        " iif(wanted IS NULL AND job IS NULL, NULL,"
+        " (SELECT count(*) FROM pending WHERE deployment_id = deployment.id)) AS waiting"
+    )
     sql = f"SELECT *, {more} FROM deployment WHERE {condition} ORDER BY name LIMIT ? OFFSET ?"
     return connection.execute(sql, (*values, limit, offset)).fetchall(), total
 

@@ -166,6 +166,7 @@ class Stage:
                 waiting=self.loop.waiting(key),
                 trouble=self.loop.trouble,
                 health=self.health,
+                record=self.loop.jobs.records.get(key),
             )
         )
         assert found is not None

@@ -11,8 +11,10 @@ from fledx.control_plane.store import deployments
 from fledx.models.codec import encode
 from fledx.models.deployment import Deployment
 from fledx.models.filters import DeploymentFilter, NodeFilter
+from fledx.models.instance import Instance
+from fledx.models.job import JobRun, JobStatus
 from fledx.models.port import PortMapping
-from tests.builders import facts, spec
+from tests.builders import NOW, facts, spec
 from tests.unit.control_plane.conftest import ME, Stage
 
 pytestmark = pytest.mark.anyio
@@ -39,12 +41,31 @@ async def test_a_deployment_is_listed_as_it_is_shown_in_every_state(stage: Stage
     await stage.deployments.create(spec(name="stopped", desired_state="stopped"), by=ME)
     await stage.deployments.create(spec(name="changed", env={"A": "\x7f\u2028"}), by=ME)
     await stage.deployments.patch("changed", {"image": "caddy"}, by=ME)
+    await stage.deployments.create(spec(name="all", mode="global"), by=ME)
+    await stage.deployments.create(spec(name="job", mode="job", replicas=2), by=ME)
+    await stage.deployments.create(spec(name="cron", mode="job", schedule="@daily"), by=ME)
     for node in nodes:
         await stage.runs(node)
+    due = "2026-11-26T00:00:00Z"
+    told = [
+        Instance(
+            deployment_id=each.deployment_id,
+            replica_number=each.replica_number,
+            state="stopped",
+            template=each.template,
+            fence=each.fence,
+            last_updated=NOW,
+            job=JobStatus(run=JobRun(outcome="succeeded", due=each.job.schedule and due), next_run=due),
+        )
+        for each in stage.desired(nodes[0]).replicas
+        if each.job is not None
+    ]
+    await stage.report(nodes[0], *told, full=False)
 
     for item in listed(stage):
         assert item == as_listed(stage.deployments.get(item["name"])), item["name"]
     assert {item["status"] for item in listed(stage)} >= {"running", "stopped"}
+    assert {item["replicas"] for item in listed(stage) if item["mode"] == "global"} == {2}
 
 
 async def test_a_rollout_that_was_kept_is_listed_as_it_is_shown(stage: Stage) -> None:
