@@ -17,6 +17,7 @@ from fledx.control_plane.scheduler.spec import Spec, assignment_of, mappings_of,
 from fledx.control_plane.store import assignments, counters, deployments, events, finished, instances, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
+from fledx.models.deployment import MAX_REPLICAS
 from fledx.models.moment import stamp, unix
 from fledx.models.permission import data_of
 from fledx.models.port import PortMapping
@@ -128,7 +129,7 @@ def _book(tx: Placing, stored: Stored, spec: Spec, found: Sequence[Placed], *, w
 def _place_everywhere(tx: Placing, stored: Stored, *, why: str) -> None:
     """Bring a global deployment up to what the nodes are now: it follows those that come, go and change."""
     spec = spec_of(stored.id, stored.spec)
-    found = everywhere(tx.board, spec)
+    found = everywhere(tx.board, spec, homes(tx, stored, range(MAX_REPLICAS)))
     waited = {each.replica_number for each in assignments.pending_of(tx.sql, stored.id)}
     if not (found.placed or found.surplus or found.waiting or waited):
         return

@@ -103,7 +103,7 @@ def telling(
     pending: Sequence[Pending],
     seen: Mapping[int, Instance],
     away: Mapping[str, str],
-    bound: str,
+    bound: str = "",
 ) -> str | None:
     """The most telling thing about what is `left` to do; `bound` says why a replica does not leave its node."""
     for word in ("failed", "pending", "unknown", "stopped", "running"):

@@ -12,6 +12,8 @@ from fledx.control_plane.scheduler.filters import Refusal, unfitting, unsuitable
 from fledx.control_plane.scheduler.place import Placed
 from fledx.control_plane.scheduler.spec import Spec
 
+NOWHERE: Mapping[int, str] = {}
+
 
 class Everywhere(NamedTuple):
     """
@@ -27,22 +29,25 @@ class Everywhere(NamedTuple):
     surplus: Mapping[int, str]
 
 
-def everywhere(board: Board, spec: Spec) -> Everywhere:
+def everywhere(board: Board, spec: Spec, homes: Mapping[int, str] = NOWHERE) -> Everywhere:
     """
     Compare what the board has of a deployment with the nodes; it is only read.
 
     A node that is cordoned or does not answer keeps what it has and gets nothing new; one that is drained keeps it,
     too, until whoever drains it takes it. A new replica gets the lowest number that is free, in the order of the nodes'
-    names.
+    names; ``homes`` are numbers whose data lies on a node, by id: it gets that one again, and nobody else does.
     """
     surplus = _surplus(board, spec)
     kept = {number: one.node for number, one in board.of(spec.deployment).items() if number not in surplus}
-    numbers = iter(number for number in range(len(board.places) + len(kept) + 1) if number not in kept)
+    known = {node: number for number, node in homes.items() if number not in kept}
+    most = len(board.places) + len(kept) + len(homes) + 1
+    numbers = iter(number for number in range(most) if number not in kept and number not in homes)
     draft, waiting, has = Draft(board, spec), dict[int, str](), set(kept.values())
     for i, place in enumerate(board.places):
         if place.node.id in has or unsuitable(spec.shape, place.node) is not None:
             continue
-        found, number = draft.room(i), next(numbers)
+        found = draft.room(i)
+        number = known[place.node.id] if place.node.id in known else next(numbers)
         if isinstance(found, Refusal):
             waiting[number] = f"node {place.node.name}: {sentence(found)}"
         else:

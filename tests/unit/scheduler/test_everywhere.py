@@ -112,3 +112,9 @@ def test_two_on_one_node_are_one_too_many() -> None:
     (first,) = done(board, one).placed
     board.apply(one, [first._replace(number=4)])
     assert done(board, one).surplus == {4: "node a has one already"}
+
+
+def test_a_number_whose_data_lies_on_a_node_is_that_nodes_own() -> None:
+    board, one = Board(nodes("a", "c")), spec()
+    found = everywhere(board, one, {0: "id-c", 2: "id-gone"})
+    assert {placed.number: placed.node for placed in found.placed} == {1: "id-a", 0: "id-c"}
