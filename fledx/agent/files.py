@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from fledx.errors import Conflict, Unavailable
 
+logger = logging.getLogger(__name__)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def open_directory(directory: Path) -> None:
-    """Make the directory, 0700, if it is missing; Unavailable with the reason when it cannot be written to."""
+    """
+    Make the directory, 0700, if it is missing; Unavailable with the reason when it cannot be written to.
+
+    One that is merely full will do: what lies in it is enough to run what is wanted.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(directory / ".writable", b"")
         (directory / ".writable").unlink()
     except OSError as problem:
+        if problem.errno in FULL and directory.is_dir():
+            logger.warning("the disk of the data directory is full", extra={"directory": str(directory)})
+            return
         raise Unavailable(
             f"the agent's data directory {directory} cannot be written to: {problem.strerror}",
             hint="choose another one with --data-dir or FLEDX_AGENT_DATA_DIR",
@@ -42,10 +54,15 @@ def locked(directory: Path) -> Iterator[None]:
                 f"another agent{f' (process {owner})' if owner else ''} uses the data directory {directory}",
                 hint="stop it first, or give this one a directory of its own with --data-dir",
             ) from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n".encode())
-        file.flush()
+        _sign(file.fileno())
         yield
+
+
+def _sign(fd: int) -> None:
+    """Write who holds the lock, for the error of another; a full disk cannot take even that."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
 
 
 def write_private(path: Path, content: bytes) -> None:

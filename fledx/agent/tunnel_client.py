@@ -29,6 +29,9 @@ from fledx.tunnel.tls import client_context
 
 logger = logging.getLogger(__name__)
 
+LEAST_SECS = 0.1
+"""However the spread falls: a control plane that hangs up at once is not to be asked a hundred times a second."""
+
 FIRST_SECS = 1.0
 LONGEST_SECS = 30.0
 DENIED_SECS = 30.0
@@ -176,7 +179,8 @@ class TunnelClient:
                 logger.exception("a session failed unexpectedly")
                 self._lost("an internal error; the agent's log has the details")
             attempt = 0 if self._clock.monotonic() - began >= HEALTHY_SECS else attempt
-            await self._clock.sleep(wait_at_least + full_jitter(self._first, LONGEST_SECS, attempt, self._spread()))
+            jitter = full_jitter(self._first, LONGEST_SECS, attempt, self._spread())
+            await self._clock.sleep(wait_at_least + max(LEAST_SECS, jitter))
             attempt += 1
 
     async def session(self) -> str:

@@ -114,6 +114,12 @@ def test_a_directory_is_for_one_agent_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+def test_a_full_disk_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    (tmp_path / "agent.lock").symlink_to("/dev/full")
+    with locked(tmp_path):
+        pass
+
+
 def test_a_directory_that_cannot_be_used_is_named_with_a_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="cannot be written to") as failure:

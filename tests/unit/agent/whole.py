@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 
+from fledx.agent.clock import Clock
 from fledx.agent.run import serve
 from fledx.errors import FledxError
 from fledx.settings.agent import AgentSettings
@@ -25,6 +26,7 @@ class World:
         self.runtime = FakeRuntime()
         self.cp = FakeControlPlane()
         self.failure: FledxError | None = None
+        self.clock: Clock | None = None
 
     def settings(self, **changes: Any) -> AgentSettings:
         fields: dict[str, Any] = {
@@ -45,7 +47,9 @@ class World:
 
         async def run() -> None:
             try:
-                await serve(self.settings(**changes), join=join, environ={}, stop=stop, runtime=self.runtime)
+                await serve(
+                    self.settings(**changes), join=join, environ={}, stop=stop, runtime=self.runtime, clock=self.clock
+                )
             except FledxError as problem:
                 self.failure = problem
 

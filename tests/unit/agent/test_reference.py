@@ -1,0 +1,270 @@
+"""
+What fledx-core's own tests ask of an agent holds here, with its time limits.
+
+`SHOWN` says which test shows each of them; those of a whole agent stand here, on a fake engine. The limits are theirs.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import socket
+import time
+import urllib.request
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+from anyio.abc import SocketStream
+
+from fledx.models.health import DeploymentHealth, HealthProbe
+from tests.unit.agent.stage import replica
+from tests.unit.agent.whole import World
+
+TESTS = Path(__file__).resolve().parents[2]
+AWAY_SECS = 3.0
+WEB = ("d-web", 0)
+HERE = "unit/agent/test_reference.py"
+REAL = "acceptance/test_agent_docker.py"
+
+SHOWN = {
+    "an agent that is restarted adopts what runs": (HERE, "test_an_agent_that_is_restarted_adopts_what_runs"),
+    "the same on real engines, killed": (
+        "acceptance/test_agent_faults.py",
+        "test_fault_14_an_agent_that_is_killed_or_frozen_leaves_its_containers_alone_and_takes_them_up_again",
+    ),
+    "a control plane that is away for three seconds": (HERE, "test_a_control_plane_that_was_away_is_told_again"),
+    "a partition, and no hot loop in it": (HERE, "test_a_partition_is_no_hot_loop_and_heals"),
+    "Docker restarted": (REAL, "test_an_engine_that_is_restarted_gets_its_containers_back_and_no_crash_is_counted"),
+    "no engine at all": (HERE, "test_without_engine_and_control_plane_it_serves_its_pages_and_ends_at_once"),
+    "a control plane that answers nonsense": ("unit/tunnel/test_dial.py", "test_one_that_is_no_tunnel"),
+    "health within two seconds": (HERE, "test_health_is_known_within_two_seconds_and_goes_on_without_docker"),
+    "the first word within three seconds": (HERE, "test_an_agent_that_is_restarted_adopts_what_runs"),
+    "pull, create, start, inspect, stop, remove": (
+        "contracts/test_runtime.py",
+        "test_a_container_lives_through_its_states",
+    ),
+    "stop and remove of what has ended": ("contracts/test_runtime.py", "test_what_is_done_already_is_fine"),
+    "a certificate renewed while links live": (
+        "unit/tunnel/test_listen.py",
+        "test_a_new_certificate_counts_for_the_next_connection",
+    ),
+    "somebody else's authority": (
+        "unit/tunnel/test_dial.py",
+        "test_somebody_else_with_a_certificate_for_the_same_name",
+    ),
+    "a failed start waits and recovers": (
+        "unit/agent/test_reconcile.py",
+        "test_a_new_one_that_does_not_start_gives_way_to_the_old_one",
+    ),
+    "a pass inside the wait starts nothing": (
+        "unit/agent/test_restarts.py",
+        "test_a_crash_loop_is_slowed_down_and_then_tried_every_five_minutes",
+    ),
+    "its own environment beats a config's": (
+        "unit/control_plane/test_configs.py",
+        "test_precedence_is_node_then_deployment_then_the_spec_each_level_by_name",
+    ),
+    "stopped removes nothing but runs nothing": (
+        "unit/agent/test_reconcile.py",
+        "test_a_stopped_deployment_keeps_nothing_running_and_starts_again_from_what_is_there",
+    ),
+    "a port conflict is named": ("unit/agent/test_reconcile.py", "test_a_port_that_is_taken_is_named_with_its_holder"),
+    "another fingerprint is another container": (
+        "unit/agent/test_reconcile.py",
+        "test_a_new_template_replaces_the_container_and_keeps_the_old_one_until_the_new_one_is_stable",
+    ),
+    "a missing secret is an error": ("unit/agent/test_reconcile.py", "test_a_missing_secret_is_told_and_awaited"),
+    "cleanup takes all along": (
+        "unit/agent/test_agent.py",
+        "test_containers_are_left_running_or_taken_along_as_the_settings_say",
+    ),
+    "adoption restores state": (
+        "unit/agent/test_reconcile.py",
+        "test_a_fresh_agent_adopts_what_fits_and_restarts_nothing",
+    ),
+    "a config that cannot be had keeps the old": (
+        "unit/agent/test_agent.py",
+        "test_a_desired_state_that_is_none_is_refused_and_nothing_changes",
+    ),
+    "`..`, relative and outside paths": ("unit/agent/test_volumes.py", "test_anything_else_is_refused_and_not_made"),
+    "no prefix, no volume": ("unit/agent/test_volumes.py", "test_nothing_is_allowed_where_no_prefix_is"),
+    "liveness at its threshold": (
+        "unit/agent/test_probes.py",
+        "test_liveness_gives_its_verdict_at_the_threshold_and_not_before",
+    ),
+    "readiness restarts nothing": ("unit/agent/test_probes.py", "test_readiness_never_restarts_anything"),
+    "the start period": (
+        "unit/agent/test_probes.py",
+        "test_failures_in_the_start_period_count_for_nothing_until_the_first_success",
+    ),
+    "a dead Docker fails no probe": ("unit/agent/test_probes.py", "test_a_dead_docker_is_no_failed_probe"),
+    "samples are bounded": (
+        "unit/test_usage_wire.py",
+        "test_what_was_not_taken_by_the_link_is_told_again_and_the_oldest_gives_way_after_a_week",
+    ),
+    "frames split and joined": (
+        "unit/tunnel/test_small_parts.py",
+        "test_short_and_long_heartbeats_are_read_between_frames_cut_anywhere",
+    ),
+    "secret files are private": (
+        "unit/agent/test_secrets.py",
+        "test_a_secret_file_lies_in_memory_for_its_owner_alone_and_is_mounted_read_only",
+    ),
+}
+
+
+@pytest.mark.parametrize("behaviour", SHOWN)
+def test_each_behaviour_has_its_test(behaviour: str) -> None:
+    path, name = SHOWN[behaviour]
+    tree = ast.parse((TESTS / path).read_text())
+    defined = {each.name for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert name in defined
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def _told(world: World) -> bool:
+    found = world.cp.instances.get(WEB)
+    return found is not None and (found.state, found.generation) == ("running", 1)
+
+
+@pytest.mark.anyio
+async def test_an_agent_that_is_restarted_adopts_what_runs(world: World) -> None:
+    async with world.cp.listening():
+        with anyio.fail_after(8):
+            async with world.agent(world.cp.join):
+                with anyio.fail_after(3):
+                    await world.cp.connected()
+                await world.cp.push(replica())
+                await world.cp.until(lambda: _told(world))
+        before = [each.id for each in world.runtime.all()]
+        world.cp.instances.clear()
+        async with world.agent():
+            with anyio.fail_after(5):
+                await world.cp.until(lambda: _told(world))
+    assert before == [each.id for each in world.runtime.running()]
+    assert len(before) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_a_control_plane_that_was_away_is_told_again(world: World) -> None:
+    async with anyio.create_task_group() as tasks:
+        async with world.cp.listening():
+            stop = await tasks.start(_agent, world)
+            with anyio.fail_after(12):
+                await world.cp.connected()
+                await world.cp.push(replica())
+                await world.cp.until(lambda: _told(world))
+        before, port = [each.id for each in world.runtime.running()], world.cp.port
+        world.cp.instances.clear()
+        await anyio.sleep(AWAY_SECS)
+        assert before == [each.id for each in world.runtime.running()]
+        assert not world.cp.instances
+        async with world.cp.listening(port):
+            with anyio.fail_after(10):
+                await world.cp.until(lambda: _told(world))
+            stop.set()
+    assert before == [each.id for each in world.runtime.all()]
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+async def test_a_partition_is_no_hot_loop_and_heals(world: World) -> None:
+    """Somebody on the way takes every connection and closes it."""
+    tried: list[float] = []
+
+    async def hang_up(stream: SocketStream) -> None:
+        tried.append(time.monotonic())
+        await stream.aclose()
+
+    async with anyio.create_task_group() as tasks:
+        async with world.cp.listening():
+            stop = await tasks.start(_agent, world)
+            await world.cp.connected()
+            await world.cp.push(replica())
+            await world.cp.until(lambda: _told(world))
+        port = world.cp.port
+        world.cp.instances.clear()
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
+        with anyio.move_on_after(AWAY_SECS):
+            await listener.serve(hang_up)
+        await listener.aclose()
+        async with world.cp.listening(port):
+            with anyio.fail_after(8):
+                await world.cp.until(lambda: _told(world))
+            stop.set()
+    assert 1 <= len(tried) <= 15 * AWAY_SECS
+    assert all(after - before >= 0.08 for before, after in itertools.pairwise(tried))
+    assert [WEB] == list(world.cp.instances)
+    assert len(world.runtime.all()) == 1
+
+
+async def _agent(world: World, *, task_status: anyio.abc.TaskStatus[anyio.Event]) -> None:
+    """An agent that outlives the control plane it joined; ends when the event it returns is set."""
+    stop = anyio.Event()
+    async with world.agent(world.cp.join):
+        task_status.started(stop)
+        await stop.wait()
+
+
+@pytest.mark.anyio
+async def test_without_engine_and_control_plane_it_serves_its_pages_and_ends_at_once(world: World) -> None:
+    async with world.cp.listening(), world.agent(world.cp.join):
+        await world.cp.connected()
+    world.runtime.down = True
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with anyio.fail_after(10):
+        async with world.agent(metrics_port=port):
+            page = ""
+            while "fledx_agent_runtime_up 0.0" not in page:
+                page = await anyio.to_thread.run_sync(_page, port)
+            began = time.monotonic()
+    assert time.monotonic() - began < 2
+
+
+def _page(port: int) -> str:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
+@pytest.mark.anyio
+async def test_health_is_known_within_two_seconds_and_goes_on_without_docker(world: World) -> None:
+    asked = 0
+
+    async def app(stream: SocketStream) -> None:
+        nonlocal asked
+        asked += 1
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    world.runtime.address = "127.0.0.1"
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    probe = HealthProbe(type="http", path="/", port=port, interval_seconds=0.2)
+    async with listener, world.cp.listening(), anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, app)
+        async with world.agent(world.cp.join):
+            await world.cp.connected()
+            await world.cp.push(replica(health=DeploymentHealth(liveness=probe)))
+            await world.cp.until(lambda: _told(world))
+            with anyio.fail_after(2):
+                await world.cp.until(lambda: world.cp.instances[WEB].health is not None)
+            world.runtime.down = True
+            before = asked
+            await world.cp.until(lambda: asked >= before + 2)
+        tasks.cancel_scope.cancel()
+    health = world.cp.instances[WEB].health
+    assert health is None or health.healthy
+    assert world.cp.instances[WEB].restart_count == 0
