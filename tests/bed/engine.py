@@ -56,7 +56,7 @@ class Engine:
 
     def shell(self, script: str) -> str:
         """Run a script as root beside the engine."""
-        return run(*self._beside(), "sh", "-eu", "-s", stdin=script, env={"DOCKER_HOST": self.docker_host})
+        return run(*self.beside(), "sh", "-eu", "-s", stdin=script, env={"DOCKER_HOST": self.docker_host})
 
     def spawn(
         self,
@@ -67,7 +67,7 @@ class Engine:
     ) -> subprocess.Popen[bytes]:
         """Start a process beside the engine, an agent for example; its pid is the program's own."""
         around = {**os.environ, "DOCKER_HOST": self.docker_host, **(env or {})}
-        words = [str(word) for word in (*self._beside(), *argv)]
+        words = [str(word) for word in (*self.beside(), *argv)]
         return subprocess.Popen(words, env=around, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
 
     def load_sample(self, name: str = NAME) -> str:
@@ -83,7 +83,7 @@ class Engine:
     def launch(self) -> None:
         """Start the engine."""
         words = [
-            *self._beside(),
+            *self.beside(),
             "dockerd",
             f"--config-file={self._home}/daemon.json",
             f"--data-root={self._home}/data",
@@ -123,6 +123,12 @@ class Engine:
         """Stop and start in good order."""
         self.stop()
         self.start()
+
+    def configure(self, **changes: object) -> None:
+        """Write these into its configuration (daemon.json), which it reads at its next start."""
+        path = self._home / "daemon.json"
+        changes = {word.replace("_", "-"): value for word, value in changes.items()}
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
     def freeze(self) -> None:
         """Stop the engine in mid-sentence: connections are accepted, nothing answers."""
@@ -201,7 +207,8 @@ class Engine:
         old = version is not None and int(version[1]) < 23
         return {"deprecated-key-path": f"{self._home}/key.json"} if old else {}
 
-    def _beside(self) -> list[str]:
+    def beside(self) -> list[str]:
+        """The words before a command that is to run in the engine's namespace; the pid stays the command's own."""
         # Not `ip netns exec`: that one mounts a fresh /sys and so hides the cgroups.
         return ["nsenter", f"--net=/run/netns/{self._namespace}"]
 

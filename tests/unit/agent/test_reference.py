@@ -32,7 +32,7 @@ SHOWN = {
     "an agent that is restarted adopts what runs": (HERE, "test_an_agent_that_is_restarted_adopts_what_runs"),
     "the same on real engines, killed": (
         "acceptance/test_agent_faults.py",
-        "test_fault_14_an_agent_that_is_killed_or_frozen_leaves_its_containers_alone_and_takes_them_up_again",
+        "test_faults_8_and_14_an_agent_that_is_killed_frozen_or_cut_off_leaves_its_containers_alone",
     ),
     "a control plane that is away for three seconds": (HERE, "test_a_control_plane_that_was_away_is_told_again"),
     "a partition, and no hot loop in it": (HERE, "test_a_partition_is_no_hot_loop_and_heals"),
