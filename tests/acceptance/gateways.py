@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -157,6 +158,19 @@ class Fleet:
         """Take Envoy away, and what it shared with the agent."""
         for container_id in self.containers():
             docker("rm", "-f", container_id)
+
+
+@asynccontextmanager
+async def gateway(directory: Path) -> AsyncIterator[Fleet]:
+    """A gateway that has not been started, with Envoy's image in this machine's engine."""
+    await anyio.to_thread.run_sync(envoy.ensure_image, ENGINE)
+    made = Fleet(directory)
+    async with made.cp.listening():
+        try:
+            yield made
+        finally:
+            made.remove()
+            shutil.rmtree(made.shared, ignore_errors=True)
 
 
 def _wrapped(raw: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:

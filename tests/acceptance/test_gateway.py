@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import shutil
 import socket
 import ssl
 import stat
@@ -20,7 +19,7 @@ import pytest
 import trustme
 
 from fledx.models.ingress import GatewayDesired
-from tests.acceptance.gateways import ENGINE, Fleet, docker, elsewhere, rule, shop
+from tests.acceptance.gateways import Fleet, docker, elsewhere, gateway, rule, shop
 from tests.acceptance.origin import Origin
 from tests.bed import envoy
 from tests.unit.agent.gateways import certificate
@@ -31,14 +30,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.slow]
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
     """A gateway that has not been started, with Envoy's image in this machine's engine."""
-    await anyio.to_thread.run_sync(envoy.ensure_image, ENGINE)
-    made = Fleet(tmp_path)
-    async with made.cp.listening():
-        try:
-            yield made
-        finally:
-            made.remove()
-            shutil.rmtree(made.shared, ignore_errors=True)
+    async with gateway(tmp_path) as made:
+        yield made
 
 
 async def test_what_is_asked_reaches_the_backend_of_another_node_as_the_rules_say(fleet: Fleet) -> None:

@@ -1,0 +1,122 @@
+"""What clients do to a gateway: speak gRPC, come through a load balancer, dawdle, and come in thousands."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import selectors
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from fledx.models.ingress import GatewayDesired
+from tests.acceptance.gateways import Fleet, elsewhere, gateway, rule, shop
+from tests.acceptance.grpc import Call, echoing
+from tests.acceptance.origin import Origin
+
+pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.slow]
+
+PLAIN = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+IDLE = 10_000
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """A gateway that has not been started, with Envoy's image in this machine's engine."""
+    async with gateway(tmp_path) as made:
+        yield made
+
+
+async def test_grpc_talks_both_ways_and_ends_with_its_status(fleet: Fleet) -> None:
+    async with echoing() as port, fleet.agent():
+        fleet.ports["d-shop", 0] = port
+        await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(), protocol="h2c"),)))
+        with anyio.fail_after(20):
+            async with Call(fleet.http, "shop.example.com") as call:
+                for message in (b"one", b"two" * 5_000, b"three"):
+                    await call.say(message)
+                    assert message == await call.hear(len(message))
+                assert {"grpc-status": "0"} == await call.end()
+                assert ("200", "application/grpc") == (call.head[":status"], call.head["content-type"])
+
+
+async def test_behind_a_load_balancer_the_client_is_who_the_balancer_says(fleet: Fleet) -> None:
+    async with Origin.serving("one") as origin, fleet.agent(gateway_proxy_protocol=True, gateway_trusted_hops=0):
+        fleet.ports["d-shop", 0] = origin.port
+        await fleet.serves(PLAIN)
+        with pytest.raises(OSError, match=r"(?i)reset|closed|disconnected"):
+            await fleet.get("/echo")
+        said = await _exchange(
+            fleet.http,
+            b"PROXY TCP4 203.0.113.7 203.0.113.1 40000 80\r\n"
+            b"GET /echo HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n",
+        )
+        assert b'"x-forwarded-for": "203.0.113.7"' in said
+
+
+async def _exchange(port: int, data: bytes) -> bytes:
+    """Everything that comes back until the other side closes."""
+    said = b""
+    with anyio.fail_after(30):
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(data)
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    said += await stream.receive()
+    return said
+
+
+async def test_dawdlers_are_sent_away_and_ten_thousand_idle_clients_keep_nobody_out(fleet: Fleet) -> None:
+    """Half a header is answered 408 after ten seconds; what is more than the limit is closed at once."""
+    async with Origin.serving("one") as origin, fleet.agent(gateway_max_connections=IDLE + 100):
+        fleet.ports["d-shop", 0] = origin.port
+        await fleet.serves(PLAIN)
+        dawdled: list[bytes] = []
+
+        async def dawdle() -> None:
+            dawdled.append(await _exchange(fleet.http, b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nX-"))
+
+        async with anyio.create_task_group() as tasks:
+            began = time.monotonic()
+            tasks.start_soon(dawdle)
+            crowd = await anyio.to_thread.run_sync(_crowd, fleet.http)
+            try:
+                assert [200] * 5 == [(await fleet.get()).status for _ in range(5)]
+                refused = await anyio.to_thread.run_sync(_one_too_many, fleet.http)
+                assert refused
+                assert 200 == (await anyio.to_thread.run_sync(fleet.page, "/ready"))[0]
+            finally:
+                for each in crowd:
+                    each.close()
+        assert dawdled[0].startswith(b"HTTP/1.1 408")
+        print(f"half a header was answered after {time.monotonic() - began:.1f} s")
+        assert "serving" == (await fleet.until(lambda told: True)).state
+        assert 200 == (await fleet.get()).status
+
+
+def _crowd(port: int) -> list[socket.socket]:
+    """Ten thousand clients that say nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, IDLE + 5000)), hard))
+    return [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(IDLE)]
+
+
+def _one_too_many(port: int) -> bool:
+    """Whether of two hundred more, some are closed at once."""
+    more = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(200)]
+    try:
+        with selectors.DefaultSelector() as waiting:
+            for each in more:
+                waiting.register(each, selectors.EVENT_READ)
+            ready = waiting.select(10)
+        return any(key.fileobj.recv(1) == b"" for key, _ in ready if isinstance(key.fileobj, socket.socket))
+    except ConnectionResetError:
+        return True
+    finally:
+        for each in more:
+            each.close()
