@@ -106,6 +106,7 @@ class Backends:
             "deployment_id": backend.deployment_id,
             "replica_number": endpoint.replica_number,
             "port": backend.port,
+            "node_id": endpoint.node_id,
         }
         door = _Door(name=name, meta=meta, others=others)
         self._listen(door)

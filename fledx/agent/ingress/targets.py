@@ -46,7 +46,7 @@ class Sight:
 
 def socket_name(backend: Backend, endpoint: Endpoint) -> str:
     """Short, as a socket's path may have 107 bytes; another one for each container of a replica."""
-    text = f"{backend.name} {endpoint.replica_number} {endpoint.fence} {endpoint.template}"
+    text = f"{backend.name} {endpoint.replica_number} {endpoint.node_id} {endpoint.fence} {endpoint.template}"
     return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.sock"
 
 

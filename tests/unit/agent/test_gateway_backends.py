@@ -94,7 +94,7 @@ async def test_a_connection_is_a_stream_to_the_backend() -> None:
         await envoy.send_eof()
         with pytest.raises(anyio.EndOfStream):
             await envoy.receive()
-        assert [{"deployment_id": "d-shop", "replica_number": 0, "port": 8080}] == made.metas
+        assert [{"deployment_id": "d-shop", "replica_number": 0, "port": 8080, "node_id": "other"}] == made.metas
 
 
 async def test_without_a_link_a_connection_waits_for_the_next_one() -> None:
