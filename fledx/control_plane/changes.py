@@ -13,7 +13,7 @@ from fledx.control_plane.placing import KeptBoard
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.status import Derived, derive
-from fledx.control_plane.store import assignments, deployments, events, finished, instances, nodes
+from fledx.control_plane.store import assignments, deployments, events, finished, instances, nodes, parts
 from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
@@ -34,7 +34,8 @@ class Transaction:
     What a use case works with: the connection, the moment, and notes of what it has touched.
 
     Before COMMIT each touched node's desired state gets a higher revision, and each touched deployment's status is
-    derived anew; after it, agents and watchers hear of it.
+    derived anew; after it, agents and watchers hear of it. ``gateways`` says that something else than a deployment
+    has changed for all of these.
     """
 
     def __init__(self, sql: sqlite3.Connection, now: float, kept: KeptBoard, chain: Chain) -> None:
@@ -46,6 +47,7 @@ class Transaction:
         self.touched: set[str] = set()
         self.news: list[Event] = []
         self.overview = False
+        self.gateways = False
         self.decisions = (0, 0)
         self._kept = kept
 
@@ -127,6 +129,15 @@ class Changes:
         self._tell_nodes: Callable[[set[str]], None] = lambda node_ids: None
         self._on_decision: Decided = lambda occasion, placed, waiting: None
         self._on_events: Happened = lambda kinds: None
+        self._follow: Callable[[Transaction], set[str]] = lambda tx: set()
+
+    def follow_with(self, listener: Callable[[Transaction], set[str]]) -> None:
+        """
+        Who brings, inside each transaction, the touched deployments' parts of what gateways serve up to date.
+
+        It gives the ids of those whose part has changed for the gateways, whose desired revisions rise with it.
+        """
+        self._follow = listener
 
     def tell_nodes(self, listener: Callable[[set[str]], None]) -> None:
         """Whom to call, in the loop, with the ids of nodes whose desired state has changed."""
@@ -153,7 +164,7 @@ class Changes:
             tx = Transaction(sql, self.clock(), self._kept, self.chain)
             try:
                 result = work(tx)
-                settle(tx)
+                settle(tx, self._follow)
             except BaseException:
                 self._kept.drop()
                 raise
@@ -174,9 +185,12 @@ class Changes:
         return result
 
 
-def settle(tx: Transaction) -> None:
+def settle(tx: Transaction, follow: Callable[[Transaction], set[str]]) -> None:
     """The consequences of a transaction, inside it."""
+    offered_otherwise = follow(tx)
     nodes.next_revisions(tx.sql, tx.touched_nodes, tx.now)
+    for deployment_id in offered_otherwise:
+        parts.mark(tx.sql, deployment_id)
     away = nodes.away(tx.sql) if tx.touched else {}
     for deployment_id in sorted(tx.touched):
         stored = deployments.by_id(tx.sql, deployment_id)

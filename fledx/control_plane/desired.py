@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from fledx.control_plane.delivery import Delivery, Moments, delivered
+from fledx.control_plane.part import Part
 from fledx.control_plane.registries import logins_for
-from fledx.control_plane.store import assignments, deployments, finished, nodes, volumes
+from fledx.control_plane.store import assignments, deployments, finished, nodes, parts, volumes
+from fledx.control_plane.store.certificates import opened
 from fledx.models.assignment import Assignment
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
+from fledx.models.ingress import GatewayDesired, Held
 from fledx.models.template import template_hash
 from fledx.sealing import Seal
 
@@ -36,6 +39,28 @@ def desired_state(sql: sqlite3.Connection, node_id: str, seal: Seal) -> NodeDesi
         replicas=tuple(replicas),
         registries=logins_for(sql, {replica.image for replica in replicas}, seal),
         dropped_volumes=tuple(volumes.to_drop(sql, node_id)),
+        held=_held(sql, node_id),
+        gateway=_gateway(sql, seal) if json.loads(node["facts"]).get("gateway") else None,
+    )
+
+
+def _held(sql: sqlite3.Connection, node_id: str) -> tuple[Held, ...]:
+    """The replicas of a node that gateways are still draining."""
+    return tuple(
+        Held(deployment_id=deployment_id, replica_number=offer.replica_number, seconds=offer.hold)
+        for deployment_id, body in parts.passing(sql)
+        for offer in Part.of(body).offers
+        if offer.node_id == node_id and offer.hold is not None
+    )
+
+
+def _gateway(sql: sqlite3.Connection, seal: Seal) -> GatewayDesired:
+    """All that gateways serve."""
+    found = [(deployment_id, Part.of(body)) for deployment_id, body in parts.everything(sql)]
+    return GatewayDesired(
+        routes=tuple(route for _, part in found for route in part.routes),
+        backends=tuple(backend for deployment_id, part in found for backend in part.backends(deployment_id)),
+        certificates=opened(sql, seal),
     )
 
 
