@@ -76,6 +76,8 @@ PURE = (
     "control_plane/job_status.py",
     "control_plane/compatibility.py",
     "control_plane/rollout.py",
+    "control_plane/draining.py",
+    "control_plane/part.py",
     "agent/reconcile/actions.py",
     "agent/reconcile/plan.py",
     "agent/reconcile/jobs.py",

@@ -13,6 +13,7 @@ from fledx import __version__
 from fledx.control_plane.asking import UsageAsking
 from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.dispatch import Dispatch, Session
+from fledx.control_plane.ingress import Ingress
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
@@ -50,7 +51,9 @@ class Agents:
         metrics: Metrics,
         audit: AuditLog,
         usage: UsageAsking,
+        ingress: Ingress,
     ) -> None:
+        self._ingress = ingress
         self._usage = usage
         self._metrics = metrics
         self._audit = audit
@@ -104,6 +107,7 @@ class Agents:
         session = Session(hello.node_id, self._nodes.get(hello.node_id).name, link)
         await self._nodes.connected(hello.node_id, _facts(hello), link.address)
         self._dispatch.enter(session)
+        self._ingress.entered(session.node_id)
         self._metrics.connected("ok")
         self._metrics.sessions(len(self._dispatch))
         log.info("node connected", extra={"node": session.name, "peer": link.address})
@@ -111,7 +115,8 @@ class Agents:
             await self._serve(session)
         finally:
             self._reachability.heard(session.node_id)
-            self._dispatch.leave(session)
+            if self._dispatch.leave(session):
+                self._ingress.left(session.node_id)
             self._metrics.disconnected(link.reason or "control plane stops")
             self._metrics.sessions(len(self._dispatch))
             log.info("node disconnected", extra={"node": session.name, "reason": link.reason or "control plane stops"})
@@ -125,8 +130,11 @@ class Agents:
             except anyio.WouldBlock:
                 session.link.close("more messages than the control plane can store")
 
+        async def on_stream(stream: Stream) -> None:
+            await self._ingress.stream(session, stream)
+
         async with send, receive, anyio.create_task_group() as tasks:
-            session.link.attend(tasks, on_stream=_no_streams, on_message=on_message)
+            session.link.attend(tasks, on_stream=on_stream, on_message=on_message)
             tasks.start_soon(self._dispatch.push, session)
             tasks.start_soon(self._listen, session, receive)
             await session.link.closed()
@@ -168,6 +176,8 @@ class Agents:
         if report.node is not None:
             await self._nodes.told(session.node_id, report.node)
         await self._reports.take(session.node_id, report)
+        if report.gateway is not None:
+            await self._ingress.told(session.node_id, report.gateway)
 
 
 def _stranger(hello: Hello, address: str) -> Operator:
@@ -179,7 +189,3 @@ def _stranger(hello: Hello, address: str) -> Operator:
 def _facts(hello: Hello) -> NodeFacts:
     """What the peer tells of its machine; InvalidSpec names what is wrong."""
     return decode_lenient(NodeFacts, dict(hello.facts))
-
-
-async def _no_streams(stream: Stream) -> None:
-    raise Denied(f"an agent opens no {stream.kind} stream here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ import anyio
 from fledx import tracing
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.desired import desired_state
+from fledx.control_plane.store import nodes
 from fledx.control_plane.store.database import Database
 from fledx.errors import FledxError, Unavailable
 from fledx.models.codec import encode
@@ -23,6 +25,7 @@ from fledx.tunnel.stream import Stream
 
 log = logging.getLogger(__name__)
 PUSH_LIMIT_SECONDS = 120.0
+GATHER_SECONDS = 0.02
 MAX_STATE_BYTES = 64 * 1024 * 1024  # what an agent takes; secrets and config files are the only large parts
 
 
@@ -82,12 +85,23 @@ class Dispatch:
         """Send the node's desired state now and whenever it changes, for as long as the session lives."""
         with self._bell.listen(session.node_id) as ear:
             while True:
-                state = self._store.read(lambda sql: desired_state(sql, session.node_id, self._seal))
+                state = await self._state(session.node_id)
                 if state is not None and state.revision > session.pushed:
                     asked_by, session.asked_by = session.asked_by, None
                     with tracing.working_for(asked_by):
                         await self._send(session, state)
                 await ear.wait()
+
+    async def _state(self, node_id: str) -> NodeDesiredState | None:
+        """A gateway's is large, and changes with everything it serves: on a thread, and not more often than needed."""
+
+        def look(sql: sqlite3.Connection) -> NodeDesiredState | None:
+            return desired_state(sql, node_id, self._seal)
+
+        if not self._store.read(lambda sql: nodes.is_gateway(sql, node_id)):
+            return self._store.read(look)
+        await anyio.sleep(GATHER_SECONDS)
+        return await self._store.read_far(look)
 
     async def _send(self, session: Session, state: NodeDesiredState) -> None:
         body = json.dumps(encode(state), separators=(",", ":")).encode()

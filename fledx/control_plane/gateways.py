@@ -39,6 +39,10 @@ class Gateways:
         """What a gateway last told; None while it is away, or has told nothing since it connected."""
         return self._told.get(node_id)
 
+    def statuses(self) -> list[GatewayStatus]:
+        """Of all that are connected and have told of themselves."""
+        return [status for status in self._told.values() if status is not None]
+
     def connected(self, node_id: str) -> bool:
         """Whether it has a session."""
         return node_id in self._told

@@ -85,6 +85,12 @@ class Metrics:
             buckets=REQUEST_BUCKETS,
             registry=self.registry,
         )
+        self._gateways = Gauge("fledx_gateways", "Gateways connected, by state", ("state",), registry=self.registry)
+        self._backends = self._gauge("fledx_gateway_backend_streams", "Connections of gateways into other nodes")
+        self._passed = self._counter(
+            "fledx_gateway_backend_streams_total", "Connections gateways asked for, by result", ("result",)
+        )
+        self._ways_in = Words()
         self._results, self._reasons, self._occasions, self._kinds = Words(), Words(), Words(), Words()
 
     def _make_store(self) -> None:
@@ -174,6 +180,19 @@ class Metrics:
     def sessions(self, count: int) -> None:
         """So many agents are connected now."""
         self._sessions.set(count)
+
+    def gateways(self, states: Mapping[str, int]) -> None:
+        """How many gateways are connected in each state."""
+        for state in ("starting", "serving", "failed"):
+            self._gateways.labels(state).set(states.get(state, 0))
+
+    def backends(self, count: Callable[[], int]) -> None:
+        """Where to read how many connections of gateways into other nodes there are, when somebody looks."""
+        self._backends.set_function(count)
+
+    def backend(self, result: str) -> None:
+        """A gateway's connection was let through (`ok`), or ended badly for a reason of one word."""
+        self._passed.labels(self._ways_in.bounded(result)).inc()
 
     def connected(self, result: str) -> None:
         """A connection to the tunnel port ended in a session (`ok`), or was refused for a reason of a few words."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import uuid
 from dataclasses import dataclass
@@ -139,6 +140,17 @@ class Nodes:
         await self._changes.commit(work)
 
 
+def _note_reach(tx: Transaction, row: sqlite3.Row, facts: NodeFacts, address: str) -> None:
+    """One that becomes a gateway gets what to serve, and gateways learn where a node is reached now."""
+    before, node_id = json.loads(row["facts"]), row["id"]
+    if (before.get("gateway") is None) != (facts.gateway is None):
+        tx.touched_nodes.add(node_id)
+    told = (facts.public_host, facts.public_ip, address.rpartition(":")[0])
+    had = (before.get("public_host"), before.get("public_ip"), (row["address"] or "").rpartition(":")[0])
+    if told != had:
+        tx.touched |= assignments.deployments_on(tx.sql, node_id)
+
+
 def _rejoin(tx: Transaction, node_id: str, name: str, hashed: bytes, by: str) -> tuple[str, str]:
     nodes.set_token(tx.sql, node_id, hashed)
     tx.event("node.rejoined", name, f"the same host joined again, let in by {by}", node_id=node_id)
@@ -150,6 +162,7 @@ def _remember(tx: Transaction, node_id: str, facts: NodeFacts, address: str) -> 
     row = nodes.by_id(tx.sql, node_id)
     if row is not None:
         _note_allowed(tx, node_id, row["name"], nodes.node_of(row).allows, facts.allows)
+        _note_reach(tx, row, facts, address)
     nodes.set_facts(tx.sql, node_id, facts, address)
 
 

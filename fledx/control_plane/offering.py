@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fledx.control_plane.desired import replica_of
-from fledx.control_plane.draining import Gateway, Look, Seen, next_offers
+from fledx.control_plane.draining import Gateway, Look, Offer, Seen, next_offers
 from fledx.control_plane.gateways import Gateways
 from fledx.control_plane.part import Part, backend_name
 from fledx.control_plane.store import assignments, deployments, instances, nodes, parts
@@ -217,3 +217,23 @@ def _counted(sql: sqlite3.Connection, gateways: Gateways, marks: Mapping[str, in
             names = frozenset((each.backend, each.replica_number, each.fence, each.template) for each in drained)
             found.append(Gateway(node_id=row["id"], caught_up=caught_up, drained=names))
     return found
+
+
+def offered_on(
+    sql: sqlite3.Connection, gateway_id: str, deployment_id: str, replica_number: int, port: int
+) -> list[str] | None:
+    """
+    The nodes on which a gateway is offered a replica at a port, those that get nothing new last.
+
+    None when the node is no gateway, or the deployment is not served at that port: nobody may ask for it.
+    """
+    kept = parts.get(sql, deployment_id) if nodes.is_gateway(sql, gateway_id) else None
+    part = None if kept is None else Part.of(kept.body)
+    if part is None or str(port) not in part.ports:
+        return None
+    found = sorted((offer for offer in part.offers if offer.replica_number == replica_number), key=_last_draining)
+    return [offer.node_id for offer in found]
+
+
+def _last_draining(offer: Offer) -> bool:
+    return offer.draining_since is not None

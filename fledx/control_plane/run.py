@@ -23,6 +23,7 @@ from fledx.control_plane.api.app import Application
 from fledx.control_plane.api.app import app as make_app
 from fledx.control_plane.asking import UsageAsking
 from fledx.control_plane.audit import AuditLog
+from fledx.control_plane.backends import Backends
 from fledx.control_plane.backups import DailyBackups, Restored, Taken, inspected, restore, take
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.changes import Changes
@@ -32,9 +33,12 @@ from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.entrance import Entrance
 from fledx.control_plane.events import Events
 from fledx.control_plane.fleet import Fleet
+from fledx.control_plane.gateways import Gateways
 from fledx.control_plane.home import Home, lock, raise_file_limit, settle
+from fledx.control_plane.ingress import Ingress
 from fledx.control_plane.logs import Logs
 from fledx.control_plane.loops.backups import BackupLoop
+from fledx.control_plane.loops.draining import Draining
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.loops.retention import Retention
 from fledx.control_plane.loops.rollouts import Rollouts
@@ -173,6 +177,8 @@ async def _serve(
     if lost := [*secrets.unreadable(), *registries.unreadable()]:
         log.error("secrets.key is not the key these secrets were sealed with: set them again", extra={"secrets": lost})
     reports = Reports(store, changes)
+    gateways = Gateways()
+    draining = Draining(store, changes, gateways, grace=settings.ingress_drain_grace_secs)
     reachability = Reachability(store, changes, dispatch, settings)
     asking = UsageAsking(dispatch)
     heartbeat = settings.tunnel_heartbeat_interval_secs
@@ -188,6 +194,7 @@ async def _serve(
         metrics=metrics,
         audit=audit,
         usage=asking,
+        ingress=Ingress(store, changes, gateways, Backends(store, dispatch, metrics, audit), metrics),
     )
     async with anyio.create_task_group() as tasks:
         app = make_app(
@@ -211,7 +218,8 @@ async def _serve(
             authority=home.authority.pem,
             stopping=stopping,
         )
-        for loop in (reports, reachability, tokens, Retention(changes, settings), Rollouts(store, changes)):
+        rollouts, retention = Rollouts(store, changes), Retention(changes, settings)
+        for loop in (reports, reachability, tokens, retention, rollouts, draining):
             tasks.start_soon(loop.run)
         tasks.start_soon(_watch_loop, metrics)
         await _listen(settings, home, Entrance(agents, {OPERATOR: operators}), app, metrics, tasks, stopping)

@@ -49,6 +49,9 @@ class ControlPlaneSettings:
     volumes_allowed_host_prefixes: tuple[str, ...] = setting(
         ("/var/lib/fledx/volumes",), "host directories a volume may lie under", parse=words
     )
+    ingress_drain_grace_secs: float = setting(
+        10.0, "how long a replica behind gateways is drained at most", parse=seconds()
+    )
     metrics_public: bool = setting(False, "answer /metrics to anyone, not only to loopback", parse=boolean)
     limits_body_bytes: int = setting(2 * 1024 * 1024, "largest request body", parse=whole(least=1024))
     limits_requests: int = setting(64, "requests in progress before 503", parse=whole(least=1))

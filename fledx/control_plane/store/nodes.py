@@ -48,6 +48,12 @@ def labels_of(facts: Mapping[str, Any], own: str) -> dict[str, str]:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def is_gateway(connection: sqlite3.Connection, node_id: str) -> bool:
+    """Whether a node tells that it serves public ingress."""
+    row = by_id(connection, node_id)
+    return row is not None and bool(json.loads(row["facts"]).get("gateway"))
+
+
 def own_secrets(row: sqlite3.Row) -> list[str]:
     """The names of the secrets that a node has of its own."""
     return list(json.loads(row["facts"]).get("secrets") or ())

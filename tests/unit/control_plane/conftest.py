@@ -17,6 +17,8 @@ from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.desired import desired_state
 from fledx.control_plane.events import EventFilter, Events
+from fledx.control_plane.gateways import Gateways
+from fledx.control_plane.loops.draining import Draining
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.operator_tokens import OperatorTokens
 from fledx.control_plane.pins import Pins
@@ -48,6 +50,8 @@ class Stage:
         self.told: list[set[str]] = []
         self.changes = Changes(self.store, self.bell, (30000, 30002), clock=lambda: self.now)
         self.changes.tell_nodes(lambda ids: self.told.append(ids))
+        self.gateways = Gateways(lambda: self.now)
+        self.draining = Draining(self.store, self.changes, self.gateways, grace=10.0)
         self.tokens = Tokens(
             self.store,
             pepper="pepper",
