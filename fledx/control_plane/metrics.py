@@ -86,7 +86,7 @@ class Metrics:
             registry=self.registry,
         )
         self._gateways = Gauge("fledx_gateways", "Gateways connected, by state", ("state",), registry=self.registry)
-        self._backends = self._gauge("fledx_gateway_backend_streams", "Connections of gateways into other nodes")
+        self._backends = self._gauge("fledx_gateway_backend_streams_open", "Connections of gateways into other nodes")
         self._passed = self._counter(
             "fledx_gateway_backend_streams_total", "Connections gateways asked for, by result", ("result",)
         )
