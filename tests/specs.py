@@ -151,6 +151,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
         st.builds(Device, host_path=PATHS.map(lambda path: f"/dev{path}"), permissions=st.sampled_from(("rwm", "r"))),
         lambda each: each.host_path,
     ),
+    "pull": st.sampled_from(("if_not_present", "always", "never")),
     "cap_add": maybe(st.just(("NET_ADMIN",))),
     "cap_drop": maybe(st.just(("ALL", "CHOWN"))),
     "restart": st.sampled_from(("always", "on_failure", "never")),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from fledx.errors import InvalidSpec
 
@@ -72,6 +73,7 @@ def _converter(extra: str) -> Any:
     """A converter that refuses to coerce; built once, as making its functions costs milliseconds a class."""
     from cattrs import Converter
     from cattrs.cols import homogenous_tuple_structure_factory
+    from cattrs.errors import BaseValidationError
 
     converter = Converter(detailed_validation=True, forbid_extra_keys=extra == "refused")
     for scalar in (int, float, str, bool):
@@ -88,7 +90,59 @@ def _converter(extra: str) -> Any:
 
         return structure
 
+    @converter.register_structure_hook_factory(dataclasses.is_dataclass)
+    def models(kind: Any) -> Callable[[Any, Any], Any]:
+        whole = converter.gen_structure_attrs_fromdict(kind)
+
+        def structure(value: Any, kind: Any) -> Any:
+            try:
+                return whole(value, kind)
+            except BaseValidationError as faults:
+                if more := _own_faults(kind, value, faults, converter):
+                    raise faults.derive([*faults.exceptions, more]) from None
+                raise
+
+        return structure
+
     return converter
+
+
+def _own_faults(cls: Any, value: Any, faults: Any, converter: Any) -> InvalidSpec | None:
+    """
+    What a model itself has to say against data of which some fields are of wrong types, or missing.
+
+    These are given a harmless stand-in, and what is said of them is left out; so is what concerns the model as a whole.
+    """
+    bad = {fault.args[0] if isinstance(fault, KeyError) else _step(fault).strip(".") for fault in faults.exceptions}
+    if not isinstance(value, Mapping) or any(isinstance(f, InvalidSpec) and not _step(f) for f in faults.exceptions):
+        return None
+    hints = get_type_hints(cls)
+    trial = object.__new__(cls)
+    for field in dataclasses.fields(cls):
+        known = field.name in value and field.name not in bad
+        found = converter.structure(value[field.name], hints[field.name]) if known else _stand_in(field, hints)
+        object.__setattr__(trial, field.name, found)
+    return _said(trial, bad)
+
+
+def _said(trial: Any, unknown: Collection[str]) -> InvalidSpec | None:
+    try:
+        getattr(trial, "__post_init__", lambda: None)()
+    except InvalidSpec as own:
+        found = [each for each in own.problems if re.split(r"[.\[]", each[0])[0] not in {"", *unknown}]
+        return InvalidSpec.of(found) if found else None
+    except (TypeError, ValueError, AttributeError, LookupError):
+        return None  # its checks do not get along with the stand-in
+    return None
+
+
+def _stand_in(field: dataclasses.Field[Any], hints: Mapping[str, Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    plain = {str: "x", int: 1, float: 1.0, bool: False}
+    return plain.get(hints[field.name], {} if get_origin(hints[field.name]) is Mapping else ())
 
 
 def _scalar(value: Any, kind: type) -> Any:
