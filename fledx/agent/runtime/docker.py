@@ -61,6 +61,7 @@ LOOK, QUICK, PATIENT = 10, 15, 120
 UNPACK_SECS = 86400.0
 QUICK_THREADS, PATIENT_THREADS = 8, 64
 PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available")
+NOT_RUNNING_WORDS = ("is not running", "on running containers")
 
 
 class Connection(unixconn.UnixHTTPConnection):
@@ -263,9 +264,12 @@ class DockerRuntime(EngineImages):
                 raise
 
     async def holder(self, port: PortMapping) -> str | None:
-        chosen = {"publish": [f"{port.host_port}/{port.protocol}"]}
-        listed = await self._ask(lambda client: client.containers(filters=chosen))
-        return next((each["Names"][0].lstrip("/") for each in listed if each.get("Names")), None)
+        wanted = (port.host_port, port.protocol)  # not by a filter: Podman has none for ports
+        for each in await self._ask(lambda client: client.containers()):
+            published = {(found.get("PublicPort"), found.get("Type")) for found in each.get("Ports") or ()}
+            if wanted in published and each.get("Names"):
+                return str(each["Names"][0]).lstrip("/")
+        return None
 
     @asynccontextmanager
     async def events(self, node_id: str) -> AsyncIterator[AsyncIterator[RuntimeEvent]]:
@@ -420,9 +424,9 @@ def _raise(refusal: docker.errors.APIError) -> NoReturn:
         raise PortTaken(text) from None
     if status == 404 and "executable file not found" not in text:
         raise NotFound(text) from None
-    if status == 409 and "is not running" in text:
+    if any(words in text for words in NOT_RUNNING_WORDS):
         raise NotFound(text) from None
-    if status == 409 and "is already in use by container" in text:
+    if "container name" in text and "is already in use" in text:  # 409 of Docker, 500 of Podman
         raise NameTaken(text) from None
     if status in (502, 503, 504):
         raise Unavailable(f"Docker cannot serve now: {text}") from None
