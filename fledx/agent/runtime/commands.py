@@ -20,6 +20,7 @@ T = TypeVar("T")
 START_SECS = 15.0
 ENDED_SECS = 3.0
 HANG_UP_SECS = 5.0
+NOT_THERE = (b"executable file not found", b"no such file or directory")
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "tcp"}
 
 
@@ -101,15 +102,18 @@ class EngineCommand:
         self._body = body
         self._tty = tty
         self._code: int | None = None
+        self._first = b""
 
     async def output(self) -> AsyncIterator[tuple[str, bytes]]:
         """What it writes, as it comes, until it has ended and all is read."""
         if self._tty:
             while piece := await self._body.receive():
+                self._first = self._first or piece
                 yield "stdout", piece
             return
         async for batch in frames(self._body):
             for stream, piece in batch:
+                self._first = self._first or piece
                 yield stream, piece
 
     async def send(self, data: bytes) -> None:
@@ -143,7 +147,7 @@ class EngineCommand:
             while (shown := await self._shown()).get("Running"):
                 await anyio.sleep(0.05)
             if shown.get("ExitCode") is not None:
-                self._code = int(shown["ExitCode"])
+                self._code = _as_shells_count(int(shown["ExitCode"]), self._first)
                 return self._code
         raise Unavailable("the command's output has ended, but the engine does not say how the command did")
 
@@ -158,6 +162,12 @@ class EngineCommand:
 
     async def _shown(self) -> Mapping[str, Any]:
         return await self._ask(lambda client: client.exec_inspect(self._exec_id))
+
+
+def _as_shells_count(code: int, said: bytes) -> int:
+    """127 for a program that is not there: Docker 20.10 says 126 of everything that cannot be started."""
+    failed = code == 126 and said.startswith(b"OCI runtime exec failed")
+    return 127 if failed and any(words in said for words in NOT_THERE) else code
 
 
 def _signal_inside(container_id: str, pid: int, number: int) -> None:
