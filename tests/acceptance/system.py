@@ -182,6 +182,10 @@ class System:
         command = self._command(*arguments)
         return subprocess.Popen(command, env=self.operator_environ(), stdin=quiet, stdout=quiet, stderr=quiet)
 
+    def command(self, *arguments: str) -> list[str]:
+        """A command line of the built file."""
+        return self._command(*arguments)
+
     def cli(self, *arguments: str, seconds: float = 90.0, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run the CLI against this system."""
         return subprocess.run(

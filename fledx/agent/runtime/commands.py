@@ -20,6 +20,7 @@ T = TypeVar("T")
 START_SECS = 15.0
 ENDED_SECS = 3.0
 HANG_UP_SECS = 5.0
+FAILED = b"OCI runtime exec failed"
 NOT_THERE = (b"executable file not found", b"no such file or directory")
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "tcp"}
 
@@ -105,7 +106,7 @@ class EngineCommand:
         self._first = b""
 
     async def output(self) -> AsyncIterator[tuple[str, bytes]]:
-        """What it writes, as it comes, until it has ended and all is read."""
+        """What it writes, as it comes, until it has ended and all is read; what the engine says instead is an error."""
         if self._tty:
             while piece := await self._body.receive():
                 self._first = self._first or piece
@@ -114,7 +115,7 @@ class EngineCommand:
         async for batch in frames(self._body):
             for stream, piece in batch:
                 self._first = self._first or piece
-                yield stream, piece
+                yield ("stderr" if piece.startswith(FAILED) else stream), piece
 
     async def send(self, data: bytes) -> None:
         """Give it input; returns when the engine has taken it."""
@@ -166,7 +167,7 @@ class EngineCommand:
 
 def _as_shells_count(code: int, said: bytes) -> int:
     """127 for a program that is not there: Docker 20.10 says 126 of everything that cannot be started."""
-    failed = code == 126 and said.startswith(b"OCI runtime exec failed")
+    failed = code == 126 and said.startswith(FAILED)
     return 127 if failed and any(words in said for words in NOT_THERE) else code
 
 
