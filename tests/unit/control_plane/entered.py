@@ -14,8 +14,10 @@ from anyio.abc import TaskGroup
 from fledx.control_plane.agents import Agents
 from fledx.control_plane.asking import UsageAsking
 from fledx.control_plane.audit import AuditFilter
+from fledx.control_plane.backends import Backends
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.entrance import Entrance
+from fledx.control_plane.ingress import Ingress
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.operators import ROLE, Operators
@@ -66,6 +68,13 @@ class Port:
             metrics=self.metrics,
             audit=stage.audit,
             usage=UsageAsking(self.dispatch),
+            ingress=Ingress(
+                stage.store,
+                stage.changes,
+                stage.gateways,
+                Backends(stage.store, self.dispatch, self.metrics, stage.audit),
+                self.metrics,
+            ),
         )
         targets = Targets(stage.store, self.dispatch)
         operators = Operators(
