@@ -164,6 +164,7 @@ class Fleet:
             tx.board_changed()
             tx.touched_nodes.discard(row["id"])
             nodes.delete(tx.sql, row["id"])
+            settle_waiting(tx)
             tx.audit("node.delete", by, id=row["id"], name=row["name"])
             tx.event("node.deleted", row["name"], f"deleted by {by.name}", node_id=row["id"])
             tx.overview = True

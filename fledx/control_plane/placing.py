@@ -256,6 +256,8 @@ def move_out(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> Non
     """Take a replica from its node in any case, and give it another one if it is to have one."""
     if ends_there(tx.sql, stored, given):
         release(tx, stored, [given.replica_number], why=why)
+        if stored.spec.mode == "global" and stored.spec.desired_state == "running":
+            place(tx, stored, (), why=why)  # where no node is left, somebody has to say so
         return
     evict(tx, stored, given, why=why)
 

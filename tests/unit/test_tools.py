@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import rounds
 from tests.tools import checks, engine, machine
 from tests.tools.machine import ROOT, Stop
 
@@ -165,6 +166,13 @@ def test_seed_and_soak_reach_the_tests() -> None:
     assert (env["FLEDX_TEST_SEED"], env["FLEDX_TEST_SOAK"]) == ("7", "1")
     with pytest.raises(Stop, match="--seed wants a number"):
         checks.chosen(["--seed", "seven"])
+
+
+def test_the_seed_and_the_length_that_were_asked_for_reach_the_simulated_worlds() -> None:
+    _, env = checks.chosen(["--soak", "--seed", "7"])
+    assert (rounds.worlds(env), rounds.first_seed(env)) == (100_000, 7)
+    assert (rounds.worlds({}), rounds.first_seed({})) == (2_000, 0)
+    assert (rounds.worlds({**env, "FLEDX_WORLDS": "1"}), rounds.first_seed({**env, "FLEDX_SEED": "9"})) == (1, 9)
 
 
 def test_a_benchmark_that_does_not_exist_is_named() -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 
 import pytest
 
+from tests import rounds
 from tests.unit.scheduler.worlds import Story
 
-#: How many, beginning with which seed: FLEDX_WORLDS=100000 FLEDX_SEED=7 pytest tests/unit/scheduler/test_worlds.py
-WORLDS = int(os.environ.get("FLEDX_WORLDS", "2000"))
-FIRST = int(os.environ.get("FLEDX_SEED", "0"))
+#: As `build.py test --soak --seed N` says; FLEDX_WORLDS=100000 FLEDX_SEED=7 pytest tests/unit/scheduler alone.
+WORLDS, FIRST = rounds.worlds(), rounds.first_seed()
 QUICK = 200
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 
+from fledx.agent.reconcile.firing import Record, fired
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.instance import Instance
+from fledx.models.job import JobDesired, JobStatus
 
 Key = tuple[str, int]
 #: By image: what its containers do. Good ones are ready after two seconds.
 GOOD, CRASHES, NEVER_READY, DIES = "good", "crashes", "sleeps", "dies"
 SECONDS_TO_READY, SECONDS_TO_DIE = 2.0, 20.0
+#: The same where they are jobs: after so many seconds they end with this code.
+ENDS = {GOOD: (10.0, 0), NEVER_READY: (90.0, 0), CRASHES: (1.0, 1), DIES: (SECONDS_TO_DIE, 1)}
 STAMP = "2026-11-25T10:00:00.000Z"
 
 
@@ -25,6 +30,7 @@ class Container:
     restarts: int = 0
     made: int = 0
     down_until: float | None = None
+    run: str = ""
 
     @property
     def kind(self) -> str:
@@ -39,6 +45,11 @@ class Container:
         age = now - self.began
         if (self.kind == CRASHES and age >= 1) or (self.kind == DIES and age >= SECONDS_TO_DIE):
             self.down_until = now + 2.0 ** min(self.restarts, 5)
+
+    def ended(self, now: float) -> int | None:
+        """The exit code of a job, once it has one."""
+        seconds, code = ENDS[self.kind]
+        return code if now - self.began >= seconds else None
 
     def ready(self, now: float) -> bool:
         up = self.down_until is None and now - self.began >= SECONDS_TO_READY
@@ -62,6 +73,7 @@ class Agent:
     heard: float = 0.0
     desired: NodeDesiredState | None = None
     containers: dict[Key, Container] = field(default_factory=dict)
+    records: dict[Key, Record] = field(default_factory=dict)
     told: dict[Key, Instance] | None = None
     made: int = 0
 
@@ -78,16 +90,43 @@ class Agent:
         """Run what is desired and nothing else."""
         if not self.up or self.frozen or self.desired is None:
             return
-        wanted = {one.key: one for one in self.desired.replicas if one.desired_state == "running"}
-        for key in [key for key in self.containers if key not in wanted]:
+        jobs = {one.key: one for one in self.desired.replicas if one.job is not None}
+        self.records = {key: self.records[key] for key in self.records.keys() & jobs.keys()}
+        wanted = {
+            one.key: one for one in self.desired.replicas if one.desired_state == "running" and one.key not in jobs
+        }
+        for key in [key for key in self.containers if key not in wanted and key not in jobs]:
             del self.containers[key]
+        for key, one in jobs.items():
+            if one.job is not None:
+                self._work_on_job(key, one, one.job, now)
         for key, one in wanted.items():
             found = self.containers.get(key)
             if found is None or (found.template, found.fence) != (one.template, one.fence):
                 self.made += 1
                 self.containers[key] = Container(one.template, one.fence, one.image, now, made=self.made)
-        for found in self.containers.values():
-            found.live(now)
+        for key, found in self.containers.items():
+            if key not in jobs:
+                found.live(now)
+
+    def _work_on_job(self, key: Key, one: ReplicaDesired, job: JobDesired, now: float) -> None:
+        """The real schedule; containers that end as their images do."""
+        record, _ = fired(self.records.get(key), one, job, datetime.fromtimestamp(now, timezone.utc))
+        found = self.containers.get(key)
+        if found is not None and (found.run != record.id or one.desired_state == "stopped" or not record.going):
+            del self.containers[key]
+            found = None
+        if record.going and one.desired_state == "running" and found is None:
+            self.made += 1
+            found = Container(one.template, one.fence, one.image, now, made=self.made, run=record.id)
+            self.containers[key] = found
+        code = None if found is None else found.ended(now)
+        if code is not None and record.run is not None:
+            del self.containers[key]
+            run = replace(record.run, exit_code=code, failures=record.run.failures + (code != 0), reason=f"exit {code}")
+            outcome = "succeeded" if code == 0 else "failed" if run.failures > job.retries else None
+            record = replace(record, run=replace(run, outcome=outcome))
+        self.records[key] = record
 
     def die(self) -> None:
         """The power goes; what ran is started anew when it is back."""
@@ -97,7 +136,29 @@ class Agent:
     def instances(self, now: float) -> dict[Key, Instance]:
         """What it would report."""
         wanted = {one.key: one for one in self.desired.replicas} if self.desired else {}
-        return {key: self._instance(key, found, wanted.get(key), now) for key, found in self.containers.items()}
+        found = {
+            key: self._instance(key, found, wanted.get(key), now)
+            for key, found in self.containers.items()
+            if key not in self.records
+        }
+        jobs = {key: self._job(wanted[key], record) for key, record in self.records.items() if key in wanted}
+        return found | jobs
+
+    def _job(self, one: ReplicaDesired, record: Record) -> Instance:
+        runs = one.key in self.containers
+        outcome = record.run.outcome if record.run else None
+        idle = "pending" if record.going else "failed" if outcome == "failed" and not record.pattern else "stopped"
+        return Instance(
+            deployment_id=one.deployment_id,
+            replica_number=one.replica_number,
+            state="running" if runs else idle,
+            ready=runs,
+            revision=one.revision,
+            template=one.template,
+            fence=one.fence,
+            last_updated=STAMP,
+            job=JobStatus(run=record.run, next_run=record.next_run),
+        )
 
     def _instance(self, key: Key, found: Container, one: ReplicaDesired | None, now: float) -> Instance:
         fits = one is not None and (found.template, found.fence) == (one.template, one.fence)

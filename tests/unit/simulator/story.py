@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from random import Random
 from unittest import mock
 from uuid import UUID
 
 from fledx.control_plane.desired import desired_state, replica_of
 from fledx.control_plane.fleet import Drain
+from fledx.control_plane.scheduler.filters import unfitting, unsuitable
+from fledx.control_plane.scheduler.spec import spec_of
 from fledx.control_plane.status import current
-from fledx.control_plane.store import assignments, deployments, instances, nodes
+from fledx.control_plane.store import assignments, deployments, finished, instances, nodes
+from fledx.control_plane.store.deployments import Stored
 from fledx.errors import FledxError
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import DeploymentSpec, ReschedulePolicy, UpdatePolicy
 from fledx.models.desired import ReplicaDesired
+from fledx.models.job import JobRun
 from fledx.models.node import Capacity
 from fledx.models.placement import Constraints
 from fledx.models.port import PortMapping
@@ -48,6 +53,7 @@ class Story:
         self.step = 0
         self.checked = -1
         self.templates: dict[tuple[str, int, tuple[PortMapping, ...]], str] = {}
+        self.ended: dict[Slot, int] = {}
         self.served: tuple[int, dict[str, set[int]]] = (-1, {})
 
     async def live(self) -> Counter[str]:
@@ -144,11 +150,11 @@ class Story:
             policy, took = stored.spec.update, self.took[stored.id]
             took -= after[stored.id]
             took -= {number for number in took if number not in owned or owned[number].node_id in away}
-            lost = {number for number in before[stored.id] - after[stored.id] if number < stored.spec.replicas}
-            if stored.spec.desired_state == "stopped" or not lost:
+            lost = {number for number in before[stored.id] - after[stored.id] if not stored.is_extra(number)}
+            if stored.spec.desired_state == "stopped" or stored.spec.mode == "job" or not lost:
                 continue
             took |= {number for number in lost if number in owned}
-            extras = sum(number >= stored.spec.replicas for number in after[stored.id])
+            extras = sum(stored.is_extra(number) for number in after[stored.id])
             least = policy.max_unavailable or (0 if not (stored.rollout or {}).get("kept", {}).get("no_surge") else 1)
             self.seen["taken"] += len(lost)
             if len(took) > least + extras and not self.overdue(owned, lost):
@@ -183,16 +189,14 @@ class Story:
         ports: Counter[tuple[str, int, str]] = Counter()
         for stored in deployments.everyone(sql):
             wanted = stored.spec.constraints and stored.spec.constraints.capacity
-            owned = assignments.of_deployment(sql, stored.id)
-            for given in owned:
+            owned, ended = assignments.of_deployment(sql, stored.id), finished.of_deployment(sql, stored.id)
+            self.check_ends(stored.id, owned, ended)
+            for given in (given for given in owned if given.replica_number not in ended):
                 used[given.node_id] += (wanted and wanted.cpu_millis) or 0
                 ports.update((given.node_id, port.host_port or 0, port.protocol) for port in given.ports)
                 self.fences[stored.id, given.replica_number].add((given.node_id, given.fence))
-            waits = {each.replica_number: each.reason for each in assignments.pending_of(sql, stored.id)}
             if stored.spec.desired_state == "running":
-                missing = set(range(stored.spec.replicas)) - {given.replica_number for given in owned}
-                if {number for number in missing if not waits.get(number)}:
-                    raise Breach(f"{stored.spec.name} has replicas without place and without reason")
+                self.check_reasons(stored, owned, ended)
         for node in nodes.everyone(sql):
             size = (node.capacity and node.capacity.cpu_millis) or 0
             if used[node.node_id] > size:
@@ -202,6 +206,42 @@ class Story:
         for slot, owners in self.fences.items():
             if len({fence for _, fence in owners}) < len(owners):
                 raise Breach(f"{slot} had two owners under one fence: {sorted(owners)}")
+
+    def check_reasons(self, stored: Stored, owned: list[Assignment], ended: Mapping[int, JobRun]) -> None:
+        """Who has no place has a reason."""
+        waits = {each.replica_number: each.reason for each in assignments.pending_of(self.world.memory.sql, stored.id)}
+        missing = set(range(stored.spec.replicas)) - {given.replica_number for given in owned} - ended.keys()
+        if stored.spec.mode == "global":
+            missing = self.without(stored, owned, list(waits.values()))
+        if {number for number in missing if not waits.get(number)}:
+            raise Breach(f"{stored.spec.name} has replicas without place and without reason")
+
+    def check_ends(self, deployment_id: str, owned: list[Assignment], ended: Mapping[int, JobRun]) -> None:
+        """What has run to its end is given to nobody else, unless an operator lets it run anew."""
+        slots = {(deployment_id, number) for number in ended}
+        self.ended = {slot: fence for slot, fence in self.ended.items() if slot[0] != deployment_id or slot in slots}
+        for given in owned:
+            slot = deployment_id, given.replica_number
+            if slot in slots and self.ended.setdefault(slot, given.fence) != given.fence:
+                raise Breach(f"{slot} had run to its end and was given to {given.node} all the same")
+
+    def without(self, stored: Stored, owned: list[Assignment], reasons: list[str]) -> set[int]:
+        """Of a global deployment: as many numbers as there are nodes that suit and have neither replica nor reason."""
+        owners = Counter(given.node_id for given in owned)
+        if doubled := [node for node, count in owners.items() if count > 1]:
+            raise Breach(f"{stored.spec.name} has two replicas on {doubled}")
+        shape = spec_of(stored.id, stored.spec).shape
+        views = {view.id: view for view in nodes.views(self.world.memory.sql)}
+        if strange := [views[owner].name for owner in owners if unfitting(shape, views[owner]) is not None]:
+            raise Breach(f"{stored.spec.name} has replicas on {strange}, which do not suit")
+        found = [
+            view
+            for view in views.values()
+            if unsuitable(shape, view) is None
+            and view.id not in owners
+            and not any(each.startswith(f"node {view.name}:") for each in reasons)
+        ]
+        return set(range(len(found) or (not owned and not reasons)))
 
     async def peace(self) -> None:
         """All nodes are well and nobody asks for anything: then all becomes as it should be."""
@@ -230,15 +270,26 @@ class Story:
             owned = assignments.of_deployment(sql, stored.id)
             if stored.rollout is None or (state == "progressing" and not self.hopeless(stored.spec, owned)):
                 return f"{stored.spec.name}'s rollout is {state}"
-            if len(owned) > stored.spec.replicas or any(given.leaving for given in owned):
+            if any(given.leaving or stored.is_extra(given.replica_number) for given in owned):
                 return f"{stored.spec.name} has replicas left over"
             behind = [given for given in owned if given.revision != stored.revision]
             if behind and state not in ("paused", "failed"):
                 return f"{stored.spec.name} has replicas behind"
+            if stored.spec.mode == "job":
+                if stored.spec.desired_state == "running" and owned and not self.job_is_done(stored, owned):
+                    return f"{stored.spec.name} has neither ended nor is it kept: {stored.status}, {stored.reason}"
+                continue
             good = stored.spec.image.startswith(GOOD) and state not in ("paused", "failed")
             if good and stored.spec.desired_state == "running" and stored.ready < len(owned):
                 return f"{stored.spec.name}: {stored.ready} of {len(owned)} serve"
         return None
+
+    def job_is_done(self, stored: Stored, owned: list[Assignment]) -> bool:
+        """Every replica that has a place has run to its end, or its node keeps the schedule."""
+        if stored.spec.schedule is not None:
+            return (stored.job or {}).get("next_run") is not None
+        ended = finished.of_deployment(self.world.memory.sql, stored.id)
+        return all(given.replica_number in ended for given in owned)
 
     def hopeless(self, spec: DeploymentSpec, owned: list[Assignment]) -> bool:
         """A first revision that is no good is waited for, and one without any place as well."""
@@ -252,9 +303,12 @@ class Story:
             wanted = {
                 (o.deployment_id, o.replica_number, o.fence)
                 for o in self.desired(agent)
-                if o.desired_state == "running"
+                if o.desired_state == "running" and o.job is None
             }
-            runs = {(*key, found.fence) for key, found in agent.containers.items()}
+            runs = {(*key, found.fence) for key, found in agent.containers.items() if key not in agent.records}
+            jobs = {o.key for o in self.desired(agent) if o.job is not None}
+            if jobs != agent.records.keys():
+                raise Breach(f"{agent.name} has other jobs than it owns: {sorted(jobs ^ agent.records.keys())}")
             if wanted != runs:
                 raise Breach(f"{agent.name} runs {sorted(runs)} and owns {sorted(wanted)}")
 
@@ -272,7 +326,8 @@ class Story:
             return
         self.names += 1
         dice = self.dice
-        surge = dice.choice([0, 0, 1, 2])
+        mode = dice.choice(["service", "service", "global", "job"])
+        surge = 0 if mode == "global" else dice.choice([0, 0, 1, 2])
         policy = UpdatePolicy(
             max_unavailable=dice.choice([1, 1, 2]) if not surge else dice.choice([0, 1]),
             max_surge=surge,
@@ -283,7 +338,10 @@ class Story:
         spec = DeploymentSpec(
             name=f"app-{self.names}",
             image=f"{GOOD}:1" if dice.random() < 0.8 else self.image(),
-            replicas=dice.randint(1, 4),
+            mode=mode,
+            replicas=1 if mode == "global" else dice.randint(1, 4),
+            retries=dice.choice([None, 0, 2]) if mode == "job" else None,
+            schedule="*/2 * * * *" if mode == "job" and dice.random() < 0.3 else None,
             constraints=Constraints(
                 capacity=Capacity(cpu_millis=dice.choice([100, 400, 900])),
                 labels={"zone": dice.choice("ab")} if dice.random() < 0.3 else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections import Counter
 from typing import Any
@@ -13,16 +12,17 @@ import pytest
 from fledx.control_plane import placing
 from fledx.control_plane.reachability import Watchfulness
 from fledx.control_plane.rollout import _Look
+from fledx.control_plane.scheduler import everywhere
 from fledx.control_plane.scheduler.draft import Draft
 from fledx.control_plane.scheduler.offers import Offers
 from fledx.control_plane.scheduler.ports import Ports
-from fledx.control_plane.store import counters
+from fledx.control_plane.store import counters, finished
+from tests import rounds
 from tests.unit.simulator.story import Breach, Story
 from tests.unit.simulator.world import template
 
-#: How many, beginning with which seed: FLEDX_WORLDS=100000 FLEDX_SEED=7 pytest tests/unit/simulator
-WORLDS = int(os.environ.get("FLEDX_WORLDS", "2000"))
-FIRST = int(os.environ.get("FLEDX_SEED", "0"))
+#: As `build.py test --soak --seed N` says; FLEDX_WORLDS=100000 FLEDX_SEED=7 pytest tests/unit/simulator alone.
+WORLDS, FIRST = rounds.worlds(), rounds.first_seed()
 QUICK = 25
 PARTS = 8
 
@@ -51,6 +51,7 @@ def test_many_worlds_hold_and_settle(part: int) -> None:
     seen = run(bounds[0], bounds[1] - bounds[0])
     if WORLDS >= 1000:
         tried = ("replica.moved", "replica.returned", "deployment.rolled_back", "node.drained", "taken", "crash")
+        tried += ("job.succeeded", "job.failed")
         assert all(seen[word] for word in tried), f"the worlds do not try enough: {seen}"
 
 
@@ -102,3 +103,13 @@ def test_a_patience_that_is_broken_on_purpose_is_caught(monkeypatch: pytest.Monk
     """Who was away himself takes others for dead."""
     monkeypatch.setattr(Watchfulness, "look", lambda *_: -1e12)
     assert "of silence" in breach()
+
+
+def test_a_global_deployment_that_does_not_follow_its_nodes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everywhere, "unfitting", lambda *_: None)
+    assert "which do not suit" in breach()
+
+
+def test_a_job_that_is_moved_after_its_end_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finished, "outcome_of", lambda *_: None)
+    assert "had run to its end and was given to" in breach()
