@@ -60,10 +60,20 @@ class Backends:
     Lets gateways through to what they are to serve, and to nothing else.
 
     Who asks is known by the session, never by what the stream says. The replica must be offered to gateways at this
-    very port, and where it runs is taken from that, so a stream leads to no address that a gateway could choose.
+    very port, and where it runs is taken from that, so a stream leads to no address that a gateway could choose. At
+    most ``most`` lead into one node at once.
     """
 
-    def __init__(self, store: Database, dispatch: Dispatch, metrics: Metrics, audit: AuditLog) -> None:
+    def __init__(
+        self,
+        store: Database,
+        dispatch: Dispatch,
+        metrics: Metrics,
+        audit: AuditLog,
+        *,
+        most: int = MOST_INTO_A_NODE,
+    ) -> None:
+        self.most = most
         self._store = store
         self._dispatch = dispatch
         self._metrics = metrics
@@ -105,8 +115,8 @@ class Backends:
 
     @contextmanager
     def _counted(self, owner: str) -> Iterator[None]:
-        if self._open[owner] >= MOST_INTO_A_NODE:
-            raise LimitExceeded(f"{MOST_INTO_A_NODE} connections into this node are open already")
+        if self._open[owner] >= self.most:
+            raise LimitExceeded(f"{self.most} connections into this node are open already")
         self._open[owner] += 1
         try:
             yield

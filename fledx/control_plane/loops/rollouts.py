@@ -210,8 +210,14 @@ class Rollouts:
 
 
 def _policy(stored: Stored) -> UpdatePolicy:
-    """An extra replica would begin with empty volumes and answer from them: with data nothing is started first."""
+    """
+    An extra replica would begin with empty volumes and answer from them: with data nothing is started first.
+
+    The only replica of a deployment that gateways serve is, so that an update does not leave them with none.
+    """
     policy = stored.spec.update
+    if stored.spec.ingress and stored.spec.replicas == 1 and not policy.max_surge and not stored.spec.volumes:
+        return replace(policy, max_surge=1, max_unavailable=0)
     if policy.max_surge and any(mount.name for mount in stored.spec.volumes or ()):
         return replace(policy, max_surge=0, max_unavailable=max(1, policy.max_unavailable))
     return policy

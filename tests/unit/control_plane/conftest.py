@@ -22,10 +22,11 @@ from fledx.control_plane.loops.draining import Draining
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.operator_tokens import OperatorTokens
 from fledx.control_plane.pins import Pins
+from fledx.control_plane.placing import refresh_place
 from fledx.control_plane.registries import Registries
 from fledx.control_plane.reports import Reports
 from fledx.control_plane.secrets import Secrets
-from fledx.control_plane.store import migrate
+from fledx.control_plane.store import migrate, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.tokens import Endpoint, Tokens
 from fledx.models.desired import NodeDesiredState
@@ -122,6 +123,12 @@ class Stage:
             return work(tx)
 
         return await self.changes.commit(run)
+
+
+def cordon(tx: Transaction, node_id: str) -> None:
+    """Let a node take nothing new."""
+    nodes.set_availability(tx.sql, node_id, "cordoned", None)
+    refresh_place(tx, node_id)
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ class Port:
         self.metrics = Metrics()
         self.dispatch = Dispatch(stage.store, stage.seal)
         reachability = Reachability(stage.store, stage.changes, self.dispatch, ControlPlaneSettings())
+        self.backends = Backends(stage.store, self.dispatch, self.metrics, stage.audit)
         agents = Agents(
             stage.nodes,
             stage.tokens,
@@ -72,7 +73,7 @@ class Port:
                 stage.store,
                 stage.changes,
                 stage.gateways,
-                Backends(stage.store, self.dispatch, self.metrics, stage.audit),
+                self.backends,
                 self.metrics,
             ),
         )
@@ -86,14 +87,16 @@ class Port:
         self.opened: list[tuple[str, str, Mapping[str, Any]]] = []
         self.tokens: dict[str, tuple[str, str]] = {}
 
-    async def node(self, name: str, serve: Serve = echo) -> Link:
+    async def node(self, name: str, serve: Serve = echo, **changes: Any) -> Link:
         """A node that joins and connects; what is opened to it is noted and given to `serve`."""
-        told = facts(name=name, host_key=str(uuid.uuid4()))
+        told = facts(name=name, host_key=str(uuid.uuid4()), **changes)
         made = await self.stage.nodes.register(told, by="test")
         self.tokens[name] = (made.node_id, made.node_token)
 
         async def on_stream(stream: Stream) -> None:
             if stream.kind == "desired":
+                while await stream.receive():
+                    pass
                 return
             self.opened.append((name, stream.kind, stream.meta))
             await serve(stream)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from fledx.control_plane.gateways import RETURN_SECONDS
+from fledx.control_plane.loops.rollouts import Rollouts
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.desired import NodeDesiredState
 from fledx.models.ingress import Backend, Drained, Endpoint, GatewayDesired, GatewayFacts, GatewayStatus, IngressRule
 from fledx.models.instance import Instance
 from fledx.models.port import PortMapping
 from tests.builders import NOW, facts, spec
-from tests.unit.control_plane.conftest import ME, Stage
+from tests.unit.control_plane.conftest import ME, Stage, cordon
 
 pytestmark = pytest.mark.anyio
 GATEWAY = GatewayFacts(http_port=80)
@@ -28,17 +29,9 @@ SHOP: dict[str, Any] = {
 async def gateway(stage: Stage, name: str = "gate") -> str:
     """A gateway that is connected; it takes no replicas."""
     node = await stage.node(name, gateway=GATEWAY)
-    await stage.act(lambda tx: _cordon(tx, node))
+    await stage.act(lambda tx: cordon(tx, node))
     stage.gateways.enter(node)
     return node
-
-
-def _cordon(tx: Any, node: str) -> None:
-    from fledx.control_plane.placing import refresh_place
-    from fledx.control_plane.store import nodes
-
-    nodes.set_availability(tx.sql, node, "cordoned", None)
-    refresh_place(tx, node)
 
 
 def served(stage: Stage, node: str) -> GatewayDesired:
@@ -176,8 +169,6 @@ def _status(tx: Any, node: str, status: str) -> None:
 
 async def test_an_update_in_place_is_held_until_the_gateway_is_done(stage: Stage) -> None:
     gate, one, two = await shop(stage)
-    from fledx.control_plane.loops.rollouts import Rollouts
-
     rollouts = Rollouts(stage.store, stage.changes, monotonic=lambda: stage.now)
     await rollouts.look()
     await stage.deployments.patch("shop", {"env": {"A": "2"}}, by=ME)
@@ -198,6 +189,29 @@ async def test_an_update_in_place_is_held_until_the_gateway_is_done(stage: Stage
 
     await stage.runs(changing)
     assert {key[0] for key in endpoints(stage, gate)} == {one, two}
+
+
+async def test_an_update_of_the_only_replica_starts_the_new_one_first_and_never_leaves_gateways_without(
+    stage: Stage,
+) -> None:
+    gate, one, two = await shop(stage, replicas=1)
+    rollouts = Rollouts(stage.store, stage.changes, monotonic=lambda: stage.now)
+    await rollouts.look()
+    await stage.deployments.patch("shop", {"env": {"A": "2"}}, by=ME)
+    for _ in range(60):
+        stage.now += 1
+        await rollouts.look()
+        for node in (one, two):
+            if not held(stage, node):
+                await stage.runs(node)
+        assert any(not each.draining for each in endpoints(stage, gate).values())
+        await caught_up(stage, gate)
+
+    now = stage.deployments.get("shop")
+    assert now.rollout is not None
+    assert now.rollout.state == "complete"
+    assert [given.revision for given in now.assignments] == [2]
+    assert len(endpoints(stage, gate)) == 1
 
 
 @pytest.mark.parametrize("end", ["scale", "stop", "delete"])
@@ -246,7 +260,7 @@ def _move(tx: Any, node: str) -> None:
     from fledx.control_plane.placing import move
     from fledx.control_plane.store import assignments, deployments
 
-    _cordon(tx, node)
+    cordon(tx, node)
     for deployment_id, given in assignments.of_node(tx.sql, node):
         stored = deployments.by_id(tx.sql, deployment_id)
         assert stored is not None
