@@ -122,7 +122,10 @@ def test_every_config_command_of_the_readme(started: System, tmp_path: Path) -> 
 
 
 def test_secret_files_lie_in_memory_and_follow_a_rotation(started: System, tmp_path: Path) -> None:
-    """0400 and read-only in the container; another value is another container, and the old one is gone from memory."""
+    """
+    Fault 44: a binary megabyte, 0400 and read-only in the container; another value is another container, and the old
+    one is gone from memory.
+    """
     system = started
     binary = bytes(range(256)) * 4096
     (tmp_path / "app.conf").write_text("colour = blue\n")
@@ -148,6 +151,7 @@ def test_secret_files_lie_in_memory_and_follow_a_rotation(started: System, tmp_p
 
 
 def test_a_missing_secret_holds_a_change_up_while_the_old_container_serves(started: System) -> None:
+    """Fault 44, missing."""
     system = started
     system.deploy("web")
     before = system.processes("web")
@@ -193,7 +197,7 @@ def test_the_nodes_own_secret_wins(system: System, tmp_path: Path) -> None:
 
 
 def test_fifty_planted_secrets_are_found_nowhere_in_clear(started: System, tmp_path: Path) -> None:
-    """Database and its backup, logs, ps, events, errors, the API, docker inspect, the agent's state directory."""
+    """Fault 45: database and backup, logs, ps, events, audit, errors, API, docker inspect, the agent's directory."""
     system = started
     planted = [f"planted-secret-{number:02d}-{'q' * number}" for number in range(50)]
     flags: list[str] = []
@@ -220,6 +224,7 @@ def test_fifty_planted_secrets_are_found_nowhere_in_clear(started: System, tmp_p
         for words in (
             ("secrets", "list", "--json"),
             ("events", "--json"),
+            ("audit", "--json"),
             ("deployments", "show", "web", "--json"),
             ("deployments", "show", "web", "--env", "--json"),
             ("nodes", "show", "edge-1", "--json"),

@@ -177,6 +177,7 @@ def _silent_engine(path: Path) -> Iterator[str]:
 
 @pytest.mark.anyio
 async def test_an_engine_that_never_answers_costs_no_more_than_its_threads(tmp_path: Path) -> None:
+    """Fault 15, hung."""
     before = threading.active_count()
     with _silent_engine(tmp_path / "docker.sock") as address:
         runtime = DockerRuntime(address)

@@ -76,6 +76,7 @@ async def test_what_is_not_assigned_any_more_is_stopped_and_removed() -> None:
 
 
 async def test_foreign_containers_are_never_touched() -> None:
+    """Fault 17."""
     async with running() as stage:
         theirs = [
             stage.runtime.foreign("fledx-web-0-0a1b2c3d"),
@@ -103,6 +104,7 @@ def _labels() -> dict[str, str]:
 
 
 async def test_a_name_that_is_taken_is_evaded() -> None:
+    """Fault 17, by name."""
     async with running() as stage:
         stage.runtime.foreign("fledx-web-0-0a1b2c3d")
         await stage.want(replica())
@@ -110,6 +112,7 @@ async def test_a_name_that_is_taken_is_evaded() -> None:
 
 
 async def test_a_port_that_is_taken_is_named_with_its_holder() -> None:
+    """Fault 17, by port."""
     async with running() as stage:
         stage.runtime.foreign("squatter", ports=(port(8080),))
         await stage.want(replica(ports=(port(8080),)))

@@ -133,6 +133,7 @@ async def test_memory_and_signals_are_told_in_words() -> None:
 
 
 async def test_a_container_removed_by_hand_is_back_at_once_with_the_reason() -> None:
+    """Fault 16."""
     async with running() as stage:
         await stage.want(replica())
         await stage.wait(40)
@@ -176,6 +177,7 @@ async def test_a_paused_container_goes_on_without_counting_as_a_restart() -> Non
 
 
 async def test_repairs_are_damped_when_somebody_insists() -> None:
+    """Fault 16, again and again."""
     async with running() as stage:
         await stage.want(replica())
         removals = 0
@@ -203,6 +205,7 @@ async def test_what_ended_while_docker_was_away_is_started_again_and_not_counted
 
 
 async def test_containers_that_outlive_docker_are_left_alone() -> None:
+    """Fault 15, live-restore."""
     async with running() as stage:
         await stage.want(replica())
         stage.runtime.go_away(ending=False)

@@ -37,6 +37,7 @@ async def test_a_secret_is_told_of_but_never_told(stage: Stage) -> None:
 
 
 async def test_fifty_secrets_are_nowhere_in_the_database_in_clear(stage: Stage) -> None:
+    """Fault 45, in the database."""
     node = await stage.node("edge-1")
     planted = [f"planted-{number}-{'x' * number}".encode() for number in range(50)]
     for number, value in enumerate(planted):
@@ -64,6 +65,7 @@ async def test_only_a_node_that_needs_a_secret_gets_it(stage: Stage) -> None:
 
 
 async def test_a_rotated_secret_goes_through_the_replicas_in_turn_and_never_mixes(stage: Stage) -> None:
+    """Fault 44, rotation."""
     node = await stage.node("edge-1")
     await stage.secrets.put("db", b"old", by=ME)
     both = {"secret_env": DB, "secret_files": (SecretFile(path="/run/db", secret="db"),)}
@@ -85,6 +87,7 @@ async def test_a_rotated_secret_goes_through_the_replicas_in_turn_and_never_mixe
 
 
 async def test_a_secret_that_changes_during_a_rollout_is_not_mixed_into_it(stage: Stage) -> None:
+    """Fault 44, rotation during a deploy."""
     node = await stage.node("edge-1")
     await stage.secrets.put("db", b"old", by=ME)
     await stage.deployments.create(spec(replicas=3, secret_env=DB), by=ME)
@@ -131,6 +134,7 @@ async def test_the_value_it_has_already_is_no_change(stage: Stage) -> None:
 
 
 async def test_a_missing_secret_blocks_the_rollout_with_its_reason_while_the_old_one_runs(stage: Stage) -> None:
+    """Fault 44, missing."""
     node = await stage.node("edge-1")
     await stage.deployments.create(spec(), by=ME)
     await roll(stage, node, seconds=60)
@@ -273,6 +277,7 @@ async def test_a_name_that_could_not_be_a_file_is_refused(stage: Stage, name: st
 
 
 async def test_a_megabyte_of_any_bytes_is_kept_and_more_is_refused(stage: Stage) -> None:
+    """Fault 44, 1 MB and binary."""
     node = await stage.node("edge-1")
     big = bytes(range(256)) * 4096
     await stage.secrets.put("big", big, by=ME)
