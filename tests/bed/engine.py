@@ -175,6 +175,15 @@ class Engine:
             run("ip", "-n", space, "link", "set", link, "up")
         run("ip", "-n", space, "route", "add", "default", "via", self._gateway)
 
+    def give_disk(self, size: int) -> None:
+        """Before it is launched: a disk of its own of so many bytes, for images and containers."""
+        disk, data = self._home / "disk.img", self._home / "data"
+        data.mkdir()
+        with disk.open("wb") as file:
+            file.truncate(size)
+        run("mkfs.ext4", "-q", "-m", "0", disk)
+        run("mount", "-o", "loop", disk, data)
+
     def destroy(self) -> None:
         """Remove the engine, its containers, namespace and data, in whatever state they are."""
         with suppress(RuntimeError, OSError):

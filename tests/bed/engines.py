@@ -46,12 +46,14 @@ class Engines:
             raise
         return bed
 
-    def add(self, count: int) -> None:
-        """More engines."""
+    def add(self, count: int, *, disk: int | None = None) -> None:
+        """More engines; `disk` gives each a small one, of so many bytes."""
         first = len(self._engines) + 1
         new = [self._engine(index) for index in range(first, first + count)]
         for engine in new:
             engine.create()
+            if disk is not None:
+                engine.give_disk(disk)
             engine.launch()
         for engine in new:
             engine.wait()

@@ -144,11 +144,16 @@ class Images:
     async def _pull(self, name: str, tell: Tell, *, of: ReplicaDesired) -> None:
         """Return when it has arrived."""
 
+        shown = _shown(name, of.image)
+
         async def work(tell: Tell) -> None:
-            await self._disk.admit(name)
-            tell(f"pulling {name}")
+            await self._disk.admit(shown)
+            tell(f"pulling {shown}")
             await self._store.pull(
-                name, _shortened(name, of.image, tell), login=self._login(name), room=self._disk.room(name)
+                name,
+                lambda text: tell(text.replace(name, shown)),
+                login=self._login(name),
+                room=self._disk.room(shown),
             )
             self._records.pulled(name)
             self._disk.soon()
@@ -156,13 +161,7 @@ class Images:
         try:
             await self._once("pull", name, tell, work)
         except PullFailed as problem:
-            if problem.kind == "not_found" and name != of.image and digest_in(of.image) is None:
-                problem = PullFailed(
-                    "not_found",
-                    f"{problem.text}; that is what {of.image} stood for when revision {of.revision} was made",
-                    hint=f"`fledx deployments restart {of.deployment}` asks for {of.image} anew",
-                )
-            raise problem from None
+            raise _told(problem, of, name, shown) from None
 
     async def _once(self, kind: str, image: str, tell: Tell, work: Callable[[Tell], Awaitable[T]]) -> T:
         """
@@ -198,8 +197,16 @@ class Images:
             errand.ended.set()
 
 
-def _shortened(name: str, image: str, tell: Tell) -> Tell:
-    """Progress under the name that the operator gave; with as much of the digest as tells it from another."""
+def _shown(name: str, image: str) -> str:
+    """An image's name as the operator gave it, with as much of the digest as tells it from another."""
     _, at, digest = name.partition("@")
-    shown = f"{image.partition('@')[0]} ({short(digest)})" if at else name
-    return lambda text: tell(text.replace(name, shown))
+    return f"{image.partition('@')[0]} ({short(digest)})" if at else name
+
+
+def _told(problem: PullFailed, replica: ReplicaDesired, name: str, shown: str) -> PullFailed:
+    """In the operator's words; for bytes that the registry has no longer, with the way to others."""
+    text, hint = problem.text.replace(name, shown), problem.hint
+    if problem.kind == "not_found" and name != replica.image and digest_in(replica.image) is None:
+        text = f"{text}; that is what {replica.image} stood for when revision {replica.revision} was made"
+        hint = f"`fledx deployments restart {replica.deployment}` asks for {replica.image} anew"
+    return PullFailed(problem.kind, text, hint=hint, retry_after=problem.retry_after)

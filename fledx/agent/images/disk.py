@@ -36,16 +36,17 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """What a file system has and what an ordinary user may still write, in bytes."""
+    """What a file system has, what is taken of it, and what an ordinary user may still write, in bytes."""
 
     root: str
     total: int
     free: int
+    taken: int
 
     @property
     def used_percent(self) -> float:
-        """As `df` shows it."""
-        return 100.0 * (1 - self.free / self.total) if self.total else 0.0
+        """As `df` shows it: what only root may write counts neither way."""
+        return 100.0 * self.taken / (self.taken + self.free) if self.taken else 0.0
 
     def __str__(self) -> str:
         return f"{_size(self.free)} of {_size(self.total)} free at {self.root}"
@@ -57,7 +58,8 @@ def measure(root: str) -> Space | None:
         found = os.statvfs(root)
     except OSError:
         return None
-    return Space(root=root, total=found.f_blocks * found.f_frsize, free=found.f_bavail * found.f_frsize)
+    total, taken = found.f_blocks * found.f_frsize, (found.f_blocks - found.f_bfree) * found.f_frsize
+    return Space(root=root, total=total, free=found.f_bavail * found.f_frsize, taken=taken)
 
 
 @dataclass(frozen=True, kw_only=True)

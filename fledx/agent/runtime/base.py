@@ -265,7 +265,7 @@ class ImageStore(Protocol):
         self, name: str, tell: Tell, *, login: RegistryLogin | None = None, room: Room = lambda missing: None
     ) -> None:
         """
-        Get an image, telling how far it is about once a second; `room` is asked as often.
+        Get an image, telling how far it is about once a second; `room` is asked ten times as often.
 
         Without a login, what the node itself has for that registry is used. Cancelling stops it. Raises PullFailed.
         """

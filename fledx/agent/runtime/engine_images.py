@@ -22,6 +22,8 @@ T = TypeVar("T")
 SILENT = 300
 """Seconds between two signs of life of a pull."""
 TELL_EVERY = 1.0
+ASK_EVERY = 0.1
+"""Seconds between two looks whether there is room: a fast link fills a small disk within a second."""
 CANNOT_ASK = ("is not supported", "not implemented", "page not found")
 HUB_ADDRESS = "https://index.docker.io/v1/"
 """What Docker Hub is called where logins are concerned."""
@@ -74,7 +76,7 @@ class EngineImages(ABC):
     async def pull(
         self, name: str, tell: Tell, *, login: RegistryLogin | None = None, room: Room = lambda missing: None
     ) -> None:
-        progress, told_at, text = Progress(name), 0.0, ""
+        progress, told_at, asked_at, text = Progress(name), 0.0, 0.0, ""
         user = login.username if login else None
         body = await self._pulled(name, login)
         try:
@@ -83,12 +85,11 @@ class EngineImages(ABC):
                 if said.get("error"):
                     raise pull_failure(name, str(said["error"]), user=user)
                 progress.note(said)
-                if (now := time.monotonic()) - told_at < TELL_EVERY:
-                    continue
-                told_at = now
-                room(progress.missing)
-                if str(progress) != text:
-                    text = str(progress)
+                if (now := time.monotonic()) - asked_at >= ASK_EVERY:
+                    asked_at = now
+                    room(progress.missing)
+                if now - told_at >= TELL_EVERY and str(progress) != text:
+                    told_at, text = now, str(progress)
                     tell(text)
         finally:
             body.close()

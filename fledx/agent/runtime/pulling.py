@@ -15,7 +15,7 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("no_space", r"no space left|disk quota exceeded"),
     (
         "denied",
-        r"unauthorized|authentication required|access denied|denied:|forbidden|incorrect username|no basic auth"
+        r"unauthorized|authentication required|\bdenied\b|forbidden|incorrect username|no basic auth"
         r"|\b401\b|\b403\b",
     ),
     ("not_found", r"not found|manifest unknown|does not exist|no such image|no such manifest|name unknown|\b404\b"),
@@ -111,7 +111,9 @@ class Progress:
         elif status == "Already exists":
             self._layers.pop(layer, None)
         elif status == "Downloading" and detail.get("total"):
-            self._layers[layer] = (int(detail.get("current", 0)), int(detail["total"]))
+            self._layers[layer] = _of_whole(
+                self._layers.get(layer), int(detail.get("current", 0)), int(detail["total"])
+            )
         elif status in ("Download complete", "Pull complete") and (known := self._layers.get(layer)):
             self._layers[layer] = (known[1], known[1])
         if status == "Pull complete":
@@ -134,3 +136,9 @@ class Progress:
         if self._unpacking and got == total:
             return f"unpacking {self._image}: {total / 1e6:.0f} MB, {layers}"
         return f"pulling {self._image}: {got * 100 // total} % of {total / 1e6:.0f} MB, {layers}"
+
+
+def _of_whole(known: tuple[int, int] | None, got: int, total: int) -> tuple[int, int]:
+    """A layer that goes on where its connection broke off is counted from there by Docker: here from its beginning."""
+    whole = max(total, known[1] if known else 0)
+    return whole - total + got, whole

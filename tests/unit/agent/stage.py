@@ -61,6 +61,11 @@ def port(host: int, container: int = 80) -> PortMapping:
     return PortMapping(container_port=container, host_port=host)
 
 
+def space(taken: int) -> Space:
+    """A disk of 100 bytes."""
+    return Space(root="/docker", total=100, free=100 - taken, taken=taken)
+
+
 class Stage:
     """A node, and the words of its stories."""
 
@@ -68,7 +73,7 @@ class Stage:
         self.said: list[Mapping[str, Any]] = []
         self.linked = False
         self.logins: dict[str, RegistryLogin] = {}
-        self.space = Space(root="/docker", total=100, free=100)
+        self.space = space(0)
         self.clock = FakeClock()
         self.runtime = FakeRuntime()
         self.state: NodeDesiredState | None = None

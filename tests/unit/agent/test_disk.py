@@ -17,7 +17,7 @@ from fledx.agent.runtime.base import Image, PullFailed
 from fledx.models.desired import NodeDesiredState
 from tests.fakes.clock import FakeClock
 from tests.fakes.runtime import FakeRuntime
-from tests.unit.agent.stage import NODE, replica
+from tests.unit.agent.stage import NODE, replica, space
 
 pytestmark = pytest.mark.anyio
 
@@ -92,7 +92,7 @@ class World:
 
     @property
     def space(self) -> Space:
-        return Space(root="/docker", total=100, free=100 - self.other - 10 * len(self.runtime.images))
+        return space(self.other + 10 * len(self.runtime.images))
 
     def have(self, *numbers: int) -> None:
         for number in numbers:
@@ -113,7 +113,7 @@ async def test_fault_31_cleaning_ends_as_soon_as_there_is_room_enough(tmp_path: 
 
 
 def world_words(used: int) -> str:
-    return str(Space(root="/docker", total=100, free=100 - used))
+    return str(space(used))
 
 
 async def test_fault_31_a_full_disk_stops_pulls_tells_it_and_recovers_by_itself(tmp_path: Path) -> None:

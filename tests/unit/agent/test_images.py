@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 
-from fledx.agent.images.disk import Space
 from fledx.agent.runtime.base import PullFailed
 from fledx.models.desired import NodeDesiredState
 from fledx.models.registry import RegistryLogin
-from tests.unit.agent.stage import NODE, Stage, replica, running
+from tests.unit.agent.stage import NODE, Stage, replica, running, space
 
 pytestmark = pytest.mark.anyio
 ONE, TWO = "sha256:" + "1" * 64, "sha256:" + "2" * 64
-PLENTY = Space(root="/docker", total=100, free=50)
 
 
 def shop(number: int = 0, **changes: Any) -> Any:
@@ -250,19 +248,19 @@ async def test_fault_30_what_does_not_fit_is_not_pulled_and_is_when_there_is_roo
     stage = stocked()
     stage.runtime.root = "/docker"
     stage.runtime.sizes[f"shop@{ONE}"] = 45
-    stage.space = PLENTY
+    stage.space = space(50)
     async with running(stage):
         await stage.want(shop())
         assert "is nearly full: 45 B more to fetch" in (stage.instance().message or "")
         assert images(stage) == []
 
-        stage.space = replace(PLENTY, free=5)
+        stage.space = space(95)
         await stage.disk.look()
         assert stage.disk.pressure is not None
         assert stage.reasons("disk")[-1].startswith("the disk is nearly full")
         await stage.wait(70)
 
-        stage.space = replace(PLENTY, free=90)
+        stage.space = space(10)
         await stage.disk.look()
         await stage.settle()
         assert stage.disk.pressure is None

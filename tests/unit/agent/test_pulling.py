@@ -115,3 +115,11 @@ def test_the_progress_of_a_pull_is_the_sum_of_its_layers() -> None:
     progress.note({"id": "a", "status": "Pull complete"})
     progress.note({"id": "b", "status": "Extracting", "progressDetail": {"current": 1, "total": 2}})
     assert (str(progress), progress.missing) == ("unpacking shop:1: 60 MB, 1 of 3 layers", 0)
+
+
+def test_a_layer_that_broke_off_counts_on_from_there() -> None:
+    progress = Progress("shop:1")
+    progress.note(downloading("a", 30, 40))
+    progress.note(downloading("a", 5, 10))
+
+    assert (str(progress), progress.missing) == ("pulling shop:1: 87 % of 40 MB, 0 of 1 layers", 5_000_000)
