@@ -33,7 +33,10 @@ APPS = 5
 def edge(pyz: Path, tmp_path_factory: pytest.TempPathFactory, engines_of_session: Engines) -> Iterator[Edge]:
     """A control plane and the agents e1 and e2; each test cleans up what it deployed."""
     with Edge(pyz, tmp_path_factory.mktemp("edge"), engines_of_session) as made:
-        made.start("e1", "e2")
+        made.start()
+        for name in ("e1", "e2"):
+            made.start_agent(name, FLEDX_AGENT_RESOURCE_SAMPLE_INTERVAL_SECS="1")
+        eventually(lambda: made.ready_nodes() == 2, within=30)
         yield made
 
 
@@ -79,6 +82,13 @@ def test_faults_8_and_14_an_agent_that_is_killed_frozen_or_cut_off_leaves_its_co
     assert lives(edge, "web") == before
     assert len(edge.containers("web")) == 2
     assert [each["restart_count"] for each in edge.deployment("web")["instances"]] == [0, 0]
+    eventually(lambda: _sampled(edge, "web") == {0, 1}, within=30)
+
+
+def _sampled(edge: Edge, name: str) -> set[int]:
+    """The replicas whose usage is known, which agents are asked for: by themselves they tell it in ten minutes."""
+    with contextlib.closing(edge.api()) as api:
+        return {each["replica_number"] for each in api.usage({"deployment": name}).items if each["samples"]}
 
 
 def _status(edge: Edge, name: str) -> str:
