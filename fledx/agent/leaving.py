@@ -59,7 +59,7 @@ async def unless(stop: anyio.Event, wanted: Callable[[], Awaitable[T]]) -> T | N
 
 
 async def clean_up(runtime: Runtime, node_id: str) -> None:
-    """Take a node's containers away, all at the same time."""
+    """Take a node's containers away, its Envoy among them, all at the same time."""
 
     async def away(container_id: str, grace: float) -> None:
         try:
@@ -69,7 +69,7 @@ async def clean_up(runtime: Runtime, node_id: str) -> None:
             logger.warning("a container is left behind", extra={"container": container_id, "reason": problem.text})
 
     try:
-        found = await runtime.look(node_id)
+        found = (*await runtime.look(node_id), *await runtime.labelled("fledx.gateway", node_id))
     except FledxError as problem:
         logger.warning("the containers are left behind", extra={"reason": problem.text})
         return

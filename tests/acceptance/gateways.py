@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,11 @@ import anyio.to_thread
 
 from fledx.agent.run import serve
 from fledx.errors import Unavailable
+from fledx.models.codec import encode
+from fledx.models.desired import ReplicaDesired
 from fledx.models.ingress import Backend, Endpoint, GatewayDesired, GatewayStatus, Route
+from fledx.models.template import template_hash
+from fledx.sample.image import NAME as SAMPLE
 from fledx.settings.agent import AgentSettings
 from fledx.tunnel.splice import splice
 from fledx.tunnel.stream import Stream
@@ -98,9 +102,9 @@ class Fleet:
             yield
             stop.set()
 
-    async def serves(self, desired: GatewayDesired, **more: Any) -> GatewayStatus:
+    async def serves(self, desired: GatewayDesired, replicas: Sequence[ReplicaDesired] = ()) -> GatewayStatus:
         """Push, and wait until Envoy has taken it over whole."""
-        await self.cp.push(gateway=desired, **more)
+        await self.cp.push(*replicas, gateway=desired)
         return await self.until(lambda status: status.state == "serving" and status.revision == self.cp.revision)
 
     async def until(self, true: Callable[[GatewayStatus], object], *, within: float = LIMIT) -> GatewayStatus:
@@ -155,8 +159,9 @@ class Fleet:
         return docker("ps", "-aq", "--no-trunc", "--filter", f"label=fledx.gateway={self.cp.node_id}").split()
 
     def remove(self) -> None:
-        """Take Envoy away, and what it shared with the agent."""
-        for container_id in self.containers():
+        """Take Envoy and the replicas of its node away."""
+        ours = docker("ps", "-aq", "--filter", f"label=fledx.node_id={self.cp.node_id}").split()
+        for container_id in (*self.containers(), *ours):
             docker("rm", "-f", container_id)
 
 
@@ -203,6 +208,21 @@ def shop(*endpoints: Endpoint, protocol: str = "http") -> Backend:
         protocol=protocol,
         endpoints=endpoints,
     )
+
+
+def local_replica(number: int) -> ReplicaDesired:
+    """A replica of the shop to run on the gateway's own node."""
+    fields: dict[str, Any] = {
+        "deployment_id": "d-shop",
+        "deployment": "shop",
+        "replica_number": number,
+        "generation": 1,
+        "revision": 1,
+        "template": "",
+        "fence": 1,
+        "image": SAMPLE,
+    }
+    return ReplicaDesired(**{**fields, "template": template_hash(encode(ReplicaDesired(**fields)))})
 
 
 def elsewhere(number: int = 0, **changes: Any) -> Endpoint:

@@ -19,11 +19,14 @@ import pytest
 import trustme
 
 from fledx.models.ingress import GatewayDesired
-from tests.acceptance.gateways import Fleet, docker, elsewhere, gateway, rule, shop
+from fledx.sample.image import NAME as SAMPLE
+from fledx.sample.image import ensure_image
+from tests.acceptance.gateways import ENGINE, Fleet, docker, elsewhere, gateway, local_replica, rule, shop
 from tests.acceptance.origin import Origin
 from tests.bed import envoy
 from tests.unit.agent.gateways import certificate
 
+PLAIN = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
 pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.slow]
 
 
@@ -154,7 +157,7 @@ def _keys_lie_in_memory_alone(fleet: Fleet, key: str) -> None:
 async def test_an_agent_that_comes_back_finds_envoy_at_work(fleet: Fleet) -> None:
     """Envoy is neither restarted nor cut off, and what was open stays open."""
     foreign = docker("create", "--label", "fledx.gateway=somebody-else", envoy.NAME, "envoy", "--version")
-    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+    desired = PLAIN
     try:
         async with Origin.serving("one") as origin:
             fleet.ports["d-shop", 0] = origin.port
@@ -225,7 +228,7 @@ async def test_an_endpoint_that_drains_gets_nothing_new_and_is_told_when_it_is_e
 
 
 async def test_an_upgraded_connection_outlives_every_change_around_it(fleet: Fleet) -> None:
-    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+    desired = PLAIN
     async with Origin.serving("one") as origin, Origin.serving("two") as other, fleet.agent():
         fleet.ports.update({("d-shop", 0): origin.port, ("d-shop", 1): other.port})
         await fleet.serves(desired)
@@ -244,8 +247,45 @@ UPGRADE = (
 )
 
 
+async def test_an_instance_of_the_gateways_own_node_is_addressed_itself_and_is_out_when_it_ends(fleet: Fleet) -> None:
+    """With the control plane away as well: Envoy's own checks and the agent's look see to it."""
+    await anyio.to_thread.run_sync(lambda: ensure_image(SAMPLE, docker_host=ENGINE))
+    both = [local_replica(number) for number in range(2)]
+    here = [
+        elsewhere(each.replica_number, node_id=fleet.cp.node_id, template=each.template, fence=each.fence)
+        for each in both
+    ]
+    async with fleet.agent():
+        await fleet.cp.push(*both)
+        await fleet.cp.until(lambda: len([each for each in fleet.cp.instances.values() if each.ready]) == 2)
+        status = await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(*here),)), replicas=both)
+        assert {"d-shop-8080/0": "local", "d-shop-8080/1": "local"} == dict(status.ways)
+        assert {b"0", b"1"} == {await _replica_that_answers(fleet) for _ in range(10)}
+        fleet.cp.refuses_links = True
+        fleet.cp.cut()
+        ends = docker("ps", "-q", "--filter", f"label=fledx.node_id={fleet.cp.node_id}").split()[0]
+        docker("kill", ends)
+        assert {b"0", b"1"} >= {await _replica_that_answers(fleet) for _ in range(30)}
+
+
+async def _replica_that_answers(fleet: Fleet) -> bytes:
+    answer = await fleet.get()
+    assert 200 == answer.status
+    return next(line for line in answer.body.splitlines() if line.startswith(b"replica"))[-1:]
+
+
+async def test_ports_below_1024_take_user_0_and_that_one_privilege(fleet: Fleet) -> None:
+    fleet.http = 79
+    async with Origin.serving("one") as origin, fleet.agent(gateway_https_port=0):
+        fleet.ports["d-shop", 0] = origin.port
+        await fleet.serves(PLAIN)
+        assert b"one" == (await fleet.get()).body
+        form = "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}}"
+        assert "0:0 true [ALL] [NET_BIND_SERVICE]" == docker("inspect", "-f", form, *fleet.containers())
+
+
 async def test_an_envoy_that_is_killed_paused_or_frozen_is_back_by_itself(fleet: Fleet) -> None:
-    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+    desired = PLAIN
     async with Origin.serving("one") as origin, fleet.agent():
         fleet.ports["d-shop", 0] = origin.port
         await fleet.serves(desired)
@@ -267,7 +307,7 @@ async def _answers(fleet: Fleet) -> bool:
 
 
 async def test_a_port_that_is_taken_and_an_image_that_is_missing_are_told_and_waited_for(fleet: Fleet) -> None:
-    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+    desired = PLAIN
     async with Origin.serving("one") as origin:
         fleet.ports["d-shop", 0] = origin.port
         with socket.create_server(("127.0.0.1", fleet.http)):

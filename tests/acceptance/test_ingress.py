@@ -67,8 +67,9 @@ def test_updates_scaling_and_a_restart_of_the_control_plane_fail_no_request(edge
         _nothing_failed("control plane restarted", load)
         _die(edge, "e3")
         eventually(lambda: _flows(load), within=40)
-        tally = _over("node killed", load)
-        assert len(tally.failed) <= WORKERS, tally.failed[:10]
+    lost = load.fresh()
+    print(f"node killed: {lost}", *lost.failed[:5], sep="\n    ")
+    assert len(lost.failed) <= WORKERS, lost.failed[:10]
 
 
 def _flows(load: Load) -> bool:

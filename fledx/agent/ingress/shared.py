@@ -52,8 +52,8 @@ class Shared:
     """Both directories; Unavailable, with the reason, when they cannot be had or written."""
 
     def __init__(self, places: Sequence[str], name: str, owner: Owner) -> None:
-        in_memory = [place for place in places if file_system(Path(place)) in IN_MEMORY]
-        self._place, self._name = (in_memory or list(places))[0], name
+        good = [each for each in places if file_system(Path(each)) in IN_MEMORY and os.access(each, os.W_OK | os.X_OK)]
+        self._place, self._name = (good or list(places))[0], name
         root = Path(self._place) / name
         self.conf = root / "conf"
         self.sockets = root / "sock"
