@@ -35,6 +35,7 @@ from tests.fakes.control_plane import FakeControlPlane
 
 ENGINE = "unix:///var/run/docker.sock"
 LIMIT = 30.0
+PLACE = "/run" if os.access("/run", os.W_OK) else "/dev/shm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ class Fleet:
     @property
     def shared(self) -> Path:
         """What Envoy and the agent share, in memory."""
-        return Path(f"/run/fledx-gateway-{os.geteuid()}-{self.cp.node_id[:8]}")
+        return Path(f"{PLACE}/fledx-gateway-{os.geteuid()}-{self.cp.node_id[:8]}")
 
     async def _lead(self, stream: Stream) -> None:
         """As the control plane and the owner's agent do together."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import socket
 import ssl
 import stat
@@ -18,6 +19,7 @@ import anyio.to_thread
 import pytest
 import trustme
 
+from fledx.agent.ingress.shared import ENVOY_ID
 from fledx.models.ingress import GatewayDesired
 from fledx.sample.image import NAME as SAMPLE
 from fledx.sample.image import ensure_image
@@ -150,7 +152,10 @@ def _keys_lie_in_memory_alone(fleet: Fleet, key: str) -> None:
     dump = fleet.page("/config_dump?include_eds")[1]
     assert planted.decode() not in json.dumps(dump)
     for path in fleet.shared.rglob("sds-*.json"):
-        assert (0o600, 10101) == (stat.S_IMODE(path.stat().st_mode), path.stat().st_uid)
+        assert (0o600, ENVOY_ID if os.geteuid() == 0 else os.geteuid()) == (
+            stat.S_IMODE(path.stat().st_mode),
+            path.stat().st_uid,
+        )
     assert planted.decode() not in docker("logs", *fleet.containers())
 
 
