@@ -70,7 +70,7 @@ def instance_of(known: Known) -> Instance | None:
         generation=known.replica.generation if known.replica else first.marks.generation if first else 0,
         revision=_revision(known.replica, first),
         template=first.marks.template if first else None,
-        fence=first.marks.fence if first else 0,
+        fence=first.marks.fence if first else known.replica.fence if known.replica else 0,
         started_at=container.started_at if container and running else None,
         last_updated="",
         endpoints=_endpoints(first, known.host) if first and running else (),

@@ -94,19 +94,21 @@ def stop(args: Namespace, terminal: Terminal) -> int:
 def scale(args: Namespace, terminal: Terminal) -> int:
     """Other numbers of replicas: `NAME=3`, or `NAME --replicas 3`."""
     wanted = []
-    for word in some(refs(args), "deployment"):
+    words = some(refs(args), "deployment")
+    number = next((word for word in words if word.isdigit()), "3")
+    for word in words:
         if "=" in word:
             wanted.append(_replicas_of(word))
         elif args.replicas is not None:
             wanted.append((word, args.replicas))
         else:
-            raise InvalidSpec("", f"how many replicas of {word}? Write {word}=3")
+            raise InvalidSpec("", f"how many replicas of {word}? Write {word}={number}")
     api = connect(args, terminal)
-    found = [(naming.deployment(api, name), number) for name, number in wanted]
+    found = [(naming.deployment(api, name), count) for name, count in wanted]
     changed = []
-    for deployment, number in found:
-        changed.append(api.patch_deployment(deployment["deployment_id"], {"replicas": number}))
-        terminal.say(f"{harmless(deployment['name'])} scaled from {deployment['replicas']} to {number}")
+    for deployment, count in found:
+        changed.append(api.patch_deployment(deployment["deployment_id"], {"replicas": count}))
+        terminal.say(f"{harmless(deployment['name'])} scaled from {deployment['replicas']} to {count}")
     return _stay(args, terminal, api, changed)
 
 
@@ -165,7 +167,10 @@ def _print(args: Namespace, terminal: Terminal, deployment: Json) -> None:
 
 
 def _replicas_of(word: str) -> tuple[str, int]:
+    name, _, number = word.partition("=")
+    if number.strip() == "0":
+        raise InvalidSpec("replicas", f"{name} cannot have none", hint=f"`fledx deployments stop {name}` stops it")
     try:
         return replicas_of(word)
     except ArgumentTypeError as problem:
-        raise InvalidSpec("", str(problem)) from None
+        raise InvalidSpec("replicas", str(problem)) from None

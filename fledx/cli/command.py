@@ -49,8 +49,8 @@ class Command:
 
     def __init__(self, words: Sequence[str]) -> None:
         head, self.rest = _split_rest(words)
-        if head[:1] == ["help"]:
-            head = [*head[1:], "--help"]
+        if head[:1] == ["help"] or head[1:] == ["help"]:
+            head = [*(word for word in head if word != "help"), "--help"]
         self.path: tuple[str, ...] = ()
         self.words = list(head)
         self.verb: Verb | None = None

@@ -10,7 +10,7 @@ from fledx.cli.terminal import Terminal
 from fledx.cli.words import CONNECTION, NOUNS, OUTPUTS, PROFILE, SHORT, VALUED
 
 ASKED = ("-h", "--help")
-VERSION = ("-V", "--version")
+VERSION = ("-V", "-v", "--version")
 SWITCHES = ("--json", "--yaml", "--wide")
 OPERATE = (
     "deployments",

@@ -5,14 +5,15 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from fledx.cli.output import show_list
+from fledx.cli.output import is_document, show_list
 from fledx.cli.target import connect
 from fledx.cli.terminal import Terminal
 from fledx.cli.views.deployments import deployment_table
 from fledx.cli.views.nodes import node_table
-from fledx.cli.views.status import summary_line
+from fledx.cli.views.status import NO_DEPLOYMENTS, NO_NODES, summary_line
 
 Query = dict[str, Any]
+NONE = "none that match"
 
 
 def deployment_query(args: Namespace) -> Query:
@@ -23,7 +24,8 @@ def deployment_query(args: Namespace) -> Query:
 def show_deployments(args: Namespace, terminal: Terminal, *, name: str | None = None, summary: bool = False) -> int:
     """A table of deployments, with counts over all of them where a summary is wanted."""
     api = connect(args, terminal)
-    page = api.deployments({**deployment_query(args), "name": name}, limit=args.limit, offset=args.offset)
+    query = {**deployment_query(args), "name": name}
+    page = api.deployments(query, limit=args.limit, offset=args.offset)
     counts = api.status()["summary"] if summary else {}
 
     def screen() -> str:
@@ -33,6 +35,8 @@ def show_deployments(args: Namespace, terminal: Terminal, *, name: str | None = 
         return f"{summary_line(counts, nodes=False)}\n\n{shown}" if summary else shown
 
     show_list(args, terminal, _whole(page.encoded(), counts, "deployments"), page.items, screen)
+    if not page.total and not is_document(args):
+        terminal.say(NONE if any(query.values()) else NO_DEPLOYMENTS)
     return 0
 
 
@@ -50,6 +54,8 @@ def show_nodes(args: Namespace, terminal: Terminal, *, name: str | None = None, 
         return f"{summary_line(counts, deployments=False)}\n\n{shown}" if summary else shown
 
     show_list(args, terminal, _whole(page.encoded(), counts, "nodes"), page.items, screen)
+    if not page.total and not is_document(args):
+        terminal.say(NONE if any(query.values()) else NO_NODES)
     return 0
 
 

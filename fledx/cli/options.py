@@ -12,6 +12,9 @@ from fledx.cli.suggest import near, typed
 from fledx.cli.words import CONNECTION, OUTPUTS, PROFILE
 from fledx.errors import InvalidSpec
 
+IDS = ", its id or the beginning of its id"
+NAMED = ("profile",)  # what has no id
+
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
     """Told the width, as argparse would import shutil and three compressors to ask for it."""
@@ -105,7 +108,7 @@ def ref(args: argparse.Namespace, noun: str) -> str:
 def one(found: Sequence[str], noun: str) -> str:
     """The only item; InvalidSpec tells which is missing or that there are several."""
     if not found:
-        raise InvalidSpec("", f"which {noun}? Give its name, its id or the beginning of its id")
+        raise InvalidSpec("", f"which {noun}? Give its name{'' if noun in NAMED else IDS}")
     if len(found) > 1:
         raise InvalidSpec("", f"one {noun} at a time, not {', '.join(found)}")
     return found[0]
@@ -114,7 +117,7 @@ def one(found: Sequence[str], noun: str) -> str:
 def some(found: Sequence[str], noun: str) -> Sequence[str]:
     """At least one item."""
     if not found:
-        raise InvalidSpec("", f"which {noun}? Give its name, its id or the beginning of its id")
+        raise InvalidSpec("", f"which {noun}? Give its name{'' if noun in NAMED else IDS}")
     return found
 
 

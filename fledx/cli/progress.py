@@ -13,6 +13,7 @@ from fledx.cli.views.text import cut, harmless, span, width
 
 Json = Mapping[str, Any]
 MOST_ROWS = 16
+MOST_NEWS = 20  # that are remembered of a replica on its way up, which fails and is tried again with the same words
 #: What changes in a message with each attempt and is no news.
 RETRY = re.compile(r"; (failed \d+ times in a row, )?tried again after .*")
 
@@ -24,7 +25,8 @@ class Progress:
         self._terminal = terminal
         self._began = terminal.clock()
         self._drawn = 0
-        self._told: dict[object, str] = {}
+        self._noted = ""
+        self._news: dict[int, list[str]] = {}
 
     def show(self, deployment: Json) -> None:
         """The deployment as it is now."""
@@ -35,8 +37,8 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A word about the watching itself."""
-        if self._told.get("note") != text:
-            self._told["note"] = text
+        if self._noted != text:
+            self._noted = text
             self._drawn = 0
             self._terminal.say(harmless(text))
 
@@ -58,9 +60,10 @@ class Progress:
         for each in replicas(deployment):
             text = row(each)
             news = RETRY.sub("", text)
-            if self._told.get(each.number) != news:
-                self._told[each.number] = news
+            told = self._news.setdefault(each.number, [])
+            if told[-1:] != [news] and (each.state == "running" or news not in told):
                 self._terminal.say(f"{harmless(deployment['name'])}/{each.number}  {text}")
+            self._news[each.number] = [news] if each.state == "running" else [*told, news][-MOST_NEWS:]
 
 
 def row(each: Replica) -> str:

@@ -16,5 +16,6 @@ def near(word: str, known: Iterable[str]) -> str | None:
     """The known word closest to a mistyped one; None where none is close."""
     import difflib
 
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    bare = {each.lstrip("-").lower(): each for each in known}  # what all flags have in common makes none of them near
+    found = difflib.get_close_matches(word.lstrip("-").lower(), list(bare), n=1, cutoff=0.6)
+    return bare[found[0]] if found else None

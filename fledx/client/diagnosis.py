@@ -10,6 +10,8 @@ from fledx.errors import Unavailable
 ALERT = b"\x15\x03"  # how every TLS alert record begins
 
 
+ELSEWHERE = "is the URL right? Name another with --control-plane-url or --profile"
+
 #: The `code` of an error that came before anything was sent, so that nothing can have happened.
 UNREACHABLE = "unreachable"
 
@@ -79,7 +81,7 @@ def not_http(address: Address, raw: bytes) -> Unavailable:
 def not_fledx(address: str, status: int, kind: str) -> Unavailable:
     """HTTP, but not ours: a proxy, or another program under that URL."""
     told = f"status {status}, {kind or 'no content type'}"
-    return Unavailable(f"{address} answers, but not as a fledx control plane ({told})", hint="is the URL right?")
+    return Unavailable(f"{address} answers, but not as a fledx control plane ({told})", hint=ELSEWHERE)
 
 
 def _place(address: Address) -> str:

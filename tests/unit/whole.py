@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -62,15 +62,9 @@ def _site(stage: Stage) -> Site:
     async def asked(*_: Any, **__: Any) -> None:
         """No agent has anything newer."""
 
+    real: dict[str, Any] = {part: vars(stage)[part] for part in Site.__dataclass_fields__ if part in vars(stage)}
     return Site(
-        deployments=cast(Any, stage.deployments),
-        nodes=cast(Any, stage.nodes),
-        tokens=cast(Any, stage.tokens),
-        events=cast(Any, stage.events),
-        configs=stage.configs,
-        secrets=stage.secrets,
-        operator_tokens=stage.operator_tokens,
-        audit=stage.audit,
+        **real,
         usage=UsageHistory(stage.store, asked, kept_seconds=86400.0),
         revisions=Revisions(stage.store, stage.changes, stage.deployments),
         fleet=Fleet(stage.store, stage.changes, stage.tokens, dispatch),

@@ -297,7 +297,9 @@ def logs_flags(parser: Parser) -> None:
         "--since", metavar="TIME", type=types.moment, help="from here on: a time, or how long ago (10m)"
     )
     parser.add_argument("--until", metavar="TIME", type=types.moment, help="up to here")
-    parser.add_argument("--tail", metavar="N", type=types.whole, help="the last N lines of each replica [all of them]")
+    parser.add_argument(
+        "-n", "--tail", metavar="N", type=types.whole, help="the last N lines of each replica [all of them]"
+    )
     parser.add_argument("-t", "--timestamps", action="store_true", help="when each line was written")
     parser.add_argument("--replica", metavar="N", type=types.whole, help="of this replica alone")
     parser.add_argument("--no-prefix", action="store_true", help="the lines alone, without name/replica")

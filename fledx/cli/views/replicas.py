@@ -32,6 +32,8 @@ class Replica:
     @property
     def state(self) -> str:
         """One word, and what it lacks to be well."""
+        if self.assignment is None and self.instance is not None and self._pending is None:
+            return "leaving"
         if self.assignment is None:
             return "stopped" if self._stopped else "pending"
         if self.instance is None:

@@ -11,6 +11,8 @@ from fledx.cli.views.nodes import node_table
 Json = Mapping[str, Any]
 NODE_ORDER = ("ready", "unreachable", "error", "registering")
 DEPLOYMENT_ORDER = ("running", "stopped", "failed", "pending", "deploying")
+NO_NODES = "none yet: `fledx nodes join-command` says how one joins"
+NO_DEPLOYMENTS = "none yet: `fledx deployments create` makes one"
 
 
 def summary_line(summary: Json, *, nodes: bool = True, deployments: bool = True) -> str:
@@ -38,9 +40,9 @@ def status_screen(
     parts = [summary_line(summary, nodes=nodes is not None, deployments=deployments is not None)]
     if nodes is not None:
         shown = node_table(nodes, now, wide=wide, columns=columns, colour=colour)
-        parts.append("Nodes:\n" + (shown if nodes else "none yet: `fledx nodes join-command` says how one joins"))
+        parts.append("Nodes:\n" + (shown if nodes else NO_NODES))
     if deployments is not None:
         shown = deployment_table(deployments, now, wide=wide, columns=columns, colour=colour)
-        told = "none yet: `fledx deployments create` makes one"
+        told = NO_DEPLOYMENTS
         parts.append("Deployments:\n" + (shown if deployments else told))
     return "\n\n".join(parts)

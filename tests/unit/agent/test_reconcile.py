@@ -207,6 +207,15 @@ async def test_an_old_one_that_ends_while_its_successor_cannot_start_is_revived(
         assert [each.id for each in stage.runtime.running()] == [old.id]
 
 
+async def test_a_replica_without_a_container_is_told_under_the_fence_it_is_tried_under() -> None:
+    async with running() as stage:
+        stage.runtime.registry["app:9"] = PullFailed("denied", "image app:9: denied")
+        await stage.want(replica(image="app:9", fence=4))
+        await stage.wait(5)
+        told = stage.instance()
+        assert (told.state, told.fence, told.revision, told.container_id) == ("failed", 4, 0, None)
+
+
 async def test_a_slow_pull_holds_up_nobody_else() -> None:
     async with running() as stage:
         stage.runtime.registry["big:1"] = None
