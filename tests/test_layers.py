@@ -109,7 +109,7 @@ LIVES_IN: dict[str, tuple[str, ...]] = {
     "attrs": ("models/codec.py", "control_plane/api/openapi.py"),
     "cattrs": ("models/codec.py", "control_plane/api/openapi.py"),
     "croniter": ("models/*.py", "control_plane/*.py"),
-    "cryptography": ("control_plane/pki.py", "sealing.py"),
+    "cryptography": ("control_plane/pki.py", "control_plane/pem.py", "sealing.py"),
     "docker": ("agent/runtime/docker.py",),
     "h11": ("agent/http.py",),
     "hypercorn": ("control_plane/web.py",),

@@ -77,6 +77,8 @@ def _items(api: Any, noun: str) -> Sequence[Mapping[str, Any]]:
     if noun == "secret":
         found: Sequence[Mapping[str, Any]] = api.secrets(limit=500).items
         return found
+    if noun == "certificate":
+        return list(api.certificates(limit=500).items)
     if noun == "registry":
         return [{"name": item["host"]} for item in api.registries(limit=500).items]
     page = api.nodes({}, limit=500) if noun == "node" else api.deployments({}, limit=500)

@@ -17,6 +17,7 @@ OPERATE = (
     "nodes",
     "configs",
     "secrets",
+    "certificates",
     "exec",
     "forward",
     "status",

@@ -267,6 +267,26 @@ class ControlPlane:
         """Forget the login of a registry."""
         self._sent_as("DELETE", _registry(host)).read()
 
+    def certificates(self, *, limit: int | None = None, offset: int = 0) -> Page:
+        """What is told of gateways' certificates, by name; `limit` None reads all pages."""
+        return self._list(f"{ROOT}/certificates", {}, limit, offset)
+
+    def certificate(self, name: str) -> Json:
+        """What is told of one."""
+        return self._object("GET", _certificate(name))
+
+    def create_certificate(self, name: str, chain: str, key: str) -> Json:
+        """Keep a new certificate with its key; what is told of it then."""
+        return self._object("POST", f"{ROOT}/certificates", body={"name": name, "chain": chain, "key": key})
+
+    def put_certificate(self, name: str, chain: str, key: str) -> Json:
+        """Keep a certificate in the place of another."""
+        return self._object("PUT", _certificate(name), body={"chain": chain, "key": key})
+
+    def delete_certificate(self, name: str) -> None:
+        """Forget a certificate and its key."""
+        self._sent_as("DELETE", _certificate(name)).read()
+
     def usage(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
         """What replicas used, minute by minute, the newest first."""
         return self._list(f"{ROOT}/usage", query, limit, offset)
@@ -411,6 +431,10 @@ def _secret(name: str) -> str:
 
 def _matching(generation: int | None) -> dict[str, str]:
     return {} if generation is None else {"if-match": f'"{generation}"'}
+
+
+def _certificate(name: str) -> str:
+    return f"{ROOT}/certificates/{quoted(name)}"
 
 
 def _registry(host: str) -> str:

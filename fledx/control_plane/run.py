@@ -26,6 +26,7 @@ from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.backends import Backends
 from fledx.control_plane.backups import DailyBackups, Restored, Taken, inspected, restore, take
 from fledx.control_plane.bell import Bell
+from fledx.control_plane.certificates import Certificates
 from fledx.control_plane.changes import Changes
 from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
@@ -38,6 +39,7 @@ from fledx.control_plane.home import Home, lock, raise_file_limit, settle
 from fledx.control_plane.ingress import Ingress
 from fledx.control_plane.logs import Logs
 from fledx.control_plane.loops.backups import BackupLoop
+from fledx.control_plane.loops.certificates import Endings
 from fledx.control_plane.loops.draining import Draining
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.loops.retention import Retention
@@ -177,6 +179,7 @@ async def _serve(
     if lost := [*secrets.unreadable(), *registries.unreadable()]:
         log.error("secrets.key is not the key these secrets were sealed with: set them again", extra={"secrets": lost})
     reports = Reports(store, changes)
+    certificates = Certificates(store, changes, seal)
     gateways = Gateways()
     draining = Draining(store, changes, gateways, grace=settings.ingress_drain_grace_secs)
     reachability = Reachability(store, changes, dispatch, settings)
@@ -208,6 +211,7 @@ async def _serve(
             events=Events(store, bell),
             configs=Configs(store, changes),
             secrets=secrets,
+            certificates=certificates,
             registries=registries,
             operator_tokens=OperatorTokens(store, changes, tokens),
             audit=audit,
@@ -219,7 +223,7 @@ async def _serve(
             stopping=stopping,
         )
         rollouts, retention = Rollouts(store, changes), Retention(changes, settings)
-        for loop in (reports, reachability, tokens, retention, rollouts, draining):
+        for loop in (reports, reachability, tokens, retention, rollouts, draining, Endings(certificates, metrics)):
             tasks.start_soon(loop.run)
         tasks.start_soon(_watch_loop, metrics)
         await _listen(settings, home, Entrance(agents, {OPERATOR: operators}), app, metrics, tasks, stopping)

@@ -151,6 +151,7 @@ def whole(path: Path) -> Starlette:
         configs=absent,
         secrets=absent,
         registries=absent,
+        certificates=absent,
         usage=absent,
         operator_tokens=absent,
         audit=absent,

@@ -15,6 +15,12 @@ from starlette.routing import Route
 
 from fledx.control_plane.api.audit import AUDIT_FILTERS, AuditEndpoints, Verified
 from fledx.control_plane.api.auth import Gate
+from fledx.control_plane.api.certificates import (
+    CERTIFICATE_FILTERS,
+    CertificateEndpoints,
+    CertificateInput,
+    NewCertificate,
+)
 from fledx.control_plane.api.cleartext import Cleartext
 from fledx.control_plane.api.configs import CONFIG_FILTERS, REPLICA, ConfigEndpoints
 from fledx.control_plane.api.deployments import CREATE, DEPLOYMENT_FILTERS, KEYED, MATCHED, Created, DeploymentEndpoints
@@ -51,6 +57,7 @@ from fledx.control_plane.api.system import (
 from fledx.control_plane.api.tokens import TOKEN_FILTERS, TokenEndpoints
 from fledx.control_plane.api.usage import USAGE_FILTERS, UsageEndpoints
 from fledx.control_plane.audit import AuditLog
+from fledx.control_plane.certificates import Certificates
 from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.events import Events
@@ -68,6 +75,7 @@ from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
 from fledx.errors import FledxError
 from fledx.models.audit import AuditEntry
+from fledx.models.certificate import Certificate
 from fledx.models.config import Attachment, Config, ConfigItem, ConfigMetadata, ConfigSpec, Environment
 from fledx.models.deployment import Deployment, DeploymentSpec, Revision
 from fledx.models.event import Event, LogLine
@@ -94,6 +102,7 @@ def versioned(
     configs: ConfigEndpoints,
     secrets: SecretEndpoints,
     registries: RegistryEndpoints,
+    certificates: CertificateEndpoints,
     tokens: TokenEndpoints,
     audit: AuditEndpoints,
     usage: UsageEndpoints,
@@ -101,6 +110,7 @@ def versioned(
 ) -> tuple[Endpoint, ...]:
     """What lies under /api/v1; lines of one path stand together, and a fixed word before `{ref}`."""
     one, config, secret = "/deployments/{ref}", "/configs/{ref}", "/secrets/{ref}"
+    certificate = "/certificates/{ref}"
     in_deployment, in_node = f"{config}/deployments/{{target}}", f"{config}/nodes/{{target}}"
     return (
         Endpoint("GET", "/deployments", deployments.page, query=DEPLOYMENT_FILTERS, answer=PageOf(Deployment)),
@@ -163,6 +173,11 @@ def versioned(
         Endpoint("GET", "/registries/{ref}", registries.get, answer=Registry),
         Endpoint("PUT", "/registries/{ref}", registries.put, body=LoginInput, answer=Registry, other=201),
         Endpoint("DELETE", "/registries/{ref}", registries.delete),
+        Endpoint("GET", "/certificates", certificates.page, query=CERTIFICATE_FILTERS, answer=PageOf(Certificate)),
+        Endpoint("POST", "/certificates", certificates.create, body=NewCertificate, answer=Certificate),
+        Endpoint("GET", certificate, certificates.get, answer=Certificate),
+        Endpoint("PUT", certificate, certificates.put, body=CertificateInput, answer=Certificate, other=201),
+        Endpoint("DELETE", certificate, certificates.delete),
         Endpoint("GET", "/events", events.read, query=EVENT_FILTERS, headers=RESUMED, answer=EventPage, streams=Event),
         Endpoint("GET", "/tokens", tokens.page, access="admin", query=TOKEN_FILTERS, answer=PageOf(OperatorToken)),
         Endpoint("POST", "/tokens", tokens.create, access="admin", body=NewToken, answer=MadeToken),
@@ -200,6 +215,7 @@ def app(
     configs: Configs,
     secrets: Secrets,
     registries: Registries,
+    certificates: Certificates,
     operator_tokens: OperatorTokens,
     audit: AuditLog,
     usage: UsageHistory,
@@ -230,6 +246,7 @@ def app(
         ConfigEndpoints(configs),
         SecretEndpoints(secrets),
         RegistryEndpoints(registries),
+        CertificateEndpoints(certificates),
         TokenEndpoints(operator_tokens),
         AuditEndpoints(audit),
         UsageEndpoints(usage),

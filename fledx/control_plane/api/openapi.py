@@ -26,7 +26,7 @@ REFUSALS = {
     "registration": (400, 401, 403, 409, 429, 431, 503, 507),
 }
 BODY_REFUSALS = (408, 413, 415)
-TAGS = ("deployments", "nodes", "configs", "secrets", "events", "logs", "usage", "tokens", "audit-logs")
+TAGS = ("deployments", "nodes", "configs", "secrets", "certificates", "events", "logs", "usage", "tokens", "audit-logs")
 SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],
     "metrics": [{}, {"operator": []}],

@@ -52,6 +52,7 @@ class Site:
     configs: Any = None
     secrets: Any = None
     registries: Any = None
+    certificates: Any = None
     operator_tokens: Any = None
     audit: Any = field(default_factory=FakeAudit)
     usage: Any = None
@@ -76,6 +77,7 @@ class Site:
             "configs",
             "secrets",
             "registries",
+            "certificates",
         ]
         parts += ["operator_tokens", "audit", "usage", "overview"]
         fakes: dict[str, Any] = {part: cast(Any, getattr(self, part)) for part in parts}

@@ -12,6 +12,7 @@ import pytest
 
 from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.bell import Bell
+from fledx.control_plane.certificates import Certificates
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
@@ -67,6 +68,7 @@ class Stage:
         self.seal = Seal(bytes(32))
         self.configs = Configs(self.store, self.changes)
         self.secrets = Secrets(self.store, self.changes, self.seal)
+        self.certificates = Certificates(self.store, self.changes, self.seal)
         self.registries = Registries(self.store, self.changes, self.seal)
         self.pins = Pins(self.changes)
         self.nodes = Nodes(self.store, self.changes, self.tokens)
