@@ -117,10 +117,10 @@ LIVES_IN: dict[str, tuple[str, ...]] = {
     "paramiko": ("bootstrap/ssh.py",),
     "prometheus_client": ("control_plane/metrics.py", "agent/metrics.py"),
     "requests": ("agent/runtime/docker.py",),
-    "rich": ("cli/views/", "cli/watch.py"),
+    "rich": ("cli/views/", "cli/live/app.py"),
     "sqlite3": ("control_plane/",),  # and see sql_is_spoken_in_the_store
     "starlette": ("control_plane/api/",),
-    "textual": ("cli/watch.py",),
+    "textual": ("cli/live/",),
     "tomli": ("cli/profiles.py",),
     "tomllib": ("cli/profiles.py",),
     "yaml": ("cli/views/", "compose/"),

@@ -71,6 +71,11 @@ class Terminal:
         return _is_tty(self.out)
 
     @property
+    def full_screen(self) -> bool:
+        """Whether there is a terminal to fill, with a person at its keys."""
+        return _is_tty(self.out) and _is_tty(self.inp) and self.environ.get("TERM") not in (None, "", "dumb")
+
+    @property
     def live(self) -> bool:
         """Whether stderr can be redrawn."""
         return not self.quiet and _is_tty(self.err) and self.environ.get("TERM") != "dumb"

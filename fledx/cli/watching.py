@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fledx.cli.output import document, is_document
-from fledx.cli.screen import Screen
 from fledx.cli.target import connect
 from fledx.cli.terminal import Terminal
 from fledx.cli.views.documents import as_json_line
@@ -20,8 +19,6 @@ from fledx.errors import Unavailable
 
 Json = Mapping[str, Any]
 AGAIN = 1.0
-SAFETY_LOOK = 15.0
-TICK = 1.0
 
 
 def events(args: Namespace, terminal: Terminal) -> int:
@@ -80,9 +77,11 @@ def status(args: Namespace, terminal: Terminal) -> int:
             else whole.screen(terminal, columns=terminal.width, colour=terminal.colour)
         )
         return 0
-    if not terminal.interactive:
+    if not terminal.full_screen:
         return _status_lines(api, args, terminal)
-    return _status_screen(api, args, terminal)
+    from fledx.cli.live import show
+
+    return show.everything(args, terminal)
 
 
 class Look:
@@ -126,25 +125,3 @@ def _status_lines(api: ControlPlane, args: Namespace, terminal: Terminal) -> int
         if not (args.nodes_only and not about_node) and not (args.deploys_only and about_node):
             terminal.data(event_line(event.data))
     return 0
-
-
-def _status_screen(api: ControlPlane, args: Namespace, terminal: Terminal) -> int:
-    """A terminal: the whole drawn anew whenever something happened, and each second for the ages."""
-    look, problem, seen = Look(api, args), "", terminal.clock()
-    every = args.watch_interval or SAFETY_LOOK
-    stream: Stream[ServerEvent] | None = None
-    with Screen(terminal) as screen:
-        while True:
-            text = look.screen(terminal, columns=screen.columns, colour=terminal.colour)
-            screen.draw(f"{text}\n\n{problem}".rstrip())
-            try:
-                begun = stream is None
-                stream = stream or api.follow_events({})
-                happened = begun or bool(stream.take(TICK))
-                if happened or terminal.clock() - seen >= every:
-                    look, seen, problem = Look(api, args), terminal.clock(), ""
-                if stream.ended:
-                    raise Unavailable("the stream of events ended")
-            except Unavailable as fault:
-                stream, problem = None, f"{harmless(fault.text)}; trying again"
-                terminal.sleep(TICK)

@@ -92,6 +92,10 @@ class ControlPlane:
         """`{summary: {nodes, deployments}, control_plane}`, counted over everything."""
         return self._object("GET", f"{ROOT}/status")
 
+    def watch(self) -> Stream[ServerEvent]:
+        """Everything as it changes: events `node`, `deployment`, `whole` and `gone`, for ever."""
+        return self._events(f"{ROOT}/watch", {})
+
     def deployments(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
         """Deployments that match; `limit` None reads all pages."""
         return self._list(f"{ROOT}/deployments", query, limit, offset)

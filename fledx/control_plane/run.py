@@ -63,6 +63,7 @@ from fledx.control_plane.store.database import Database, path_of
 from fledx.control_plane.targets import Targets
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
+from fledx.control_plane.watching import Watching
 from fledx.errors import FledxError
 from fledx.sealing import kept
 from fledx.settings.control_plane import LOOPBACK, ControlPlaneSettings
@@ -216,6 +217,7 @@ async def _serve(
             operator_tokens=OperatorTokens(store, changes, tokens),
             audit=audit,
             usage=UsageHistory(store, asking.ask, kept_seconds=settings.retention_usage_window_secs),
+            watching=Watching(store, bell, settings.ports_public_host),
             overview=Overview(store, dispatch, backups, home.endpoint, _boot.build_id()),
             settings=settings,
             metrics=metrics,

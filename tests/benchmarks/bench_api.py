@@ -156,6 +156,7 @@ def whole(path: Path) -> Starlette:
         operator_tokens=absent,
         audit=absent,
         overview=absent,
+        watching=absent,
         settings=ControlPlaneSettings(),
         metrics=Metrics(),
         authority=None,

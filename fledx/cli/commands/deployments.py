@@ -286,7 +286,14 @@ def watch_flags(parser: Parser) -> None:
 def watch(args: Namespace, terminal: Terminal) -> int:
     from fledx.cli import settling
 
-    return settling.watch(args, terminal, ref(args, "deployment"))
+    wanted = ref(args, "deployment")
+    if terminal.full_screen and args.output is None and args.max_runtime is None:
+        from fledx.cli import naming
+        from fledx.cli.live import show
+        from fledx.cli.target import connect
+
+        return show.one(args, terminal, naming.deployment(connect(args, terminal), wanted)["deployment_id"])
+    return settling.watch(args, terminal, wanted)
 
 
 def logs_flags(parser: Parser) -> None:

@@ -56,6 +56,7 @@ from fledx.control_plane.api.system import (
 )
 from fledx.control_plane.api.tokens import TOKEN_FILTERS, TokenEndpoints
 from fledx.control_plane.api.usage import USAGE_FILTERS, UsageEndpoints
+from fledx.control_plane.api.watching import Gone, WatchEndpoints
 from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.certificates import Certificates
 from fledx.control_plane.configs import Configs
@@ -73,6 +74,7 @@ from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
+from fledx.control_plane.watching import Watching
 from fledx.errors import FledxError
 from fledx.models.audit import AuditEntry
 from fledx.models.certificate import Certificate
@@ -106,6 +108,7 @@ def versioned(
     tokens: TokenEndpoints,
     audit: AuditEndpoints,
     usage: UsageEndpoints,
+    watching: WatchEndpoints,
     system: SystemEndpoints,
 ) -> tuple[Endpoint, ...]:
     """What lies under /api/v1; lines of one path stand together, and a fixed word before `{ref}`."""
@@ -187,6 +190,7 @@ def versioned(
         Endpoint("GET", "/usage", usage.page, query=USAGE_FILTERS, answer=PageOf(Usage)),
         Endpoint("GET", "/metrics/summary", system.requests, query=SUMMARY, answer=RequestSummary),
         Endpoint("GET", "/status", system.status, answer=Status),
+        Endpoint("GET", "/watch", watching.watch, answer=Gone, media=SSE),
         Endpoint("GET", "/authority", system.authority, access="public", answer=Authority),
     )
 
@@ -220,6 +224,7 @@ def app(
     audit: AuditLog,
     usage: UsageHistory,
     overview: Overview,
+    watching: Watching,
     settings: ControlPlaneSettings,
     metrics: Metrics,
     authority: str | None,
@@ -250,6 +255,7 @@ def app(
         TokenEndpoints(operator_tokens),
         AuditEndpoints(audit),
         UsageEndpoints(usage),
+        WatchEndpoints(watching, stopping=stopping),
         system,
     )
     endpoints = tuple(replace(each, path=V1 + each.path) for each in endpoints)

@@ -59,6 +59,7 @@ class Site:
     revisions: Any = None
     fleet: Any = None
     rebalancing: Any = None
+    watching: Any = None
     overview: FakeOverview = field(default_factory=FakeOverview)
     metrics: Metrics = field(default_factory=Metrics)
     clock: Clock = field(default_factory=Clock)
@@ -79,7 +80,7 @@ class Site:
             "registries",
             "certificates",
         ]
-        parts += ["operator_tokens", "audit", "usage", "overview"]
+        parts += ["operator_tokens", "audit", "usage", "overview", "watching"]
         fakes: dict[str, Any] = {part: cast(Any, getattr(self, part)) for part in parts}
         self.app: Starlette = app(
             **fakes,
