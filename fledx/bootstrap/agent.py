@@ -52,7 +52,10 @@ def install_agent(visit: Visit, asked: AgentWanted, package: Package, api: Contr
     visit.progress.say("looked", described(facts))
     join = _join(visit, facts, asked, api)
     wanted = _wanted(facts, asked, package, api, join)
-    wanted = dataclasses.replace(wanted, reach=_reach(visit, facts, wanted, api, join))
+    reach = _reach(visit, facts, wanted, api, join)
+    if reach is not None and facts.identity is None and visit.look().identity is not None:
+        return install_agent(visit, asked, package, api)  # an agent that an earlier run started has joined meanwhile
+    wanted = dataclasses.replace(wanted, reach=reach)
 
     def decide(found: HostFacts) -> Plan:
         return plan(found, dataclasses.replace(wanted, now=time.time()))

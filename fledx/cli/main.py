@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -15,7 +16,12 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None, terminal: Terminal | None = None) -> int:
     """Run one command; the exit code. A link called fledx-cp or fledx-agent is that role."""
-    terminal = terminal or _own_terminal()
+    if terminal is None:
+        return _left(_ended(argv, _own_terminal()))
+    return _ended(argv, terminal)
+
+
+def _ended(argv: Sequence[str] | None, terminal: Terminal) -> int:
     words = list(argv) if argv is not None else _own_words(sys.argv)
     try:
         return _run(words, terminal)
@@ -29,6 +35,25 @@ def main(argv: Sequence[str] | None = None, terminal: Terminal | None = None) ->
         raise
     except Exception as problem:
         return _failed(problem, terminal)
+
+
+def _left(code: int) -> int:
+    """
+    The exit code, unless a thread still waits for a control plane: then the process ends here.
+
+    The interpreter aborts when such a thread writes just as it takes the streams down.
+    """
+    threading = sys.modules.get("threading")
+    if threading is None or all(thread is threading.current_thread() for thread in threading.enumerate()):
+        return code
+    import atexit
+    import os
+
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _failed(problem: BaseException, terminal: Terminal) -> int:

@@ -25,7 +25,7 @@ AGENTS = ("edge-1", "edge-2", "edge-3")
 #: By name: what the update sets, what its reason says, and what a container wrote last.
 BROKEN = {
     "crashes": ("EXIT_AFTER=0.2", "crashed 3 times", "exit"),
-    "never": ("READY_AFTER=3600", "has not been ready for 12 s", "503"),
+    "never": ("READY_AFTER=3600", "has not been ready for 25 s", "503"),
     "dies": ("EXIT_AFTER=20", "died after it had been ready", "exit"),
 }
 
@@ -33,7 +33,7 @@ BROKEN = {
 def test_fault_32_what_is_no_good_goes_back_by_itself_and_says_why(system: System) -> None:
     """An image that crashes, one that never gets ready and one that dies after 20 s, each of two replicas."""
     system.start(*AGENTS)
-    flags = (*READY, "--progress-deadline", "12s", "--env", "VERSION=good")
+    flags = (*READY, "--progress-deadline", "25s", "--env", "VERSION=good")
     for name in BROKEN:
         system.deploy(name, *flags, replicas=2)
     kept = {name: system.processes(name) for name in BROKEN}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 
@@ -10,6 +11,7 @@ import nacl.signing
 import paramiko
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # whoever closes last may find the other side gone
 KEY = paramiko.ECDSAKey.generate()
 
 
