@@ -46,8 +46,8 @@ class LiveView(App[int]):
     #head { height: 1; background: $panel; padding: 0 1; }
     #banner { height: auto; max-height: 3; background: $error; color: $text; padding: 0 1; display: none; }
     #banner.shown { display: block; }
-    #filter { display: none; height: 3; }
-    #filter.shown { display: block; }
+    #filter { height: 0; border: none; padding: 0 1; }
+    #filter.shown { height: 1; }
     #halves { height: 1fr; }
     .half { width: 1fr; height: 1fr; display: none; }
     .half.shown { display: block; }
@@ -56,15 +56,17 @@ class LiveView(App[int]):
     """
     TITLE = "fledx"
     ENABLE_COMMAND_PALETTE = False
+    # With priority where what is typed next depends on it: other keys go round by the focused part first.
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "quit", "Quit"),
+        Binding("enter", "open", "Open", priority=True),
+        Binding("slash", "filter", "Filter", key_display="/", priority=True),
         Binding("tab", "other", "Other table", priority=True),
-        Binding("slash", "filter", "Filter", key_display="/"),
-        Binding("escape", "clear", "Clear", show=False),
         Binding("s", "sort", "Sort"),
         Binding("r", "reverse", "Reverse"),
-        Binding("enter", "open", "Open", show=True),
+        Binding("escape", "clear", "Clear", show=False, priority=True),
+        Binding("q", "quit", "Quit"),
     ]
+    OF_TABLES = ("open", "filter", "other", "sort", "reverse", "clear")
 
     def __init__(
         self, source: Source, picture: Picture, *, halves: tuple[str, ...] = NAMES, now: Callable[[], float] = time.time
@@ -119,6 +121,12 @@ class LiveView(App[int]):
         self.set_interval(TICK_SECONDS, self._tick)
         self.set_interval(AGES_SECONDS, self._age)
         self._feed.start()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys of the tables mean nothing while a row is open, and Enter something else while one types."""
+        if len(self.screen_stack) > 1 and action in self.OF_TABLES:
+            return False
+        return not (action == "filter" and isinstance(self.focused, Input))
 
     def on_unmount(self) -> None:
         """Let go of the stream."""
@@ -252,30 +260,30 @@ class LiveView(App[int]):
         names = list(self._halves)
         self._front = names[(names.index(self._front) + 1) % len(names)]
         self._lay_out(self.size.width)
-        self._table(self._front).focus()
+        self.screen.set_focus(self._table(self._front))
 
     def action_filter(self) -> None:
         """Type words that must occur."""
         box = self.query_one("#filter", Input)
         box.value = self._half(self._front).filter
         box.add_class("shown")
-        box.focus()
+        self.screen.set_focus(box)  # at once: the next letter may be there already
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Each letter counts at once."""
         self._half(self._front).filter = event.value
         self._fill(self._front)
 
-    def on_input_submitted(self) -> None:
+    def _keep(self) -> None:
         """Back to the rows, with the filter as it is."""
         self.query_one("#filter", Input).remove_class("shown")
-        self._table(self._front).focus()
+        self.screen.set_focus(self._table(self._front))
 
     def action_clear(self) -> None:
         """No filter."""
         self._half(self._front).filter = ""
         self.query_one("#filter", Input).value = ""
-        self.on_input_submitted()
+        self._keep()
         self._fill(self._front)
 
     def action_sort(self) -> None:
@@ -304,7 +312,10 @@ class LiveView(App[int]):
         self._open(str(event.data_table.id), str(event.row_key.value))
 
     def action_open(self) -> None:
-        """Open the row under the cursor."""
+        """Open the row under the cursor; while one types, be done with that first."""
+        if isinstance(self.focused, Input):
+            self._keep()
+            return
         rows, line = self._shown[self._front], self._table(self._front).cursor_row
         if 0 <= line < len(rows):
             self._open(self._front, rows[line])

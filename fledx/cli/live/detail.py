@@ -45,11 +45,11 @@ class Following(Screen[None]):
     """
 
     CSS = """
-    Following > #problem { height: auto; max-height: 3; background: $error; padding: 0 1; display: none; }
-    Following > #problem.shown { display: block; }
-    Following > #about { height: 1fr; padding: 0 1; }
-    Following > Log { height: 1fr; border-top: solid $panel; display: none; }
-    Following > Log.shown { display: block; }
+    #problem { height: auto; max-height: 3; background: $error; padding: 0 1; display: none; }
+    #problem.shown { display: block; }
+    #about { height: 1fr; padding: 0 1; }
+    Log { height: 1fr; border-top: solid $panel; display: none; }
+    Log.shown { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back"),
@@ -177,8 +177,7 @@ class DeploymentScreen(Following):
         self.follow_events({"deployment": deployment_id})
 
     def on_mount(self) -> None:
-        """Show the logs at once where they were asked for."""
-        super().on_mount()
+        """Show the logs at once where they were asked for; the library has called the base's as well."""
         if self._logs_at_once:
             self.action_logs()
 
@@ -212,8 +211,12 @@ class DeploymentScreen(Following):
             came=lambda found: self.soon(lambda: self._write(found)),
             broke=lambda reason: self.soon(lambda: self._note(reason)),
         )
-        self._feeds.append(self._log_feed)
         self._log_feed.start()
+
+    def on_unmount(self) -> None:
+        """Let go of the logs too."""
+        if self._log_feed is not None:
+            self._log_feed.stop()
 
     def _write(self, found: Iterable[Json]) -> None:
         self.query_one(Log).write_lines(map(log_line, found))

@@ -32,7 +32,7 @@ def guarded(run: Callable[[], int]) -> int:
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        _be_the_child(run, parent)
+        _be_the_child(run, parent, lambda: termios.tcsetattr(descriptor, termios.TCSANOW, before))
     with _passed_on(child):
         _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
@@ -44,14 +44,17 @@ def guarded(run: Callable[[], int]) -> int:
     return code
 
 
-def _be_the_child(run: Callable[[], int], parent: int) -> None:
+def _be_the_child(run: Callable[[], int], parent: int, restore: Callable[[], None]) -> None:
     code = 1
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() == parent:
             code = run()
     finally:
-        with contextlib.suppress(OSError, ValueError):
+        # Without its parent it is in the background, where the library could not set the terminal's mode.
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        with contextlib.suppress(OSError, ValueError, termios.error):
+            restore()
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)

@@ -66,28 +66,6 @@ def test_a_watched_status_without_a_terminal_is_a_line_for_each_thing_that_happe
     assert "7" == cli.transport.requests[-1].headers["last-event-id"]
 
 
-def test_a_watched_status_on_a_terminal_is_drawn_anew_when_something_happened() -> None:
-    stream = events_answer(1.0, 1.0, event(8), KeyboardInterrupt())
-    cli = status(**{FOLLOW: stream})
-    cli.routes["GET /api/v1/deployments"] = [page(), page(deployment()), page(deployment(status="failed"))]
-
-    assert 130 == cli.run("status", "--watch", "--no-color", tty=True)
-    frames = cli.shown.split("\x1b[H")
-    assert frames[0] == "\x1b[?1049h\x1b[?25l\x1b[?7l"
-    assert frames[-1].endswith("\x1b[J\x1b[?7h\x1b[?25h\x1b[?1049l")
-    assert ["none yet" in frames[1], "running  0" in frames[2], "failed  0" in frames[-1]] == [True, True, True]
-    assert 3 == len(cli.asked("GET /api/v1/deployments"))
-
-
-def test_a_watched_status_says_when_the_control_plane_is_away_and_keeps_what_it_knew() -> None:
-    cli = status(**{FOLLOW: [Unavailable("no control plane"), events_answer(KeyboardInterrupt())]})
-
-    assert 130 == cli.run("status", "--watch", tty=True)
-    frame = cli.shown.split("\x1b[H")[2]
-    assert "no control plane; trying again" in frame
-    assert "edge-1" in frame
-
-
 def test_past_events_are_a_table() -> None:
     cli = Cli({"GET /api/v1/events": json_answer({"items": [event(1), event(2, "replica.failed")]})})
     assert 0 == cli.run("events", "--deployment", "web", "--kind", "replica", "--limit", "2")
