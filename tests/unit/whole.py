@@ -17,6 +17,7 @@ from fledx.control_plane.fleet import Fleet
 from fledx.control_plane.rebalancing import Rebalancing
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.usage import UsageHistory
+from fledx.control_plane.watching import Watching
 from tests.fakes.transport import Answer as Scripted
 from tests.fakes.use_cases import FakeOverview
 from tests.unit.api.caller import Answer, Caller
@@ -65,6 +66,16 @@ def _site(stage: Stage) -> Site:
     real: dict[str, Any] = {part: vars(stage)[part] for part in Site.__dataclass_fields__ if part in vars(stage)}
     return Site(
         **real,
+        deployments=cast(Any, stage.deployments),
+        nodes=cast(Any, stage.nodes),
+        tokens=cast(Any, stage.tokens),
+        events=cast(Any, stage.events),
+        configs=stage.configs,
+        secrets=stage.secrets,
+        registries=stage.registries,
+        watching=Watching(stage.store, stage.bell, None),
+        operator_tokens=stage.operator_tokens,
+        audit=stage.audit,
         usage=UsageHistory(stage.store, asked, kept_seconds=86400.0),
         revisions=Revisions(stage.store, stage.changes, stage.deployments),
         fleet=Fleet(stage.store, stage.changes, stage.tokens, dispatch),
