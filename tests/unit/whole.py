@@ -66,16 +66,7 @@ def _site(stage: Stage) -> Site:
     real: dict[str, Any] = {part: vars(stage)[part] for part in Site.__dataclass_fields__ if part in vars(stage)}
     return Site(
         **real,
-        deployments=cast(Any, stage.deployments),
-        nodes=cast(Any, stage.nodes),
-        tokens=cast(Any, stage.tokens),
-        events=cast(Any, stage.events),
-        configs=stage.configs,
-        secrets=stage.secrets,
-        registries=stage.registries,
         watching=Watching(stage.store, stage.bell, None),
-        operator_tokens=stage.operator_tokens,
-        audit=stage.audit,
         usage=UsageHistory(stage.store, asked, kept_seconds=86400.0),
         revisions=Revisions(stage.store, stage.changes, stage.deployments),
         fleet=Fleet(stage.store, stage.changes, stage.tokens, dispatch),

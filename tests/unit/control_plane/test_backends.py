@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -171,7 +172,7 @@ async def test_what_a_gateway_tells_is_kept_counted_and_told_when_it_matters(por
         GatewayStatus(state="failed", reason="image envoy:1 cannot be pulled"),
     ):
         gate.send({"type": "report", "report": {"revision": 1, "gateway": encode(status)}})
-        await port.until(lambda status=status: port.stage.gateways.status(node) == status)
+        await port.until(partial(lambda wanted: port.stage.gateways.status(node) == wanted, status))
 
     await port.until(lambda: len(_kinds(port)) == 3)
     assert _kinds(port) == ["gateway.serving", "gateway.refused", "gateway.failed"]
