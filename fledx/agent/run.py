@@ -16,6 +16,7 @@ from fledx import systemd_notify, tracing
 from fledx.agent.backoff import Pace
 from fledx.agent.clock import Clock
 from fledx.agent.desired import DesiredState
+from fledx.agent.dropping import DroppedVolumes
 from fledx.agent.facts import node_facts, own_address
 from fledx.agent.files import locked, open_directory
 from fledx.agent.health.probes import Prober
@@ -43,6 +44,7 @@ from fledx.agent.streams.exec import Commands
 from fledx.agent.streams.forward import Connections
 from fledx.agent.streams.logs import ReplicaLogs
 from fledx.agent.streams.replicas import Replicas
+from fledx.agent.streams.volumes import VolumeStreams
 from fledx.agent.tunnel_client import TunnelClient, refuse
 from fledx.agent.vault import Vault
 from fledx.agent.volumes import Policy
@@ -192,6 +194,17 @@ class Agent:
         replicas = Replicas(copies=lambda key: self._loop.copies.get(key, ()), wanted=self._loop.wanted)
         self._connections = Connections(replicas)
         self._commands = Commands(runtime, replicas)
+        self._data = VolumeStreams(
+            runtime,
+            identity.node_id,
+            copies=lambda key: self._loop.copies.get(key, ()),
+            wanted=self._loop.wanted,
+            aside=self._loop.aside,
+            image=lambda replica: self._images.images.ready(replica, lambda text: None),
+        )
+        self._dropped = DroppedVolumes(
+            runtime, identity.node_id, clock, desired=lambda: self._desired.state, say=self._reporter.say
+        )
         self._tunnel = TunnelClient(
             identity,
             facts=self._facts_now,
@@ -265,6 +278,7 @@ class Agent:
                 self._listening,
                 self._images,
                 self._public,
+                self._dropped,
             ):
                 tasks.start_soon(loop.run)
             tasks.start_soon(self._look_after_the_process)
@@ -294,6 +308,8 @@ class Agent:
             "logs": self._logs.serve,
             "connect": self._connections.serve,
             "exec": self._commands.serve,
+            "volume_backup": self._data.back_up,
+            "volume_restore": self._data.restore,
         }
         with tracing.working_for(tracing.told_by(stream.meta)):
             await serving.get(stream.kind, refuse)(stream)
@@ -336,6 +352,7 @@ class Agent:
             self._end.set()
 
     def _desired_changed(self) -> None:
+        self._dropped.look()
         self._images.changed()
         self._loop.wake()
         self._look_changed()

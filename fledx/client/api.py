@@ -11,7 +11,7 @@ from typing import Any
 
 from fledx import __version__
 from fledx.client.diagnosis import UNREACHABLE, not_fledx
-from fledx.client.http1 import Request, quoted, target
+from fledx.client.http1 import Request, Upload, quoted, target
 from fledx.client.refusals import refusal
 from fledx.client.streams import JsonLines, ServerEvent, ServerEvents, Stream
 from fledx.client.transport import Response, Transport
@@ -150,9 +150,24 @@ class ControlPlane:
         """New containers of the same template, step by step."""
         return self._object("POST", f"{_deployment(ref)}/restart")
 
-    def delete_deployment(self, ref: str, *, generation: int | None = None) -> None:
-        """Remove it; its containers follow; `generation` as for a patch."""
-        self._sent_as("DELETE", _deployment(ref), extra=_matching(generation)).read()
+    def delete_deployment(self, ref: str, *, generation: int | None = None, volumes: bool = False) -> None:
+        """Remove it; its containers follow, and with `volumes` its data; `generation` as for a patch."""
+        path = target(_deployment(ref), [("volumes", volumes or None)])
+        self._sent_as("DELETE", path, extra=_matching(generation)).read()
+
+    def volumes(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
+        """Where the data of replicas lies; `limit` None reads all pages."""
+        return self._list(f"{ROOT}/volumes", query, limit, offset)
+
+    def backup_volume(self, ref: str, volume: str, query: Mapping[str, Any]) -> Response:
+        """The content of a volume, as `models.archive` has it; to be read and closed."""
+        return self._sent_as("POST", target(f"{_volume(ref, volume)}/backup", query.items()), extra={"accept": "*/*"})
+
+    def restore_volume(self, ref: str, volume: str, query: Mapping[str, Any], upload: Upload) -> Json:
+        """Make a backup the content of a volume; the volume then."""
+        headers = {**self._credentials.operator(), "accept": "application/json", "content-type": "application/x-tar"}
+        path = target(f"{_volume(ref, volume)}/restore", query.items())
+        return self._json(self._sent(Request(method="POST", target=path, headers=headers, upload=upload)))
 
     def watch_deployment(self, ref: str) -> Stream[ServerEvent]:
         """The deployment at once and at each change; an event `gone` when it is deleted."""
@@ -381,6 +396,7 @@ class ControlPlane:
             target=request.target,
             headers={"user-agent": f"fledx/{__version__}", **request.headers},
             body=request.body,
+            upload=request.upload,
         )
         response = self._transport.send(request)
         if response.status < 300:
@@ -419,6 +435,10 @@ def _encoded(body: Json) -> bytes:
 
 def _deployment(ref: str) -> str:
     return f"{ROOT}/deployments/{quoted(ref)}"
+
+
+def _volume(ref: str, volume: str) -> str:
+    return f"{_deployment(ref)}/volumes/{quoted(volume)}"
 
 
 def _node(ref: str) -> str:

@@ -11,6 +11,8 @@ from fledx.client.transport import Response, silent
 from fledx.errors import InvalidSpec
 
 RECEIVE = 64 * 1024
+UPLOAD_SECONDS = 300.0
+"""The longest silence while a large body goes out: whoever takes it in may have a slow link or disk behind it."""
 #: A peer that vanished under a quiet stream is found out after 20 + 3 x 5 seconds.
 KEEPALIVE = (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
@@ -36,9 +38,9 @@ class SocketTransport:
         if kept is not None and not request.repeatable:
             kept.close()
             kept = None
-        answer = None if kept is None else self._exchange(kept, raw, request.method)
+        answer = None if kept is None else self._exchange(kept, raw, request)
         if answer is None:
-            answer = self._exchange(self._connect(), raw, request.method)
+            answer = self._exchange(self._connect(), raw, request)
         if answer is None:
             raise diagnosis.mute(self.address)
         return answer
@@ -70,14 +72,18 @@ class SocketTransport:
             return _Wire(plain, self.address)
         return _Wire(_secured(plain, self.address, self._ca_path), self.address)
 
-    def _exchange(self, wire: _Wire, raw: bytes, method: str) -> Response | None:
+    def _exchange(self, wire: _Wire, raw: bytes, request: Request) -> Response | None:
         """The answer; None where the peer closed before it gave one."""
+        timeout = self._timeout if request.upload is None else max(self._timeout, UPLOAD_SECONDS)
         try:
-            wire.send(raw, self._timeout)
-            head = wire.head(self._timeout)
+            wire.send(raw, timeout)
+            for piece in () if request.upload is None else request.upload.pieces:
+                if not wire.send(piece, timeout):
+                    break
+            head = wire.head(timeout)
             while head is not None and head.status < 200:
-                head = wire.head(self._timeout)
-            body = None if head is None else Body(head, method)
+                head = wire.head(timeout)
+            body = None if head is None else Body(head, request.method)
         except ValueError:
             wire.close()
             raise diagnosis.not_http(self.address, wire.buffer) from None
@@ -109,15 +115,20 @@ class _Wire:
         self.address = address
         self.buffer = b""
 
-    def send(self, raw: bytes, timeout: float) -> None:
-        """A peer that refuses a body midway has answered already, so that a failure here is left to the reading."""
+    def send(self, raw: bytes, timeout: float) -> bool:
+        """
+        Whether it went out.
+
+        A peer that refuses a body midway has answered already, so that a failure here is left to the reading.
+        """
         self._socket.settimeout(timeout)
         try:
             self._socket.sendall(raw)
         except TimeoutError:
             raise silent(str(self.address), timeout) from None
         except OSError:
-            pass
+            return False
+        return True
 
     def head(self, timeout: float) -> Head | None:
         """The next head; None where the peer closed before it, ValueError where it is none."""

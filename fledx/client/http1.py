@@ -11,13 +11,22 @@ PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A body that is too large to be held: its pieces, and how many bytes they are together."""
+
+    pieces: Iterable[bytes]
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request; ``target`` is path and query, ``headers`` have lower-case names."""
+    """One request; ``target`` is path and query, ``headers`` have lower-case names, ``upload`` streams."""
 
     method: str
     target: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    upload: Upload | None = None
 
     @property
     def repeatable(self) -> bool:
@@ -115,6 +124,8 @@ def request_bytes(request: Request, address: Address) -> bytes:
     """A request as it goes over the wire; ValueError for a header that would break out of its line."""
     lines = [f"{request.method} {address.base}{request.target} HTTP/1.1", f"host: {address.authority}"]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    if request.upload is not None:
+        lines.append(f"content-length: {request.upload.size}")
     if request.body is not None:
         lines.append(f"content-length: {len(request.body)}")
     for line in lines:

@@ -21,6 +21,7 @@ from fledx.control_plane.pins import Pins
 from fledx.control_plane.reachability import heartbeat_of
 from fledx.control_plane.reports import Reports, report_of
 from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.volumes import Volumes
 from fledx.errors import Denied, FledxError, InvalidSpec
 from fledx.models.check import shown
 from fledx.models.codec import decode_lenient
@@ -47,6 +48,7 @@ class Agents:
         reports: Reports,
         reachability: Reachability,
         pins: Pins,
+        volumes: Volumes,
         heartbeat_secs: float,
         metrics: Metrics,
         audit: AuditLog,
@@ -63,6 +65,7 @@ class Agents:
         self._reports = reports
         self._reachability = reachability
         self._pins = pins
+        self._volumes = volumes
         self._heartbeat_secs = heartbeat_secs
 
     async def authenticate(self, hello: Hello, address: str) -> Welcome | Refused:
@@ -161,6 +164,8 @@ class Agents:
             await self._nodes.token_answered(session.node_id, None if problem is None else str(problem)[:500])
         elif kind == "resolved":
             await self._take_digest(session, message)
+        elif kind == "volumes_dropped" and isinstance(message.get("names"), list):
+            await self._volumes.dropped(session.node_id, [str(name) for name in message["names"]])
         elif kind == "usage" and isinstance(message.get("minutes"), bytes):
             await self._reports.usage(session.node_id, unpack(message["minutes"]))
             self._usage.told(session.node_id)

@@ -63,6 +63,7 @@ from fledx.control_plane.store.database import Database, path_of
 from fledx.control_plane.targets import Targets
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
+from fledx.control_plane.volumes import Volumes
 from fledx.control_plane.watching import Watching
 from fledx.errors import FledxError
 from fledx.sealing import kept
@@ -187,6 +188,7 @@ async def _serve(
     asking = UsageAsking(dispatch)
     heartbeat = settings.tunnel_heartbeat_interval_secs
     operators = Operators(tokens, Targets(store, dispatch), dispatch, bell, audit, metrics, heartbeat)
+    volumes = Volumes(store, changes, dispatch)
     agents = Agents(
         nodes,
         tokens,
@@ -194,6 +196,7 @@ async def _serve(
         reports,
         reachability,
         Pins(changes),
+        volumes,
         heartbeat_secs=heartbeat,
         metrics=metrics,
         audit=audit,
@@ -216,6 +219,7 @@ async def _serve(
             registries=registries,
             operator_tokens=OperatorTokens(store, changes, tokens),
             audit=audit,
+            volumes=volumes,
             usage=UsageHistory(store, asking.ask, kept_seconds=settings.retention_usage_window_secs),
             watching=Watching(store, bell, settings.ports_public_host),
             overview=Overview(store, dispatch, backups, home.endpoint, _boot.build_id()),

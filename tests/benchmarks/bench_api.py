@@ -153,6 +153,7 @@ def whole(path: Path) -> Starlette:
         registries=absent,
         certificates=absent,
         usage=absent,
+        volumes=absent,
         operator_tokens=absent,
         audit=absent,
         overview=absent,

@@ -105,8 +105,11 @@ class FakeDeployments:
         self._ring()
         return self.known[ref]
 
-    async def delete(self, ref: str, *, by: Operator, generation: int | None = None) -> None:
+    async def delete(
+        self, ref: str, *, by: Operator, generation: int | None = None, drop_volumes: bool = False
+    ) -> None:
         self._note("delete", ref, generation)
+        self.dropped_volumes = drop_volumes
         if generation is not None and generation != self.get(ref).generation:
             raise Conflict(f"{ref} is at another generation than {generation}")
         if self.known.pop(ref, None) is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,7 +22,7 @@ from fledx.agent.reconcile.lanes import Lanes, Tell
 from fledx.agent.reconcile.plan import View, plan
 from fledx.agent.runtime.base import Container, Runtime, RuntimeEvent
 from fledx.agent.spec import Key, Marks
-from fledx.errors import FledxError
+from fledx.errors import Conflict, FledxError
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.job import JobDesired
 
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 TROUBLED_SECS = 2.0
 """Between two questions to an engine that did not answer."""
 EVENTS_SECS = 1.0
+ASIDE_SECS = 60.0
 HALT_MEMORY = 60.0
 """Seconds for which an end that somebody asked for explains that a container ended; longer than any usual stop."""
 
@@ -81,6 +83,7 @@ class Reconciler:
         self._copies: dict[Key, tuple[Copy, ...]] = {}
         self._holding: NodeDesiredState | None = None
         self._held_until: dict[Key, float] = {}
+        self._aside: dict[Key, str] = {}
         self._waiting: dict[Key, str] = {}
         self._lanes = Lanes(executor, clock, pace, spread=spread, tell=tell, changed=changed, settled=self._settled)
 
@@ -96,7 +99,7 @@ class Reconciler:
 
     def doing(self, key: Key) -> str:
         """What is being done for a replica right now, in words; empty if nothing."""
-        return self._lanes.doing(key)
+        return self._lanes.doing(key) or self._aside.get(key, "")
 
     def waiting(self, key: Key) -> str:
         """What a replica waits for before anything can be done; empty if nothing."""
@@ -120,6 +123,28 @@ class Reconciler:
         """A liveness probe has failed too often."""
         self._lanes.mark_sick(key, container_id, reason)
         self._wake.ring()
+
+    @asynccontextmanager
+    async def aside(self, key: Key, why: str) -> AsyncIterator[None]:
+        """
+        Leave a replica's containers to somebody else, and show why; what is being done for it is waited for.
+
+        Raises Conflict when somebody else has it, or when that takes too long.
+        """
+        if key in self._aside:
+            raise Conflict(f"replica {key[1]} is busy: {self._aside[key]}", hint="try again when that is done")
+        self._aside[key] = why
+        try:
+            deadline = self._clock.monotonic() + ASIDE_SECS
+            while key in self._lanes.busy():
+                if self._clock.monotonic() > deadline:
+                    raise Conflict(f"replica {key[1]} is busy: {self._lanes.doing(key)}", hint="try again later")
+                await self._clock.sleep(0.1)
+            self._changed()
+            yield
+        finally:
+            del self._aside[key]
+            self._wake.ring()
 
     async def run(self) -> None:
         """Reconcile until cancelled; containers keep running then."""
@@ -176,7 +201,7 @@ class Reconciler:
         if self._desired() is not None:
             for key, note in self.jobs.fire(wanted):
                 self._tell(note.kind, key, note.reason)
-        idle = [key for key in wanted if key not in busy]
+        idle = [key for key in wanted if key not in busy and key not in self._aside]
         self._look_back(wanted, idle)
         await self.jobs.store()
         self._act(tasks, wanted, busy)
@@ -255,7 +280,7 @@ class Reconciler:
         }
         for key, actions in due.items():
             todo = [action for action in actions if not isinstance(action, Wait)]
-            if todo and key not in busy and not self._lanes.resting(key, now):
+            if todo and key not in busy and key not in self._aside and not self._lanes.resting(key, now):
                 self._lanes.launch(tasks, key, wanted.get(key), todo)
 
     def _held(self, now: float) -> frozenset[Key]:

@@ -17,6 +17,7 @@ from fledx.errors import NotFound
 Ask = Callable[[Callable[[Any], Any]], Awaitable[Any]]
 ARCHIVE_SECS = 60
 """Until the first byte of an archive."""
+AS_IT_IS = {"Accept-Encoding": "identity"}  # else the engine packs it
 PIECE = 64 * 1024
 
 
@@ -46,7 +47,7 @@ async def removed(ask: Ask, name: str) -> bool:
 async def archived(ask: Ask, container_id: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
     """`Runtime.archive`."""
     where, query = f"/containers/{container_id}/archive", {"path": path}
-    body = await ask(lambda client: client.open("GET", where, params=query, seconds=ARCHIVE_SECS))
+    body = await ask(lambda client: client.open("GET", where, params=query, headers=AS_IT_IS, seconds=ARCHIVE_SECS))
     try:
         yield _pieces(body)
     finally:

@@ -252,6 +252,7 @@ def restart(args: Namespace, terminal: Terminal) -> int:
 def delete_flags(parser: Parser) -> None:
     add_ref(parser, "deployment", many=True)
     parser.add_argument("--if-generation", metavar="N", type=types.count, help="only if it is still at this generation")
+    parser.add_argument("--volumes", action="store_true", help="delete the data in its volumes by name, too, for good")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
@@ -264,11 +265,12 @@ def delete(args: Namespace, terminal: Terminal) -> int:
     api = connect(args, terminal)
     found = [naming.deployment(api, name) for name in wanted]
     told = ", ".join(f"{harmless(each['name'])} ({counted(each['replicas'], 'replica')})" for each in found)
-    if not terminal.ask(f"Delete {told}?", yes=args.yes):
+    data = " and all data in their volumes" if args.volumes else ""
+    if not terminal.ask(f"Delete {told}{data}?", yes=args.yes):
         terminal.say("nothing was deleted")
         return 1
     for each in found:
-        api.delete_deployment(each["deployment_id"], generation=args.if_generation)
+        api.delete_deployment(each["deployment_id"], generation=args.if_generation, volumes=args.volumes)
         terminal.say(f"{harmless(each['name'])} deleted")
     return 0
 

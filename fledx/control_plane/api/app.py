@@ -23,7 +23,15 @@ from fledx.control_plane.api.certificates import (
 )
 from fledx.control_plane.api.cleartext import Cleartext
 from fledx.control_plane.api.configs import CONFIG_FILTERS, REPLICA, ConfigEndpoints
-from fledx.control_plane.api.deployments import CREATE, DEPLOYMENT_FILTERS, KEYED, MATCHED, Created, DeploymentEndpoints
+from fledx.control_plane.api.deployments import (
+    CREATE,
+    DEPLOYMENT_FILTERS,
+    DROPPING,
+    KEYED,
+    MATCHED,
+    Created,
+    DeploymentEndpoints,
+)
 from fledx.control_plane.api.edge import Edge
 from fledx.control_plane.api.endpoint import ChangesOf, Endpoint, Limits, PageOf, Resource
 from fledx.control_plane.api.errors import on_fault, on_refusal
@@ -56,6 +64,7 @@ from fledx.control_plane.api.system import (
 )
 from fledx.control_plane.api.tokens import TOKEN_FILTERS, TokenEndpoints
 from fledx.control_plane.api.usage import USAGE_FILTERS, UsageEndpoints
+from fledx.control_plane.api.volumes import HOW, VOLUME_FILTERS, WHICH, VolumeEndpoints
 from fledx.control_plane.api.watching import Gone, WatchEndpoints
 from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.certificates import Certificates
@@ -74,8 +83,10 @@ from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
+from fledx.control_plane.volumes import Volumes
 from fledx.control_plane.watching import Watching
 from fledx.errors import FledxError
+from fledx.models.archive import MEDIA
 from fledx.models.audit import AuditEntry
 from fledx.models.certificate import Certificate
 from fledx.models.config import Attachment, Config, ConfigItem, ConfigMetadata, ConfigSpec, Environment
@@ -86,6 +97,7 @@ from fledx.models.registry import Registry
 from fledx.models.secret import Secret
 from fledx.models.token import OperatorToken
 from fledx.models.usage import Usage
+from fledx.models.volume import Volume
 from fledx.settings.control_plane import ControlPlaneSettings
 
 Application = Starlette
@@ -109,11 +121,13 @@ def versioned(
     audit: AuditEndpoints,
     usage: UsageEndpoints,
     watching: WatchEndpoints,
+    volumes: VolumeEndpoints,
     system: SystemEndpoints,
 ) -> tuple[Endpoint, ...]:
     """What lies under /api/v1; lines of one path stand together, and a fixed word before `{ref}`."""
     one, config, secret = "/deployments/{ref}", "/configs/{ref}", "/secrets/{ref}"
     certificate = "/certificates/{ref}"
+    in_volume = f"{one}/volumes/{{target}}"
     in_deployment, in_node = f"{config}/deployments/{{target}}", f"{config}/nodes/{{target}}"
     return (
         Endpoint("GET", "/deployments", deployments.page, query=DEPLOYMENT_FILTERS, answer=PageOf(Deployment)),
@@ -130,7 +144,7 @@ def versioned(
         Endpoint("GET", one, deployments.get, answer=Deployment),
         Endpoint("PATCH", one, deployments.patch, headers=MATCHED, body=ChangesOf(DeploymentSpec), answer=Deployment),
         Endpoint("PUT", one, deployments.put, headers=MATCHED, body=DeploymentSpec, answer=Deployment),
-        Endpoint("DELETE", one, deployments.delete, headers=MATCHED),
+        Endpoint("DELETE", one, deployments.delete, query=DROPPING, headers=MATCHED),
         Endpoint("GET", f"{one}/watch", deployments.watch, answer=Deployment, media=SSE),
         Endpoint("GET", f"{one}/revisions", revisions.page, query=PAGING, answer=PageOf(Revision)),
         Endpoint(
@@ -181,6 +195,9 @@ def versioned(
         Endpoint("GET", certificate, certificates.get, answer=Certificate),
         Endpoint("PUT", certificate, certificates.put, body=CertificateInput, answer=Certificate, other=201),
         Endpoint("DELETE", certificate, certificates.delete),
+        Endpoint("GET", "/volumes", volumes.page, query=VOLUME_FILTERS, answer=PageOf(Volume)),
+        Endpoint("POST", f"{in_volume}/backup", volumes.backup, query=HOW, answer=str, media=MEDIA, done=200),
+        Endpoint("POST", f"{in_volume}/restore", volumes.restore, query=WHICH, upload=MEDIA, answer=Volume, done=200),
         Endpoint("GET", "/events", events.read, query=EVENT_FILTERS, headers=RESUMED, answer=EventPage, streams=Event),
         Endpoint("GET", "/tokens", tokens.page, access="admin", query=TOKEN_FILTERS, answer=PageOf(OperatorToken)),
         Endpoint("POST", "/tokens", tokens.create, access="admin", body=NewToken, answer=MadeToken),
@@ -223,6 +240,7 @@ def app(
     operator_tokens: OperatorTokens,
     audit: AuditLog,
     usage: UsageHistory,
+    volumes: Volumes,
     overview: Overview,
     watching: Watching,
     settings: ControlPlaneSettings,
@@ -256,6 +274,7 @@ def app(
         AuditEndpoints(audit),
         UsageEndpoints(usage),
         WatchEndpoints(watching, stopping=stopping),
+        VolumeEndpoints(volumes, stopping=stopping),
         system,
     )
     endpoints = tuple(replace(each, path=V1 + each.path) for each in endpoints)

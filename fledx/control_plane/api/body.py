@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import anyio
@@ -50,6 +50,27 @@ async def read_object(
         return {}
     _refuse_type(headers)
     return parsed(content)
+
+
+async def uploaded(receive: Receive, headers: Mapping[str, str], *, media: str, silence: float) -> AsyncIterator[bytes]:
+    """
+    A body of any size as it comes, read only as fast as it is taken.
+
+    Raises HTTPException 415 for another type, 408 when nothing comes for `silence` seconds, and ClientDisconnect.
+    """
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != media:
+        raise HTTPException(415, f"content-type is {shown(headers.get('content-type', ''))}; send {media}")
+    more = True
+    while more:
+        with anyio.move_on_after(silence) as limit:
+            message = await receive()
+        if limit.cancelled_caught:
+            raise HTTPException(408, f"nothing of the body came for {silence:g} seconds")
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        if piece := message.get("body", b""):
+            yield piece
 
 
 def _refuse_early(headers: Mapping[str, str], most: int) -> None:

@@ -31,6 +31,7 @@ CREATE = (
     flag("dry_run", "answer what would be done, with the reasons, and do nothing"),
     word("config", "attach this config (name, id or its beginning) at once; may be repeated", many=True),
 )
+DROPPING = (flag("volumes", "delete the data in its volumes by name, too"),)
 MATCHED = {"If-Match": "generation the change was made for; 409 when it has moved on"}
 KEYED = {"Idempotency-Key": "1 to 255 printable characters; a repeated create with it has one effect"}
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
@@ -86,8 +87,9 @@ class DeploymentEndpoints:
         return whole(await self._deployments.replace(ref_of(call), spec, by=call.by, generation=generation))
 
     async def delete(self, call: Call) -> Response:
-        """Delete a deployment; its containers are stopped and removed."""
-        await self._deployments.delete(ref_of(call), by=call.by, generation=if_match(call.headers))
+        """Delete a deployment; its containers are stopped and removed, its volumes stay unless asked for."""
+        generation, drop = if_match(call.headers), call.query["volumes"]
+        await self._deployments.delete(ref_of(call), by=call.by, generation=generation, drop_volumes=drop)
         return nothing()
 
     def watch(self, call: Call) -> Stream[Deployment]:

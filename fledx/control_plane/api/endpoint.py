@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, MISSING, dataclass, fields, is_dataclass, replace
 from inspect import isawaitable
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fledx.control_plane.api.auth import READING, Access, Forbidden, Gate
-from fledx.control_plane.api.body import read_object
+from fledx.control_plane.api.body import read_object, uploaded
 from fledx.control_plane.api.params import Param, parse
 from fledx.control_plane.api.streams import Stream
 from fledx.control_plane.audit import AuditLog
@@ -43,7 +43,8 @@ class Call:
     """
     One request as a handler sees it.
 
-    `ref` is what the path names, `target` the second thing it names, `query` has every declared parameter.
+    `ref` is what the path names, `target` the second thing it names, `query` has every declared parameter. `pieces` is
+    a body that streams in.
     """
 
     by: Operator
@@ -54,6 +55,7 @@ class Call:
     query: Mapping[str, Any]
     headers: Mapping[str, str]
     body: dict[str, Any]
+    pieces: AsyncIterator[bytes] | None = None
 
 
 Answer = Response | Stream[Any]
@@ -83,7 +85,8 @@ class Endpoint:
     (a model, `PageOf`, `ChangesOf`, dict or str), `headers`, and `streams` (items of a stream that may be asked for
     instead) go into the API's description, where the handler's docstring is the summary. `dry_status`: that of a trial
     that went well. `done` is the status of success where it is not the method's usual one, `other` a second one. A body
-    of the type application/octet-stream is taken in base64 as the field `raw`, where there is one.
+    of the type application/octet-stream is taken in base64 as the field `raw`, where there is one. `upload` is the type
+    of a body that streams in, of any size and for as long as it takes.
     """
 
     method: str
@@ -101,6 +104,7 @@ class Endpoint:
     done: int | None = None
     other: int | None = None
     raw: str | None = None
+    upload: str | None = None
 
     @property
     def body_optional(self) -> bool:
@@ -183,7 +187,7 @@ class Resource:
             return
         headers, source = scope["fledx.headers"], source_of(scope)
         by = await self._admitted(endpoint, headers, source, scope)
-        with self._limits.slots(endpoint.access).one():
+        with (self._limits.streams if endpoint.upload else self._limits.slots(endpoint.access)).one():
             answer = await self._audited(endpoint, by, source, scope, receive)
             if isinstance(answer, Response):
                 with anyio.move_on_after(self._limits.request_seconds):  # a reader this slow is cut off
@@ -242,9 +246,17 @@ class Resource:
                 query=query,
                 headers=headers,
                 body=body,
+                pieces=self._pieces(endpoint, receive, headers),
             )
         )
+        if endpoint.upload and isawaitable(answer):
+            return await answer
         return await self._in_time(answer) if isawaitable(answer) else answer
+
+    def _pieces(self, endpoint: Endpoint, receive: Receive, headers: Mapping[str, str]) -> AsyncIterator[bytes] | None:
+        if endpoint.upload is None:
+            return None
+        return uploaded(receive, headers, media=endpoint.upload, silence=self._limits.request_seconds)
 
     async def _in_time(self, answer: Awaitable[Answer]) -> Answer:
         seconds = self._limits.request_seconds
@@ -257,6 +269,8 @@ def action_of(endpoint: Endpoint) -> str:
     """What a change is called in the audit log where it fails: `deployment.create`, `config.attach.node`."""
     words = [word for word in endpoint.path.removeprefix("/api/v1").split("/") if word and not word.startswith("{")]
     resource, last = words[0].removesuffix("s"), words[-1].removesuffix("s")
+    if "volumes" in words:
+        return f"volume.{last}"
     if "{target}" in endpoint.path:
         return f"{resource}.{'attach' if endpoint.method == 'POST' else 'detach'}.{last}"
     found = f"{resource}.{last if len(words) > 1 else VERBS[endpoint.method]}"

@@ -26,7 +26,11 @@ REFUSALS = {
     "registration": (400, 401, 403, 409, 429, 431, 503, 507),
 }
 BODY_REFUSALS = (408, 413, 415)
-TAGS = ("deployments", "nodes", "configs", "secrets", "certificates", "events", "logs", "usage", "tokens", "audit-logs")
+TAGS = (
+    *("deployments", "nodes", "configs", "secrets", "certificates", "events", "logs", "usage", "tokens", "audit-logs"),
+    "volumes",
+)
+BINARY = {"type": "string", "format": "binary"}
 SECURITY: Mapping[str, list[dict[str, list[str]]]] = {
     "public": [],
     "metrics": [{}, {"operator": []}],
@@ -104,6 +108,8 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
         operation["responses"][str(endpoint.dry_status)] = answer
     if parameters:
         operation["parameters"] = parameters
+    if endpoint.upload is not None:
+        operation["requestBody"] = {"required": True, "content": {endpoint.upload: {"schema": BINARY}}}
     if endpoint.body is not None:
         content: dict[str, Any] = {JSON: {"schema": _body(endpoint.body, schemas)}}
         if endpoint.raw is not None:
@@ -150,7 +156,7 @@ def _body(kind: Any, schemas: Schemas) -> dict[str, Any]:
 
 
 def _refusals(endpoint: Endpoint) -> dict[str, Any]:
-    statuses = {*REFUSALS[endpoint.access], *(BODY_REFUSALS if endpoint.body is not None else ())}
+    statuses = {*REFUSALS[endpoint.access], *(BODY_REFUSALS if endpoint.body is not None or endpoint.upload else ())}
     return {str(status): {"$ref": f"#/components/responses/{status}"} for status in (*sorted(statuses), 500)}
 
 

@@ -213,7 +213,7 @@ def _policy(stored: Stored) -> UpdatePolicy:
     """
     An extra replica would begin with empty volumes and answer from them: with data nothing is started first.
 
-    The only replica of a deployment that gateways serve is, so that an update does not leave them with none.
+    Where there is none, the only replica that gateways serve is started first, so that they are not left with none.
     """
     policy = stored.spec.update
     if stored.spec.ingress and stored.spec.replicas == 1 and not policy.max_surge and not stored.spec.volumes:

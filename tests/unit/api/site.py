@@ -56,6 +56,7 @@ class Site:
     operator_tokens: Any = None
     audit: Any = field(default_factory=FakeAudit)
     usage: Any = None
+    volumes: Any = None
     revisions: Any = None
     fleet: Any = None
     rebalancing: Any = None
@@ -80,7 +81,7 @@ class Site:
             "registries",
             "certificates",
         ]
-        parts += ["operator_tokens", "audit", "usage", "overview", "watching"]
+        parts += ["operator_tokens", "audit", "usage", "volumes", "overview", "watching"]
         fakes: dict[str, Any] = {part: cast(Any, getattr(self, part)) for part in parts}
         self.app: Starlette = app(
             **fakes,

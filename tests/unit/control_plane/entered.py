@@ -22,6 +22,7 @@ from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.operators import ROLE, Operators
 from fledx.control_plane.targets import Targets
+from fledx.control_plane.volumes import Volumes
 from fledx.models.codec import encode
 from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.tunnel.dial import dial
@@ -65,6 +66,7 @@ class Port:
             stage.reports,
             reachability,
             stage.pins,
+            Volumes(stage.store, stage.changes, self.dispatch),
             heartbeat_secs=5.0,
             metrics=self.metrics,
             audit=stage.audit,
