@@ -1,4 +1,4 @@
-"""An idle node of ten instances keeps to its budget on the wire, reckoned from what it really sends in six hours."""
+"""An idle node of ten instances keeps to its budget on the wire, reckoned from what it really sends in three hours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADERS = 20 + 32
 """IPv4 and TCP with timestamps, of each packet and of each acknowledgement."""
 
 TLS_RECORD = 5 + 1 + 16
-HOURS = 6
+HOURS = 3
 MONTH_HOURS = 30 * 24
 USUAL_HEARTBEAT_SECS = ControlPlaneSettings().tunnel_heartbeat_interval_secs
 
