@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 import anyio
 
 import fledx
-from fledx import systemd_notify, tracing
+from fledx import tracing
 from fledx.agent.backoff import Pace
 from fledx.agent.clock import Clock
 from fledx.agent.desired import DesiredState
@@ -30,6 +29,7 @@ from fledx.agent.listening import HostPort, Listening
 from fledx.agent.memory import MemoryFiles, places
 from fledx.agent.metrics import Metrics
 from fledx.agent.pages import Pages, Standing
+from fledx.agent.process import look_after_the_process
 from fledx.agent.public import public_of
 from fledx.agent.reconcile.actions import Copy
 from fledx.agent.reconcile.execute import Executor
@@ -59,8 +59,6 @@ from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 
 logger = logging.getLogger(__name__)
-
-FREEZE_SECS = 10.0
 
 
 def main(settings: AgentSettings, *, join: str | None, environ: Mapping[str, str]) -> int:
@@ -281,7 +279,7 @@ class Agent:
                 self._dropped,
             ):
                 tasks.start_soon(loop.run)
-            tasks.start_soon(self._look_after_the_process)
+            tasks.start_soon(look_after_the_process, self._facts.name or self._identity.node_id)
             tasks.start_soon(self._end_at, stop)
             await self._end.wait()
             if not stop.is_set():
@@ -473,13 +471,3 @@ class Agent:
             probes=self._prober.made,
             gateway=self._public.status,
         )
-
-    async def _look_after_the_process(self) -> None:
-        """Tell systemd that we live; and take what start-up has made out of every later garbage collection."""
-        systemd_notify.ready(f"node {self._facts.name}")
-        await anyio.sleep(FREEZE_SECS)
-        gc.collect()
-        gc.freeze()
-        while (limit := systemd_notify.watchdog_secs()) is not None:
-            systemd_notify.alive()
-            await anyio.sleep(limit / 3)
