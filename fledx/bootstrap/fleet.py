@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from fledx.bootstrap.host import Host
 from fledx.bootstrap.local import THIS_MACHINE, LocalHost
 from fledx.bootstrap.news import News, Outcome, Tell
 from fledx.bootstrap.ssh_config import SshOptions, Target
+from fledx.bootstrap.turn import turn
 from fledx.bootstrap.visit import Mode, Places, Visit
 from fledx.errors import FledxError, InvalidSpec
 
@@ -81,7 +82,8 @@ def _visited(target: Target | None, hosts: Hosts, work: Work, mode: Mode, progre
         progress.took("log in", began)
         with closing(host):
             visit = Visit(host=host, places=hosts.places, mode=mode, progress=progress)
-            facts = work(visit, target.host if target else None)
+            with nullcontext() if mode.dry_run else turn(host):
+                facts = work(visit, target.host if target else None)
     except FledxError as fault:
         problem = fault
     progress.took("in all", began)

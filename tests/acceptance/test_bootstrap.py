@@ -275,15 +275,17 @@ def test_a_version_that_does_not_start_is_taken_back_by_itself(desk: Desk, fleet
     eventually(lambda: ready(desk, "n1"))
 
 
-def test_a_node_is_taken_away_without_a_trace_and_comes_back_as_itself(desk: Desk, fleet: Hosts) -> None:
+def test_a_node_is_taken_away_without_a_trace_and_comes_back_as_a_new_one(desk: Desk, fleet: Hosts) -> None:
     before = desk.nodes()["n2"]["node_id"]
-    desk.does("bootstrap", "uninstall", "agent", "--ssh-host", "n2", "--purge", "--yes")
+    ended = desk.does("bootstrap", "uninstall", "agent", "--ssh-host", "n2", "--purge", "--yes")
     assert "" == fleet["n2"].shell(EVERYTHING)
     assert "" == fleet["n2"].shell("getent passwd fledx-agent || true; getent group fledx-agent || true")
     assert "" == containers(fleet["n2"])
     assert "nothing to do" in desk.does("bootstrap", "uninstall", "agent", "--ssh-host", "n2", "--purge", "--yes").out
+    assert "the control plane has forgotten its node" in ended.out
+    assert "n2" not in desk.nodes()
     desk.does("bootstrap", "agent", "--ssh-host", "n2")
-    assert before == desk.nodes()["n2"]["node_id"]
+    assert before != desk.nodes()["n2"]["node_id"]
 
 
 def test_without_purge_a_control_plane_comes_back_with_all_it_knew(desk: Desk, fleet: Hosts) -> None:

@@ -15,6 +15,7 @@ from fledx.bootstrap.host import Done, Order
 from fledx.bootstrap.layout import ROLES, Layout, Role, cache_dir, run_dir, unit_name, unit_path, user_name
 from fledx.bootstrap.look import Look
 from fledx.bootstrap.reach import Ask
+from fledx.bootstrap.turn import Take
 
 LOST = Done(code=None, err="the connection was lost")
 WELL = Done(code=0)
@@ -65,6 +66,7 @@ class FakeHost:
         self.joins = True
         self.starts: list[Role] = []
         self.said: list[str] = []
+        self.word = ""
         self._loaded: dict[str, str] = {}
 
     def run(self, order: Order) -> Done:
@@ -72,6 +74,11 @@ class FakeHost:
             return LOST
         if isinstance(order, Look):
             return Done(code=0, out=told(self.facts))
+        if isinstance(order, Take):
+            if self.word in ("", order.expected):
+                self.word = order.mine
+                return WELL
+            return Done(code=0, out=f"{self.word} 1764072000\n")
         self.ran.append(order)
         number = len(self.ran)
         if number == self.fail:

@@ -192,7 +192,9 @@ def uninstall(args: Namespace, terminal: Terminal) -> int:
     from fledx.bootstrap import run as bootstrap
 
     where = ", ".join(args.ssh_host or ["this machine"])
-    what = f"take {args.role or 'fledx'} off {where}" + (" with all its data" if args.purge else "")
+    what = f"take {args.role or 'fledx'} off {where}"
+    if args.purge:
+        what += " with all its data" + ("" if args.role == "cp" else ", and have the control plane forget its node")
     if not args.dry_run and not terminal.ask(f"{what}?", yes=args.yes):
         terminal.say("nothing was changed")
         return 1
@@ -200,7 +202,26 @@ def uninstall(args: Namespace, terminal: Terminal) -> int:
     outcomes = bootstrap.uninstall_hosts(
         _hosts(args, terminal, screen), _roles(args), purge=args.purge, mode=_mode(args), tell=screen.tell
     )
+    if args.purge and not args.dry_run:
+        _forget(outcomes, args, terminal)
     return _end(outcomes, args, terminal, _uninstall_line)
+
+
+def _forget(outcomes: Sequence[Any], args: Namespace, terminal: Terminal) -> None:
+    """Have the control plane forget the nodes that are gone for good; where it cannot be asked, that is told."""
+    from fledx.cli.target import connect
+    from fledx.errors import FledxError, NotFound
+
+    for outcome in outcomes:
+        if not outcome.well or outcome.facts.get("node_id") is None:
+            continue
+        try:
+            connect(args, terminal).delete_node(outcome.facts["node_id"], force=True)
+            outcome.facts["forgotten"] = True
+        except NotFound:
+            outcome.facts["forgotten"] = True
+        except FledxError as fault:
+            outcome.facts["not_forgotten"] = fault.text
 
 
 def _roles(args: Namespace) -> Sequence[Any]:
@@ -373,8 +394,11 @@ def _upgrade_line(outcome: Any) -> str:
 def _uninstall_line(outcome: Any) -> str:
     from fledx.cli.views.bootstrap import ended
 
-    kept, node_id = ", ".join(outcome.facts["kept"]), outcome.facts.get("node_id")
-    listed = f"\nthe control plane still lists it: `fledx nodes delete {node_id}`" if node_id and not kept else ""
+    facts = outcome.facts
+    kept = ", ".join(facts["kept"])
+    listed = "; the control plane has forgotten its node" if facts.get("forgotten") else ""
+    if why := facts.get("not_forgotten"):
+        listed = f"\nthe control plane still lists its node ({why}): `fledx nodes delete --force {facts['node_id']}`"
     return ended(outcome) + (f"; kept: {kept}" if kept else "") + listed
 
 

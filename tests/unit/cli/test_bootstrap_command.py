@@ -12,10 +12,12 @@ from fledx.bootstrap.control_plane import Access
 from fledx.bootstrap.news import News, Outcome, Timing
 from fledx.bootstrap.steps import RemoveFile
 from fledx.cli import profiles
+from fledx.cli.command import Command
 from fledx.cli.commands import bootstrap
 from fledx.cli.options import Parser
 from fledx.cli.terminal import Terminal
 from fledx.cli.views.bootstrap import Progress, ended
+from tests.fakes.transport import Answer, error_answer
 from tests.unit.cli.harness import HOSTILE, Cli
 
 URL = "https://cp.example.com:8080"
@@ -164,3 +166,18 @@ def test_a_profile_that_is_named_is_the_one_that_is_written_and_its_file_has_a_p
     found = saved(tmp_path, URL, profile="../edge one")
     assert "../edge one" == found.default
     assert {".._edge_one-ca.pem", "profiles.toml"} == {path.name for path in (tmp_path / "fledx").iterdir()}
+
+
+def test_a_node_that_is_gone_for_good_is_forgotten_or_it_is_told_how() -> None:
+    gone, unknown, left = (Outcome(host=name, facts={"node_id": name, "kept": []}) for name in ("n1", "n2", "n3"))
+    cli = Cli({
+        "DELETE /api/v1/nodes/n1?force=true": Answer(status=204),
+        "DELETE /api/v1/nodes/n3": error_answer(503, "the control plane is busy"),
+    })  # fmt: skip
+    terminal = cli.terminal(io.StringIO())
+    command = Command(["bootstrap", "uninstall", "--purge"])
+    bootstrap._forget((gone, unknown, left), command.parse(command.parser()), terminal)
+    for each in (gone, unknown):
+        assert bootstrap._uninstall_line(each).endswith("; the control plane has forgotten its node")
+    assert "`fledx nodes delete --force n3`" in bootstrap._uninstall_line(left)
+    assert "the control plane is busy" in bootstrap._uninstall_line(left)
