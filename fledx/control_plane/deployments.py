@@ -11,11 +11,13 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.gateways import Gateways
 from fledx.control_plane.jobs import run_anew
 from fledx.control_plane.keeping import give_up, take_over
 from fledx.control_plane.listing import deployment_item
 from fledx.control_plane.placing import place, release, revise_board, settle_waiting
 from fledx.control_plane.revising import new_revision
+from fledx.control_plane.serving import serving_of
 from fledx.control_plane.store import assignments, claims, events, finished, instances, volumes
 from fledx.control_plane.store import configs as config_table
 from fledx.control_plane.store import deployments as table
@@ -44,7 +46,15 @@ class _Preview(Exception):
 class Deployments:
     """Use cases about deployments."""
 
-    def __init__(self, store: Database, changes: Changes, public_host: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Database,
+        changes: Changes,
+        public_host: str | None = None,
+        *,
+        gateways: Gateways | None = None,
+    ) -> None:
+        self._gateways = gateways or Gateways()
         self._store = store
         self._changes = changes
         self._public_host = public_host
@@ -123,7 +133,8 @@ class Deployments:
             stored = table.by_id(sql, resolve(sql, "deployment", ref))
             if stored is None:
                 raise NotFound(f"no deployment {ref!r}")
-            return deployment_view(sql, stored, self._public_host)
+            whole = deployment_view(sql, stored, self._public_host)
+            return replace(whole, serving=serving_of(sql, stored, self._gateways)) if stored.spec.ingress else whole
 
         return self._store.read(look)
 

@@ -8,14 +8,17 @@ import uuid
 from dataclasses import dataclass
 
 from fledx.control_plane.changes import Changes, Transaction
+from fledx.control_plane.gateways import Gateways
 from fledx.control_plane.listing import node_item
 from fledx.control_plane.placing import give_back, mend_ports, refresh_place, settle_waiting
+from fledx.control_plane.serving import gateway_view
 from fledx.control_plane.store import assignments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.refs import resolve
 from fledx.control_plane.tokens import Spending, Tokens
 from fledx.errors import Conflict, Denied, NotFound
 from fledx.models.filters import NodeFilter
+from fledx.models.ingress import GatewayView
 from fledx.models.instance import Instance
 from fledx.models.node import Node, NodeFacts
 from fledx.models.token import Operator
@@ -35,7 +38,8 @@ class Registered:
 class Nodes:
     """Use cases about nodes, each one transaction."""
 
-    def __init__(self, store: Database, changes: Changes, tokens: Tokens) -> None:
+    def __init__(self, store: Database, changes: Changes, tokens: Tokens, *, gateways: Gateways | None = None) -> None:
+        self._gateways = gateways or Gateways()
         self._store = store
         self._changes = changes
         self._tokens = tokens
@@ -50,6 +54,12 @@ class Nodes:
             return nodes.node_of(row)
 
         return self._store.read(look)
+
+    def gateway(self, node_id: str) -> GatewayView | None:
+        """How a node does as a gateway; None of one that is none."""
+        row = self._store.read(lambda sql: nodes.by_id(sql, node_id))
+        is_one = row is not None and bool(json.loads(row["facts"]).get("gateway"))
+        return gateway_view(row, self._gateways) if is_one and row is not None else None
 
     def instances(self, node_id: str) -> list[Instance]:
         """What a node has reported of its replicas."""

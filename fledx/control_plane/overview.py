@@ -7,7 +7,10 @@ from typing import Any
 
 from fledx import __version__
 from fledx.control_plane.backups import DailyBackups
+from fledx.control_plane.certificates import Certificates
 from fledx.control_plane.dispatch import Dispatch
+from fledx.control_plane.gateways import Gateways
+from fledx.control_plane.serving import problems
 from fledx.control_plane.store import deployments, migrate, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.tokens import Endpoint
@@ -20,8 +23,18 @@ class Overview:
     """Counts over everything, and the health of this process."""
 
     def __init__(
-        self, store: Database, dispatch: Dispatch, backups: DailyBackups, tunnel: Endpoint, build: str | None
+        self,
+        store: Database,
+        dispatch: Dispatch,
+        backups: DailyBackups,
+        tunnel: Endpoint,
+        build: str | None,
+        *,
+        certificates: Certificates,
+        gateways: Gateways,
     ) -> None:
+        self._certificates = certificates
+        self._gateways = gateways
         self._backups = backups
         self._store = store
         self._tunnel = tunnel
@@ -30,12 +43,13 @@ class Overview:
         self._started = time.time()
 
     def summary(self) -> dict[str, Any]:
-        """How many nodes and deployments there are of each status, and where the tunnel is reached."""
+        """How many nodes and deployments there are of each status, what is wrong, and where the tunnel is reached."""
         found_nodes, found_deployments = self._store.read(lambda sql: (nodes.counts(sql), deployments.counts(sql)))
         return {
             "summary": {
                 "nodes": {status: found_nodes.get(status, 0) for status in NODE_STATUSES},
                 "deployments": {status: found_deployments.get(status, 0) for status in DEPLOYMENT_STATUSES},
+                "problems": self._problems(),
             },
             "control_plane": {
                 "version": __version__,
@@ -43,6 +57,10 @@ class Overview:
                 "tunnel": {"host": self._tunnel.host, "port": self._tunnel.port, "use_tls": self._tunnel.tls},
             },
         }
+
+    def _problems(self) -> list[str]:
+        """What needs somebody's attention beside nodes and deployments themselves."""
+        return [*self._store.read(lambda sql: problems(sql, self._gateways)), *self._certificates.warnings()]
 
     def replicas(self) -> dict[str, int]:
         """How many replicas are wanted, ready, and without a place."""

@@ -174,15 +174,15 @@ async def _serve(
     seal, _ = kept(home.directory / "secrets.key")
     dispatch = Dispatch(store, seal, pushed=metrics.pushed)
     changes.tell_nodes(dispatch.changed)
-    nodes = Nodes(store, changes, tokens)
-    deployments = Deployments(store, changes, settings.ports_public_host)
+    gateways = Gateways()
+    nodes = Nodes(store, changes, tokens, gateways=gateways)
+    deployments = Deployments(store, changes, settings.ports_public_host, gateways=gateways)
     secrets = Secrets(store, changes, seal)
     registries = Registries(store, changes, seal)
     if lost := [*secrets.unreadable(), *registries.unreadable()]:
         log.error("secrets.key is not the key these secrets were sealed with: set them again", extra={"secrets": lost})
     reports = Reports(store, changes)
     certificates = Certificates(store, changes, seal)
-    gateways = Gateways()
     draining = Draining(store, changes, gateways, grace=settings.ingress_drain_grace_secs)
     reachability = Reachability(store, changes, dispatch, settings)
     asking = UsageAsking(dispatch)
@@ -222,7 +222,15 @@ async def _serve(
             volumes=volumes,
             usage=UsageHistory(store, asking.ask, kept_seconds=settings.retention_usage_window_secs),
             watching=Watching(store, bell, settings.ports_public_host),
-            overview=Overview(store, dispatch, backups, home.endpoint, _boot.build_id()),
+            overview=Overview(
+                store,
+                dispatch,
+                backups,
+                home.endpoint,
+                _boot.build_id(),
+                certificates=certificates,
+                gateways=gateways,
+            ),
             settings=settings,
             metrics=metrics,
             authority=home.authority.pem,

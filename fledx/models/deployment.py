@@ -11,7 +11,7 @@ from fledx.errors import InvalidSpec
 from fledx.models import check, cron
 from fledx.models.assignment import Assignment
 from fledx.models.check import Faults, shown
-from fledx.models.ingress import IngressRule, rule_faults
+from fledx.models.ingress import IngressRule, Serving, rule_faults
 from fledx.models.instance import Instance
 from fledx.models.job import DEFAULT_RETRIES, MAX_RETRIES, JobDesired
 from fledx.models.placement import Constraints, Placement
@@ -269,6 +269,7 @@ class Deployment(DeploymentSpec):
     pending: tuple[Pending, ...] = ()
     rollout: Rollout | None = None
     configs: tuple[str, ...] | None = None
+    serving: Serving | None = None
     image_digest: str | None = None
     last_reported: str | None = None
     created_at: str

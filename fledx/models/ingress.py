@@ -239,3 +239,28 @@ class GatewayStatus:
     refused: str | None = None
     drained: tuple[Drained, ...] = ()
     ways: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayView:
+    """
+    A gateway as operators see it: ``state`` is that of `GatewayStatus`, away, or silent where nothing was told yet.
+
+    ``ways`` tells how it reaches each replica of the deployment that is looked at, by number: local, tunnel or direct.
+    """
+
+    node_id: str
+    node: str
+    state: str
+    reason: str | None = None
+    refused: str | None = None
+    ways: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """How a deployment is served to the world: where, by which gateways, and why it is not if it is not."""
+
+    urls: tuple[str, ...]
+    gateways: tuple[GatewayView, ...] = ()
+    reason: str | None = None

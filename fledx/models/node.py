@@ -132,7 +132,7 @@ class Node:
     ``status`` is what was last observed, ``availability`` what the operator wants of it; ``reason`` says why it is not
     simply ready, ``since`` when that began; ``wish`` says who wanted it cordoned or drained, and since when. ``labels``
     are the operator's over those that the node tells. ``disk_pressure`` says why no images are pulled there for now.
-    ``allows`` is what its own settings let workloads have.
+    ``allows`` is what its own settings let workloads have. ``gateway`` is there when it serves public ingress.
     """
 
     node_id: str
@@ -152,6 +152,7 @@ class Node:
     runtime: str | None = None
     disk_pressure: str | None = None
     allows: tuple[str, ...] | None = None
+    gateway: GatewayFacts | None = None
     last_seen: str | None = None
     wish: Wish | None = None
     created_at: str

@@ -18,6 +18,7 @@ from fledx.models.codec import decode, encode
 from fledx.models.deployment import Deployment, DeploymentSpec, patched
 from fledx.models.event import Event, LogLine
 from fledx.models.filters import DeploymentFilter, NodeFilter
+from fledx.models.ingress import GatewayView
 from fledx.models.instance import Instance
 from fledx.models.node import Node, NodeFacts
 from fledx.models.token import Operator
@@ -158,6 +159,9 @@ class FakeNodes:
         if ref not in self.known:
             raise NotFound(f"no node {ref!r}")
         return self.known[ref]
+
+    def gateway(self, node_id: str) -> GatewayView | None:
+        return None
 
     def instances(self, node_id: str) -> list[Instance]:
         return [Instance(deployment_id="d", replica_number=0, state="running", ready=True, last_updated=NOW)]

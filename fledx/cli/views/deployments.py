@@ -8,6 +8,7 @@ from typing import Any
 from fledx.cli.views import jobs, spec
 from fledx.cli.views.events import event_table
 from fledx.cli.views.replicas import Replica, published, replica_table, replicas
+from fledx.cli.views.serving import gateway_table, serving_lines
 from fledx.cli.views.table import fields, painted, table
 from fledx.cli.views.text import age, brief, further, harmless, labels, width
 
@@ -99,6 +100,8 @@ def deployment_screen(
     if found := replicas(item):
         parts.append(replica_table(found, now, columns=columns, colour=colour))
         parts += _in_full(found, columns)
+    if (gateways := gateway_table(item, columns=columns, colour=colour)) is not None:
+        parts.append(gateways)
     if events:
         parts.append("What happened last:\n" + event_table(events, now, columns=columns))
     return "\n\n".join(parts)
@@ -121,6 +124,7 @@ def _facts(item: Json, now: float) -> list[tuple[str, str | None]]:
     return [
         *jobs.run_lines(item, now),
         ("why", brief(item.get("reason") or "") or None),
+        *serving_lines(item),
         ("rollout", rollout(item.get("rollout"))),
         ("id", harmless(item.get("deployment_id", "-"))),
         *spec.lines(item),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fledx.cli.views.serving import gateway_line
 from fledx.cli.views.table import fields, painted, table
 from fledx.cli.views.text import age, brief, cores, harmless, labels, size
 
@@ -93,6 +94,7 @@ def node_screen(
         ("labels", labels(item.get("labels"))),
         *[(word, harmless(item.get(field) or "") or None) for word, field in FACTS],
         ("allows", harmless(", ".join(item["allows"])) if item.get("allows") else None),
+        ("gateway", gateway_line(item)),
         ("joined", f"{age(item.get('created_at'), now)} ago"),
     ]
     parts = [head, fields(facts, indent="  ")]

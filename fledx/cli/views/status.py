@@ -7,6 +7,7 @@ from typing import Any
 
 from fledx.cli.views.deployments import deployment_table
 from fledx.cli.views.nodes import node_table
+from fledx.cli.views.text import brief
 
 Json = Mapping[str, Any]
 NODE_ORDER = ("ready", "unreachable", "error", "registering")
@@ -38,6 +39,8 @@ def status_screen(
 ) -> str:
     """Counts, then the tables; None leaves a half out."""
     parts = [summary_line(summary, nodes=nodes is not None, deployments=deployments is not None)]
+    if told := summary.get("problems"):
+        parts.append("Needs attention:\n" + "\n".join(f"  {brief(each)}" for each in told))
     if nodes is not None:
         shown = node_table(nodes, now, wide=wide, columns=columns, colour=colour)
         parts.append("Nodes:\n" + (shown if nodes else NO_NODES))

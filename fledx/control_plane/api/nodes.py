@@ -15,6 +15,7 @@ from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.tokens import Endpoint, Tokens
 from fledx.models.codec import decode, decode_lenient, encode
 from fledx.models.filters import NodeFilter
+from fledx.models.ingress import GatewayView
 from fledx.models.instance import Instance
 from fledx.models.node import AVAILABILITIES, STATUSES, Node, NodeFacts
 from fledx.settings.control_plane import ControlPlaneSettings
@@ -33,6 +34,7 @@ class NodeDetail(Node):
     """A node with what it runs."""
 
     instances: tuple[Instance, ...] = ()
+    gateway_state: GatewayView | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,9 @@ class NodeEndpoints:
         """Show a node and what it runs."""
         node = self._nodes.get(reference(call.ref, "node"))
         instances = self._nodes.instances(node.node_id)
-        return reply({**encode(node), "instances": [encode(instance) for instance in instances]})
+        gateway = self._nodes.gateway(node.node_id)
+        told = {} if gateway is None else {"gateway_state": encode(gateway)}
+        return reply({**encode(node), "instances": [encode(instance) for instance in instances], **told})
 
     async def register(self, call: Call) -> Response:
         """Register a node; needs a registration token or an operator's."""

@@ -40,10 +40,11 @@ def authority_of(pem: str | None, pins: Sequence[str]) -> Authority | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many there are of each status."""
+    """How many there are of each status; ``problems`` are sentences about what else needs attention."""
 
     nodes: Mapping[str, int]
     deployments: Mapping[str, int]
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 from fledx.control_plane.scheduler.place import NodeView, view_of
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.filters import NodeFilter
+from fledx.models.ingress import GatewayFacts
 from fledx.models.moment import stamp
 from fledx.models.node import Capacity, Node, NodeFacts, Wish
 
@@ -36,6 +37,7 @@ def node_of(row: sqlite3.Row) -> Node:
         runtime=facts.get("runtime"),
         disk_pressure=facts.get("disk_pressure"),
         allows=tuple(facts["allows"]) if facts.get("allows") is not None else None,
+        gateway=GatewayFacts(**facts["gateway"]) if facts.get("gateway") else None,
         last_seen=None if seen is None else stamp(seen),
         wish=None if row["wish"] is None else decode_lenient(Wish, json.loads(row["wish"])),
         created_at=row["created_at"],

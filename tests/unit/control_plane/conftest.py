@@ -71,8 +71,8 @@ class Stage:
         self.certificates = Certificates(self.store, self.changes, self.seal)
         self.registries = Registries(self.store, self.changes, self.seal)
         self.pins = Pins(self.changes)
-        self.nodes = Nodes(self.store, self.changes, self.tokens)
-        self.deployments = Deployments(self.store, self.changes)
+        self.nodes = Nodes(self.store, self.changes, self.tokens, gateways=self.gateways)
+        self.deployments = Deployments(self.store, self.changes, gateways=self.gateways)
         self.events = Events(self.store, self.bell)
         self.reports = Reports(self.store, self.changes)
 
