@@ -116,10 +116,10 @@ class Certificates:
 
         return self._store.read(look)
 
-    def first_end(self) -> float:
-        """When the first of those that gateways present ends, in Unix seconds; 0 where there are none."""
+    def first_end(self) -> float | None:
+        """When the first of those that gateways present ends, in Unix seconds; None where there are none."""
         rows = self._store.read(table.everyone)
-        return min((unix(row["not_after"]) for row in rows if _hosts(row, "shown_for")), default=0.0)
+        return min((unix(row["not_after"]) for row in rows if _hosts(row, "shown_for")), default=None)
 
     async def look(self) -> None:
         """Tell what is about to end, once; present another where one has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
@@ -164,9 +165,17 @@ class Metrics:
         self._size.set(size)
         self._backup.set(backup)
 
-    def certificate(self, use: str, expires: float) -> None:
-        """A certificate for a use of a few words ends at this unix time; the first to end where there are several."""
-        self._expiry.labels(use).set(expires)
+    def certificate(self, use: str, expires: float | None) -> None:
+        """
+        A certificate for a use of a few words ends at this unix time; the first to end where there are several.
+
+        None takes the figure away: an alert on a certificate that is not there would never end.
+        """
+        if expires is not None:
+            self._expiry.labels(use).set(expires)
+        else:
+            with contextlib.suppress(KeyError):
+                self._expiry.remove(use)
 
     def happened(self, kinds: Iterable[str]) -> None:
         """Events were stored."""

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from fledx.control_plane.audit import AuditFilter
 from fledx.control_plane.certificates import Certificates
+from fledx.control_plane.loops.certificates import Endings
+from fledx.control_plane.metrics import Metrics
 from fledx.errors import Conflict, InvalidSpec, NotFound
 from fledx.models.certificate import Candidate, chosen, covers
 from fledx.models.ingress import GatewayCertificate, GatewayFacts, IngressRule
@@ -211,6 +213,25 @@ async def test_one_whose_key_cannot_be_opened_says_so_and_is_mended_by_bringing_
     assert "sealed with one that is lost" in stage.certificates.warnings()[0]
     again, _ = await stage.certificates.put("shop", it.chain, it.key, by=ME)
     assert (again.readable, again.version) == (True, 2)
+
+
+async def test_the_first_end_of_those_presented_is_a_figure_and_none_where_there_are_none(stage: Stage) -> None:
+    metrics = Metrics()
+    endings = Endings(stage.certificates, metrics)
+    for days in (90, 40):
+        it = issued([f"{days}.example"], now=CLOCK, ends=days * DAY)
+        await stage.certificates.create(f"c{days}", it.chain, it.key, by=ME)
+    await endings.look()
+    assert 'expiry_timestamp_seconds{use="gateway"} 1.767528e+09' in shown(metrics)
+
+    for days in (90, 40):
+        await stage.certificates.delete(f"c{days}", by=ME)
+    await endings.look()
+    assert 'use="gateway"' not in shown(metrics)
+
+
+def shown(metrics: Metrics) -> str:
+    return metrics.exposition().decode()
 
 
 CANDIDATES = st.lists(
