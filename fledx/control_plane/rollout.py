@@ -62,13 +62,15 @@ class Unready:
     """
     A replica at the new revision is not ready (yet, or again) on this node, since then.
 
-    ``restarts`` is what its container counted when it was first seen, for it may be older than the rollout.
+    ``restarts`` is what its container counted when it was first seen, for it may be older than the rollout. ``arrived``
+    is how far its image had got when that last put off the deadline: a slow link is no fault.
     """
 
     number: int
     node: str
     since: float
     restarts: int | None = None
+    arrived: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,7 +344,15 @@ class _Look:
         since, restarts = (before.since, before.restarts) if before else (self.now, None)
         if one.seen is not None and _has_new_container(one):
             restarts = min(one.seen.restart_count, one.seen.restart_count if restarts is None else restarts)
-        return Unready(number=one.number, node=one.node, since=max(since, present_since), restarts=restarts)
+        since, arrived = self._arriving(one, max(since, present_since), before.arrived if before else None)
+        return Unready(number=one.number, node=one.node, since=since, restarts=restarts, arrived=arrived)
+
+    def _arriving(self, one: Replica, since: float, before: int | None) -> tuple[float, int | None]:
+        """Noted a few times within the deadline only, as each note is a write."""
+        now = one.seen.arriving if one.seen else None
+        if now is None or now <= (before or 0) or self.now - since < self.policy.progress_deadline_seconds / 4:
+            return since, before
+        return self.now, now
 
     def fault(self) -> str | None:
         """Why the revision is no good, if that is known by now; of a deployment's first one that is never said."""

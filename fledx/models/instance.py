@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from fledx.models.health import HealthStatus
@@ -9,6 +10,8 @@ from fledx.models.job import JobStatus
 
 STATES = ("pending", "running", "stopped", "failed", "unknown")
 MAX_MESSAGE = 2000
+ARRIVING = re.compile(r"(?:pulling|unpacking) [^\n]*?: (\d+) (?:%|MB)")
+"""How a message begins that tells how far an image has got."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,12 @@ class Instance:
     endpoints: tuple[str, ...] = ()
     health: HealthStatus | None = None
     job: JobStatus | None = None
+
+    @property
+    def arriving(self) -> int | None:
+        """A number that grows while its image arrives; None when none does."""
+        found = ARRIVING.match(self.message or "")
+        return None if found is None else int(found[1])
 
     @property
     def key(self) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
@@ -119,6 +120,27 @@ def test_a_revision_that_never_comes_up_touches_no_more_than_the_first_batch() -
 def test_a_single_replica_that_dies_after_twenty_seconds_is_found_out() -> None:
     fleet = Fleet.of(1, {2: DIES})
     assert ROLLED_BACK == update(fleet).phase
+
+
+def pulled(fleet: Fleet, percent: Callable[[float], int]) -> RolloutState:
+    """Roll revision 2 out to nodes whose image takes 1,000 s to arrive."""
+    fleet.lag, state = 1000, begin(None, 2, fleet.now, served=1)
+    while state.phase == PROGRESSING and fleet.now < 5000:
+        fleet.tick()
+        for slot in fleet.slots:
+            text = f"pulling shop:2: {percent(fleet.now)} % of 900 MB, 1 of 3 layers"
+            slot.message = text if slot.runs != slot.revision else None
+        state = fleet.step(state)
+    return state
+
+
+def test_an_image_that_arrives_slowly_is_no_fault_of_its_revision_but_one_that_stands_still_is() -> None:
+    slow, stuck, again = (Fleet.of(1, {}) for _ in range(3))
+
+    assert pulled(slow, lambda now: int(now / 10)).phase == COMPLETE
+    assert pulled(stuck, lambda now: min(30, int(now))).phase == ROLLED_BACK
+    assert pulled(again, lambda now: int(now) % 3).phase == ROLLED_BACK
+    assert "pulling shop:2: 30 % of 900 MB" in stuck.told(RollBack)[0]
 
 
 def test_who_asked_for_a_pause_gets_one() -> None:
