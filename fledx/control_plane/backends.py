@@ -84,7 +84,9 @@ class Backends:
     async def serve(self, session: Session, stream: Stream) -> None:
         """Serve one stream that a session has opened, to its end."""
         if stream.kind != "backend":
-            raise Denied(f"an agent opens no {stream.kind} stream here", known=True)
+            reason = f"an agent opens no stream of kind {shown(stream.kind, most=40)} here"
+            await self._audit.refused("tunnel.stream", _as_operator(session), reason, name=session.name)
+            raise Denied(reason, known=True)
         try:
             owner = await self._owner(session, Wanted.of(stream.meta))
             with self._counted(owner):
@@ -109,8 +111,7 @@ class Backends:
     async def _refuse(self, session: Session, wanted: Wanted) -> None:
         reason = f"node {session.name} may not reach {wanted}"
         log.warning("backend stream refused", extra={"node": session.name, "wanted": str(wanted)})
-        by = Operator(name=f"node {session.name}", role="agent", source=session.node_id)
-        await self._audit.refused("tunnel.backend", by, reason, name=session.name)
+        await self._audit.refused("tunnel.backend", _as_operator(session), reason, name=session.name)
         raise Denied(reason, known=True, hint="it is no gateway, or nothing is served there")
 
     @contextmanager
@@ -150,3 +151,8 @@ def _away(reason: str) -> Unavailable:
     problem = Unavailable(reason)
     problem.code = AWAY
     return problem
+
+
+def _as_operator(session: Session) -> Operator:
+    """A node as the audit log names who did something."""
+    return Operator(name=f"node {session.name}", role="agent", source=session.node_id)

@@ -234,9 +234,11 @@ async def test_fault_23_a_node_opens_no_operators_stream(port: Port) -> None:
     await port.node("edge-2")
     await port.deploy(replicas=2)
     for kind in ("exec", "forward", "connect", "logs", "desired"):
-        with pytest.raises(FledxError):
+        with pytest.raises(Denied, match=f"an agent opens no stream of kind '{kind}' here"):
             await node.open(kind, {"deployment": "web", "command": ["sh"], "port": 80, "replica": 0})
     assert port.opened == []
+    lines = await port.audited("tunnel.stream")
+    assert [("node edge-1", "failure")] * 5 == [(each["operator"], each["status"]) for each in lines]
 
 
 async def test_fault_23_an_operator_opens_no_stream_that_is_the_control_planes(port: Port) -> None:
