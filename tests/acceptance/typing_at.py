@@ -15,9 +15,10 @@ SECONDS = 20.0
 
 
 class Sitting:
-    """One command on a terminal of 24 by 80; `seen` is all that it has shown."""
+    """One command on a terminal of 24 by 80; `seen` is all that it has shown, `seconds` how long one waits for more."""
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], *, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
         self._far, self._near = os.openpty()
         self.resize(24, 80)
         self.before = termios.tcgetattr(self._near)
@@ -52,7 +53,7 @@ class Sitting:
 
     def until(self, text: str) -> str:
         """All that it shows from the last call on up to this text; fails when that does not come."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + self._seconds
         start = len(self.seen)
         while text.encode() not in self.seen[start:]:
             assert self._read(end), f"no {text!r} in {self.seen[start:]!r}"
@@ -60,7 +61,7 @@ class Sitting:
 
     def end(self) -> int:
         """The exit code."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + self._seconds
         while self.process.poll() is None:
             self._read(min(end, time.monotonic() + 0.05))
             assert time.monotonic() < end, f"it does not end: {self.seen[-500:]!r}"
