@@ -70,6 +70,13 @@ def inside(marker: str) -> list[int]:
     return found
 
 
+def started(process: subprocess.Popen[bytes], marker: str) -> None:
+    """Wait until both ends know that it runs."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    eventually(lambda: inside(marker))
+
+
 def test_streams_stay_apart_input_reaches_its_end_and_the_place_is_as_asked(web: System) -> None:
     script = "echo $0 $GREETING; pwd; id -u; cat; echo trouble >&2; exit 3"
     words = ["-T", "web/1", "-e", "GREETING=hello there", "-w", "/usr", "-u", "65534", "--", "sh", "-c", script, "me"]
@@ -190,28 +197,27 @@ def test_fault_48_killed_or_left_the_command_line_leaves_neither_a_raw_terminal_
 ) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         with sitting(web, "web", "--", "sleep", "4712") as left:
-            eventually(lambda: inside("sleep\0004712"))
-            eventually(lambda left=left: left.now != left.before)  # type: ignore[misc]
+            eventually(lambda left=left: inside("sleep\0004712") and left.now != left.before)  # type: ignore[misc]
             left.process.send_signal(number)
             assert left.end() == 128 + number
             assert left.now == left.before
             eventually(lambda: not inside("sleep\0004712"))
-    with begun(web, "-T", "web", "--", "sleep", "4713") as killed:
-        eventually(lambda: inside("sleep\0004713"))
+    with begun(web, "-T", "web", "--", "sh", "-c", "echo ready; exec sleep 4713") as killed:
+        started(killed, "sleep\0004713")
         killed.kill()
         eventually(lambda: not inside("sleep\0004713"))
-    with begun(web, "-T", "web", "--", "sleep", "4714") as interrupted:
-        eventually(lambda: inside("sleep\0004714"))
+    with begun(web, "-T", "web", "--", "sh", "-c", "echo ready; exec sleep 4714") as interrupted:
+        started(interrupted, "sleep\0004714")
         interrupted.send_signal(signal.SIGINT)
         assert interrupted.wait(10) == 130
-        assert not inside("sleep\0004714")
+        eventually(lambda: not inside("sleep\0004714"))
 
 
 def test_fault_48_a_lost_link_is_told_and_ends_with_255(web: System) -> None:
     """Either half of the way: the agent dies, then the control plane."""
     (agent,) = web.agents.values()
     with sitting(web, "web", "--", "sleep", "4715") as shell:
-        eventually(lambda: inside("sleep\0004715"))
+        eventually(lambda: inside("sleep\0004715") and shell.now != shell.before)
         agent.kill()
         assert shell.end() == 255
         assert b"the command is lost, and how it ended is not known" in shell.seen
@@ -219,8 +225,8 @@ def test_fault_48_a_lost_link_is_told_and_ends_with_255(web: System) -> None:
     agent.start()
     eventually(lambda: web.ready_nodes() == 1)
     eventually(lambda: done(web, "web", "--", "id")[0] == 0)
-    with begun(web, "-T", "web", "--", "sleep", "4716") as process:
-        eventually(lambda: inside("sleep\0004716"))
+    with begun(web, "-T", "web", "--", "sh", "-c", "echo ready; exec sleep 4716") as process:
+        started(process, "sleep\0004716")
         web.control_plane.kill()
         assert process.wait(20) == 255
         assert process.stderr is not None
