@@ -50,8 +50,8 @@ def test_many_worlds_hold_and_settle(part: int) -> None:
     bounds = [first + max(0, WORLDS - QUICK) * i // PARTS for i in (part, part + 1)]
     seen = run(bounds[0], bounds[1] - bounds[0])
     if WORLDS >= 1000:
-        tried = ["replica.moved", "replica.returned", "deployment.rolled_back", "node.drained", "taken", "crash"]
-        tried += ["job.succeeded", "job.failed"]
+        moves = ("replica.moved", "replica.returned", "deployment.rolled_back", "node.drained", "taken", "crash")
+        tried = (*moves, "job.succeeded", "job.failed")
         assert all(seen[word] for word in tried), f"the worlds do not try enough: {seen}"
 
 

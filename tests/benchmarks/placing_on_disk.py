@@ -1,0 +1,175 @@
+"""What placing costs with everything around it: the use case, its events and audit lines, and the transaction on disk."""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from fledx.control_plane.bell import Bell
+from fledx.control_plane.changes import Changes
+from fledx.control_plane.deployments import Deployments
+from fledx.control_plane.dispatch import Dispatch
+from fledx.control_plane.loops.reachability import Reachability
+from fledx.control_plane.nodes import Nodes
+from fledx.control_plane.reachability import LONGEST_NAP
+from fledx.control_plane.store import migrate
+from fledx.control_plane.store.database import Database
+from fledx.control_plane.tokens import Endpoint, Tokens
+from fledx.models.deployment import DeploymentSpec
+from fledx.models.node import Capacity, NodeFacts
+from fledx.models.placement import Constraints
+from fledx.models.port import PortMapping
+from fledx.models.token import Operator
+from fledx.sealing import Seal
+from fledx.settings.control_plane import ControlPlaneSettings
+
+ME = Operator(name="bench")
+GIB = 1024**3
+PORTS = (30000, 40000)
+LOST = 200
+
+
+class Plane:
+    """A control plane's use cases on a database on a disk."""
+
+    def __init__(self, path: Path) -> None:
+        migrate.bring_up(path, datetime.now(timezone.utc))
+        self.now = 0.0
+        self.store = Database(path)
+        self.changes = Changes(self.store, Bell(), PORTS)
+        endpoint = Endpoint(host="cp", port=7443, tls=True, pins=("pin",))
+        tokens = Tokens(
+            self.store, pepper="p", operators=[("s", "admin")], registration=None, endpoint=endpoint, changes=self.changes
+        )
+        self.nodes = Nodes(self.store, self.changes, tokens)
+        self.deployments = Deployments(self.store, self.changes)
+        dispatch = Dispatch(self.store, Seal(bytes(32)))
+        self.reachability = Reachability(
+            self.store, self.changes, dispatch, ControlPlaneSettings(), monotonic=lambda: self.now
+        )
+
+    async def join(self, count: int) -> list[str]:
+        """So many nodes that are ready; their ids."""
+        dice, found = random.Random(1), []
+        for i in range(count):
+            capacity = Capacity(cpu_millis=dice.choice((16_000, 32_000)), memory_bytes=64 * GIB)
+            labels = {"zone": f"z{i % 8}", "site": f"s{i}"}
+            facts = NodeFacts(
+                name=f"edge-{i:05}", arch="amd64", os="linux", labels=labels, capacity=capacity, host_key=f"k{i}"
+            )
+            made = await self.nodes.register(facts, by="bench")
+            await self.nodes.connected(made.node_id, facts, "198.51.100.7")
+            found.append(made.node_id)
+        return found
+
+    async def silence(self, node_id: str, others: list[str], seconds: float) -> None:
+        """All but one are heard of, for so long."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += LONGEST_NAP
+            for each in others:
+                if each != node_id:
+                    self.reachability.heard(each)
+            await self.reachability.sweep(self.now)
+
+
+def spec(number: int, replicas: int, site: str | None = None) -> DeploymentSpec:
+    """Small requests and a port whose number is chosen; `site` pins it to one node."""
+    capacity = Capacity(cpu_millis=20, memory_bytes=16 * 1024 * 1024)
+    return DeploymentSpec(
+        name=f"app-{number}",
+        image="registry.example.com/app:1.2",
+        replicas=replicas,
+        ports=(PortMapping(container_port=80),),
+        constraints=Constraints(capacity=capacity, labels={"site": site} if site else None),
+    )
+
+
+@contextmanager
+def plane(folder: Path) -> Iterator[Plane]:
+    """One in a folder of its own there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        made = Plane(Path(place) / "fledx.db")
+        try:
+            yield made
+        finally:
+            made.store.close()
+
+
+def flush_floor(folder: Path, rounds: int = 200) -> float:
+    """Milliseconds, median, of a write of one page and its fsync: no durable transaction can be faster."""
+    folder.mkdir(parents=True, exist_ok=True)
+    took = []
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        for _ in range(rounds):
+            begin = time.perf_counter()
+            os.pwrite(file.fileno(), bytes(4096), 0)
+            os.fsync(file.fileno())
+            took.append((time.perf_counter() - begin) * 1000)
+    return statistics.median(took)
+
+
+async def creates(folder: Path, nodes: int, *, before: int = 1_000, count: int = 600) -> dict[str, float]:
+    """
+    Whole creates of 3 replicas among `nodes` nodes that have 10 replicas of each of `before` deployments.
+
+    Creates a second one after the other (by the wall clock and by the processor's), and milliseconds of one.
+    """
+    with plane(folder) as one:
+        await one.join(nodes)
+        for i in range(before):
+            await one.deployments.create(spec(i, 10), by=ME)
+        took, begin, processor = [], time.perf_counter(), time.process_time()
+        for i in range(before, before + count):
+            began = time.perf_counter()
+            await one.deployments.create(spec(i, 3), by=ME)
+            took.append((time.perf_counter() - began) * 1000)
+        wall, used = time.perf_counter() - begin, time.process_time() - processor
+        ranked = sorted(took)
+        return {
+            "per_second": count / wall,
+            "per_second_of_processor": count / used,
+            "p50_ms": ranked[len(ranked) // 2],
+            "p99_ms": ranked[len(ranked) * 99 // 100],
+        }
+
+
+async def placements(folder: Path, nodes: int) -> float:
+    """Placements a second with the transaction: 100 deployments of 100 replicas."""
+    with plane(folder) as one:
+        await one.join(nodes)
+        begin = time.perf_counter()
+        for i in range(100):
+            await one.deployments.create(spec(i, 100), by=ME)
+        return 10_000 / (time.perf_counter() - begin)
+
+
+async def dead_node(folder: Path, nodes: int) -> dict[str, float]:
+    """Milliseconds in which 200 replicas of 150 deployments get other nodes after theirs has died, transaction included."""
+    with plane(folder) as one:
+        ids = await one.join(nodes)
+        for i in range(150):
+            replicas = 2 if i < LOST - 150 else 1
+            made = await one.deployments.create(spec(i, replicas, "s0"), by=ME)
+            body = {"constraints": {"capacity": {"cpu_millis": 20, "memory_bytes": 16 * 1024 * 1024}}}
+            await one.deployments.patch(made.deployment_id, body, by=ME)
+        for i in range(150, 1_000):
+            await one.deployments.create(spec(i, 10), by=ME)
+        await one.silence(ids[0], ids, 85)
+        had = len(one.store.read(lambda sql: sql.execute("SELECT 1 FROM assignment WHERE node_id = ?", ids[:1]).fetchall()))
+        for each in ids[1:]:
+            one.reachability.heard(each)
+        one.now += LONGEST_NAP
+        begin, processor = time.perf_counter(), time.process_time()
+        await one.reachability.sweep(one.now)
+        found = {"wall_ms": (time.perf_counter() - begin) * 1000, "processor_ms": (time.process_time() - processor) * 1000}
+        left = one.store.read(lambda sql: sql.execute("SELECT 1 FROM assignment WHERE node_id = ?", ids[:1]).fetchall())
+        return {**found, "replicas": float(had), "left": float(len(left))}
