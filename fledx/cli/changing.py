@@ -127,6 +127,11 @@ def rollback(args: Namespace, terminal: Terminal) -> int:
     wanted = ref(args, "deployment")
     api = connect(args, terminal)
     current = naming.deployment(api, wanted)
+    target = "the last good revision" if args.to is None else f"revision {args.to}"
+    question = f"Take {harmless(current['name'])} from revision {current.get('revision')} back to {target}?"
+    if not terminal.ask(question, yes=args.yes):
+        terminal.say("nothing was changed")
+        return 1
     changed = api.rollback_deployment(current["deployment_id"], to=args.to)
     name, before = harmless(changed["name"]), current.get("revision")
     terminal.say(f"{name} goes back from revision {before} to revision {changed['revision']}")

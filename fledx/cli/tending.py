@@ -45,6 +45,10 @@ def drain(args: Namespace, terminal: Terminal) -> int:
     body = {"reason": args.reason, "deadline_seconds": args.deadline, "force": args.force}
     api = connect(args, terminal)
     found = [naming.node(api, ref) for ref in some(refs(args), "node")]
+    told = ", ".join(harmless(each["name"]) for each in found)
+    if not terminal.ask(f"Drain {told}? What runs there is stopped and goes elsewhere", yes=args.yes):
+        terminal.say("nothing was drained")
+        return 1
     for node in found:
         last = api.drain(node["node_id"], body)
         terminal.say(f"{harmless(node['name'])} is drained")
@@ -96,6 +100,10 @@ def delete(args: Namespace, terminal: Terminal) -> int:
 
 def rebalance(args: Namespace, terminal: Terminal) -> int:
     """Make, or only tell, the moves that are worth it."""
+    question = "Rebalance? What is moved is stopped and started elsewhere; --dry-run shows what"
+    if not args.dry_run and not terminal.ask(question, yes=args.yes):
+        terminal.say("nothing was moved")
+        return 1
     moves = connect(args, terminal).rebalance(dry_run=args.dry_run, most=args.most)
     if is_document(args):
         terminal.data(document({"moves": moves}, args.output))

@@ -50,11 +50,14 @@ class Transaction:
         self.gateways = False
         self.decisions = (0, 0)
         self._kept = kept
+        self._board: Board | None = None
 
     @property
     def board(self) -> Board:
         """The scheduler's board; whoever changes it calls `board_changed`."""
-        return self._kept.of(self.sql)
+        if self._board is None:  # nobody else writes meanwhile: it is compared with the rows once
+            self._board = self._kept.of(self.sql)
+        return self._board
 
     def board_changed(self) -> None:
         """The board in memory and the rows it stands for were changed alike."""

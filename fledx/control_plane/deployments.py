@@ -75,8 +75,7 @@ class Deployments:
         Conflict when the name is taken. The same idempotency key of the same operator has one effect; with another
         spec it is a Conflict.
         """
-        asked = [encode(spec), *configs] if configs else encode(spec)
-        hashed = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        hashed = "" if idempotency_key is None else _hash(spec, configs)
 
         def work(tx: Transaction) -> str:
             if idempotency_key is not None:
@@ -88,7 +87,8 @@ class Deployments:
                 table.remember(tx.sql, by.name, idempotency_key, hashed, deployment_id, tx.stamp)
             return deployment_id
 
-        return self.get(await self._changes.commit(work, occasion="create"))
+        deployment_id = await self._changes.commit(work, occasion="create")
+        return self._store.read(lambda sql: self._look(sql, deployment_id, deployment_id))
 
     def _insert(self, tx: Transaction, spec: DeploymentSpec, by: Operator, configs: Sequence[str] = ()) -> str:
         refuse_zone(spec)
@@ -129,14 +129,14 @@ class Deployments:
     def get(self, ref: str) -> Deployment:
         """One deployment, whole, by name, id or the beginning of an id."""
 
-        def look(sql: sqlite3.Connection) -> Deployment:
-            stored = table.by_id(sql, resolve(sql, "deployment", ref))
-            if stored is None:
-                raise NotFound(f"no deployment {ref!r}")
-            whole = deployment_view(sql, stored, self._public_host)
-            return replace(whole, serving=serving_of(sql, stored, self._gateways)) if stored.spec.ingress else whole
+        return self._store.read(lambda sql: self._look(sql, resolve(sql, "deployment", ref), ref))
 
-        return self._store.read(look)
+    def _look(self, sql: sqlite3.Connection, deployment_id: str, ref: str) -> Deployment:
+        stored = table.by_id(sql, deployment_id)
+        if stored is None:
+            raise NotFound(f"no deployment {ref!r}")
+        whole = deployment_view(sql, stored, self._public_host)
+        return replace(whole, serving=serving_of(sql, stored, self._gateways)) if stored.spec.ingress else whole
 
     def page(self, wanted: DeploymentFilter, *, limit: int, offset: int) -> tuple[list[bytes], int]:
         """A page of deployments by name, each as JSON without its instances, and how many there are in all."""
@@ -289,6 +289,11 @@ def _action(changed: Sequence[str], spec: DeploymentSpec) -> str:
     if "desired_state" in changed:
         return "deployment.stop" if spec.desired_state == "stopped" else "deployment.start"
     return "deployment.restart" if changed == ["restarted_at"] else "deployment.update"
+
+
+def _hash(spec: DeploymentSpec, configs: Sequence[str]) -> str:
+    asked = [encode(spec), *configs] if configs else encode(spec)
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _same(before: sqlite3.Row, hashed: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 from fledx.control_plane.keeping import data_words, homes, leave, settle_in, stays
@@ -115,14 +116,19 @@ def place(tx: Placing, stored: Stored, numbers: Sequence[int], *, why: str) -> N
 
 def _book(tx: Placing, stored: Stored, spec: Spec, found: Sequence[Placed], *, why: str) -> None:
     """Store what was placed, each under a fence of its own."""
+    if not found:
+        return
+    board, ports, fence = tx.board, stored.spec.ports or (), counters.following(tx.sql, FENCE, by=len(found))
+    given = [
+        assignment_of(placed, ports, fence=fence - len(found) + i, revision=stored.revision)
+        for i, placed in enumerate(found, start=1)
+    ]
+    assignments.put(tx.sql, stored.id, *given)
     for placed in found:
-        fence = counters.following(tx.sql, FENCE)
-        given = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=stored.revision)
-        assignments.put(tx.sql, stored.id, given)
         settle_in(tx, stored, placed.number, placed.node)
         tx.touched_nodes.add(placed.node)
-        tell(tx, stored, "replica.placed", placed.number, placed.node, f"on {tx.board.name(placed.node)}: {why}")
-    tx.board.apply(spec, found)
+        tell(tx, stored, "replica.placed", placed.number, placed.node, f"on {board.name(placed.node)}: {why}")
+    board.apply(spec, found)
     tx.board_changed()
 
 
@@ -234,7 +240,12 @@ def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: 
 
 def ago(tx: Placing, seconds: float) -> str:
     """The moment so many seconds ago."""
-    return stamp(unix(tx.stamp) - seconds)
+    return _before(tx.stamp, seconds)
+
+
+@lru_cache(maxsize=8)  # asked for each replica of a dead node
+def _before(moment: str, seconds: float) -> str:
+    return stamp(unix(moment) - seconds)
 
 
 def evict(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
@@ -246,9 +257,11 @@ def evict(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
 
 
 def ends_there(sql: sqlite3.Connection, stored: Stored, given: Assignment) -> bool:
-    """Whether a replica that leaves its node goes nowhere else: it belongs to each node, or has run to its end."""
-    return stored.spec.mode == "global" or (
-        stored.spec.mode == "job" and finished.outcome_of(sql, stored.id, given.replica_number) is not None
+    """Whether a replica that leaves its node goes nowhere else: each node's own, an extra one, or at its end."""
+    return (
+        stored.spec.mode == "global"
+        or stored.is_extra(given.replica_number)
+        or finished.outcome_of(sql, stored.id, given.replica_number) is not None
     )
 
 

@@ -160,8 +160,13 @@ class _Surge:
         return [Surge(replica_number=number, reason="the new is started first") for number in free[: max(0, most)]]
 
     def _stale(self) -> list[Decision]:
-        """Extras of an earlier rollout, or one too many: at once if they do not serve, else once all others do."""
+        """
+        Extras of an earlier rollout, or one too many: at once if they do not serve, else once all others do.
+
+        One of this rollout that does not serve helps nobody either, once nobody is left whom it could stand in for.
+        """
         spare = [one for one in self.stale if self.whole or not serves(one)]
+        spare += [] if self.work else [one for one in self.extras if not serves(one)]
         return _released(spare, "not needed any more")
 
     def _shrunk(self, step: Step) -> Step:

@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -32,9 +34,12 @@ from fledx.control_plane.scheduler.ports import Want  # noqa: E402
 from fledx.control_plane.scheduler.schedule import schedule  # noqa: E402
 from fledx.control_plane.scheduler.spec import PACK, Peer, Preference, Shape, Spec, Spread  # noqa: E402
 from fledx.models.rule import Rule  # noqa: E402
+from tests.benchmarks import placing_on_disk as disk  # noqa: E402
 
 FLOOR = 20_000
 CORNER_FLOOR = 1_500
+CREATES = 1_000
+DEAD_NODE_MS = 25
 GIB = 1024**3
 MIB = 1024**2
 Work = Iterator[tuple[Spec, int]]
@@ -232,6 +237,27 @@ def stays(count: int) -> float:
     return len(held) / (time.process_time() - begin)
 
 
+def on_disk(folder: Path) -> dict[str, Any]:
+    """The same with all that stands around it: use case, events, audit, and the transaction with its fsync."""
+    found: dict[str, Any] = {"flush_ms": disk.flush_floor(folder)}
+    print(f"a page and its fsync on this disk: {found['flush_ms']:.2f} ms")
+    for nodes in (500, 1_000, 5_000):
+        found[f"placements_with_transaction_{nodes}"] = rate = anyio.run(disk.placements, folder, nodes)
+        print(f"100 creates of 100 replicas, {nodes:,} nodes: {rate:,.0f} placements/s with their transactions")
+    found["creates"] = made = anyio.run(disk.creates, folder, 1_000)
+    print(
+        f"whole creates of 3 replicas, 1,000 nodes, 10,000 replicas: {made['per_second']:,.0f}/s one after the other,"
+        f" p50 {made['p50_ms']:.2f} ms, p99 {made['p99_ms']:.2f} ms; {made['per_second_of_processor']:,.0f} a second of"
+        f" processor (goal {CREATES:,}/s)"
+    )
+    found["dead_node_with_transaction"] = dead = anyio.run(disk.dead_node, folder, 1_000)
+    print(
+        f"a dead node with {dead['replicas']:.0f} replicas, 1,000 nodes, with its transaction:"
+        f" {dead['processor_ms']:.0f} ms of processor, {dead['wall_ms']:.0f} ms by the clock (goal {DEAD_NODE_MS} ms)"
+    )
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="placements a second")
     parser.add_argument("--nodes", default="100,500,1000,5000")
@@ -259,6 +285,7 @@ def main() -> int:
             "dead_node_ms": dead_node(1_000),
             "stays_per_second": stays(1_000),
         }
+        more |= on_disk(given.out.parent / "disk")
         for what, value in more["reasons_ms"].items():
             print(f"reasons at {max(sizes):,} nodes, {what}: {value:.1f} ms")
         print(f"a dead node with 200 replicas, 1,000 nodes: {more['dead_node_ms']:.1f} ms")

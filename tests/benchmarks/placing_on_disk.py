@@ -1,4 +1,4 @@
-"""What placing costs with everything around it: the use case, its events and audit lines, and the transaction on disk."""
+"""What placing costs with all that stands around it: use case, events, audit lines, and the transaction on disk."""
 
 from __future__ import annotations
 
@@ -46,7 +46,12 @@ class Plane:
         self.changes = Changes(self.store, Bell(), PORTS)
         endpoint = Endpoint(host="cp", port=7443, tls=True, pins=("pin",))
         tokens = Tokens(
-            self.store, pepper="p", operators=[("s", "admin")], registration=None, endpoint=endpoint, changes=self.changes
+            self.store,
+            pepper="p",
+            operators=[("s", "admin")],
+            registration=None,
+            endpoint=endpoint,
+            changes=self.changes,
         )
         self.nodes = Nodes(self.store, self.changes, tokens)
         self.deployments = Deployments(self.store, self.changes)
@@ -153,7 +158,7 @@ async def placements(folder: Path, nodes: int) -> float:
 
 
 async def dead_node(folder: Path, nodes: int) -> dict[str, float]:
-    """Milliseconds in which 200 replicas of 150 deployments get other nodes after theirs has died, transaction included."""
+    """Milliseconds in which 200 replicas of 150 deployments get other nodes when theirs has died, commit included."""
     with plane(folder) as one:
         ids = await one.join(nodes)
         for i in range(150):
@@ -164,12 +169,17 @@ async def dead_node(folder: Path, nodes: int) -> dict[str, float]:
         for i in range(150, 1_000):
             await one.deployments.create(spec(i, 10), by=ME)
         await one.silence(ids[0], ids, 85)
-        had = len(one.store.read(lambda sql: sql.execute("SELECT 1 FROM assignment WHERE node_id = ?", ids[:1]).fetchall()))
+        had = len(
+            one.store.read(lambda sql: sql.execute("SELECT 1 FROM assignment WHERE node_id = ?", ids[:1]).fetchall())
+        )
         for each in ids[1:]:
             one.reachability.heard(each)
         one.now += LONGEST_NAP
         begin, processor = time.perf_counter(), time.process_time()
         await one.reachability.sweep(one.now)
-        found = {"wall_ms": (time.perf_counter() - begin) * 1000, "processor_ms": (time.process_time() - processor) * 1000}
+        found = {
+            "wall_ms": (time.perf_counter() - begin) * 1000,
+            "processor_ms": (time.process_time() - processor) * 1000,
+        }
         left = one.store.read(lambda sql: sql.execute("SELECT 1 FROM assignment WHERE node_id = ?", ids[:1]).fetchall())
         return {**found, "replicas": float(had), "left": float(len(left))}

@@ -234,6 +234,7 @@ def rollback_flags(parser: Parser) -> None:
 
     add_ref(parser, "deployment")
     parser.add_argument("--to", metavar="N", type=types.count, help="this revision [the last good one]")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     add_waiting(parser)
 
 

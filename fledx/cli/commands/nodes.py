@@ -175,6 +175,7 @@ def drain_flags(parser: Parser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="leave data in volumes behind, and leave though there is no other place"
     )
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     add_waiting(parser)
 
 
@@ -218,6 +219,7 @@ def rotate_token(args: Namespace, terminal: Terminal) -> int:
 def rebalance_flags(parser: Parser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would be moved, and why")
     parser.add_argument("--most", metavar="N", type=types.count, default=100, help="how many moves at most [100]")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def rebalance(args: Namespace, terminal: Terminal) -> int:

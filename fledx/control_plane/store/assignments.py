@@ -28,23 +28,28 @@ def assignment_of(row: sqlite3.Row) -> Assignment:
     )
 
 
-def put(connection: sqlite3.Connection, deployment_id: str, given: Assignment) -> None:
+def put(connection: sqlite3.Connection, deployment_id: str, *given: Assignment) -> None:
     """
-    Give a replica to its owner, whoever had it before.
+    Give replicas to their owners, whoever had them before.
 
     With a new owner it sees that node's configs as they are now; with the same one nothing changes by itself.
     """
-    ports = json.dumps(encode(given.ports), separators=(",", ":"))
-    values = (deployment_id, given.replica_number, given.node_id, given.fence, given.revision, ports)
-    connection.execute(
+    connection.executemany(
         "INSERT INTO assignment (deployment_id, replica_number, node_id, fence, revision, ports, content)"
         " VALUES (?, ?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))"
         " ON CONFLICT DO UPDATE SET node_id = excluded.node_id, fence = excluded.fence, revision = excluded.revision,"
         " ports = excluded.ports, former = iif(node_id = excluded.node_id, former, NULL),"
         " leaving = iif(node_id = excluded.node_id, leaving, NULL),"
         " content = iif(node_id = excluded.node_id, content, excluded.content)",
-        values,
+        [
+            (deployment_id, each.replica_number, each.node_id, each.fence, each.revision, _packed(each.ports))
+            for each in given
+        ],
     )
+
+
+def _packed(ports: Iterable[PortMapping]) -> str:
+    return json.dumps([encode(port) for port in ports], separators=(",", ":"))
 
 
 def set_leaving(connection: sqlite3.Connection, deployment_id: str, number: int, since: float | None) -> None:

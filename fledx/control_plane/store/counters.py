@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 
-def following(connection: sqlite3.Connection, name: str) -> int:
-    """Raise a counter by one and return it."""
-    row = connection.execute("UPDATE counter SET value = value + 1 WHERE name = ? RETURNING value", (name,)).fetchone()
+def following(connection: sqlite3.Connection, name: str, *, by: int = 1) -> int:
+    """Raise a counter and return it."""
+    sql = "UPDATE counter SET value = value + ? WHERE name = ? RETURNING value"
+    row = connection.execute(sql, (by, name)).fetchone()
     return int(row[0])
 
 

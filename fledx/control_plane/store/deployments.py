@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 from fledx.models.codec import decode_lenient, encode
@@ -43,11 +44,17 @@ class Stored:
         return self.spec.mode != "global" and number >= self.spec.replicas
 
 
+@lru_cache(maxsize=1024)
+def spec_of_text(text: str) -> DeploymentSpec:
+    """A stored spec; the same text is decoded once, as a transaction and the look after it read it several times."""
+    return decode_lenient(DeploymentSpec, json.loads(text))
+
+
 def stored_of(row: sqlite3.Row) -> Stored:
     """A row as facts."""
     return Stored(
         id=row["id"],
-        spec=decode_lenient(DeploymentSpec, json.loads(row["spec"])),
+        spec=spec_of_text(row["spec"]),
         generation=row["generation"],
         revision=row["revision"],
         status=row["status"],

@@ -87,8 +87,8 @@ def test_a_port_filter_that_is_broken_on_purpose_is_caught(monkeypatch: pytest.M
 def test_a_fence_that_is_broken_on_purpose_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     rising = counters.following
 
-    def following(sql: sqlite3.Connection, name: str) -> int:
-        return 1 if name == placing.FENCE else rising(sql, name)
+    def following(sql: sqlite3.Connection, name: str, *, by: int = 1) -> int:
+        return by if name == placing.FENCE else rising(sql, name, by=by)
 
     monkeypatch.setattr(counters, "following", following)
     assert "two owners under one fence" in breach()
