@@ -44,7 +44,7 @@ def reverse_forward(folder: Path, target: int, via: Callable[[int], int] = int) 
     daemon = subprocess.Popen([server, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
     client = None
     try:
-        _wait_for(port)
+        wait_for(port)
         door = via(port)
         options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ExitOnForwardFailure=yes"]
         client = subprocess.Popen(
@@ -55,7 +55,7 @@ def reverse_forward(folder: Path, target: int, via: Callable[[int], int] = int) 
             ],
             stderr=log,
         )
-        _wait_for(front)
+        wait_for(front)
         yield front, [client.pid, daemon.pid]
     finally:
         for process in (client, daemon):
@@ -65,12 +65,36 @@ def reverse_forward(folder: Path, target: int, via: Callable[[int], int] = int) 
         log.close()
 
 
+@contextmanager
+def forward(folder: Path, door: int, path: Path, front: int) -> Iterator[None]:
+    """A unix socket that `ssh -L` carries to a port at the server, with the keys that `reverse_forward` has made."""
+    options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ExitOnForwardFailure=yes"]
+    client = subprocess.Popen(
+        [
+            *("ssh", "-N", "-F", "none", "-i", str(folder / "user"), "-p", str(door)),
+            *(word for option in options for word in ("-o", option)),
+            *("-L", f"{path}:127.0.0.1:{front}", f"{getpass.getuser()}@127.0.0.1"),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while not path.exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"ssh has made no {path}")
+            time.sleep(0.02)
+        yield
+    finally:
+        client.terminate()
+        client.wait(10)
+
+
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
     """Until something listens there; an ssh that cannot says why in its log."""
     for _ in range(200):
         try:

@@ -1,0 +1,208 @@
+"""
+A request through Envoy and both tunnels beside one through Envoy and a chain of `ssh -L` and `ssh -R`.
+
+    python tests/benchmarks/bench_ingress.py [--rounds 3] [--seconds 2] [--megabytes 500]
+
+Both Envoys have the files that a gateway writes, with one worker each; the hops are the same: a unix socket, an
+encrypted link to the middle, another one to the backend's node. Ratios are medians of those of each round; absolute
+figures wander with the machine. Prints a table, writes build/bench/ingress.json, and ends with 1 if a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from fledx.agent.ingress.envoy_config.bootstrap import bootstrap  # noqa: E402
+from fledx.agent.ingress.envoy_config.clusters import cluster_of  # noqa: E402
+from fledx.agent.ingress.envoy_config.files import flattened  # noqa: E402
+from fledx.agent.ingress.envoy_config.shapes import SOCKETS, Cluster, Front, Served, Target  # noqa: E402
+from fledx.models.ingress import Route  # noqa: E402
+from tests.bed import envoy  # noqa: E402
+from tests.benchmarks import sshd, traffic  # noqa: E402
+from tests.benchmarks.bench_tunnel import certificates, process  # noqa: E402
+
+OUTPUT = ROOT / "build" / "bench" / "ingress.json"
+ENDS = Path(__file__).with_name("ingress_ends.py")
+TARGET = Path(__file__).with_name("web_target.py")
+CONNECTIONS = (1, 16, 128)
+GOALS = {"http 1 req/s": 5.0, "http 16 req/s": 1.5, "http 128 req/s": 1.1, "download MB/s": 1.2}
+"""Multiples of the chain of ssh that must be reached; the others are printed only."""
+
+Measure = Callable[[int], dict[str, float]]
+Figures = dict[str, dict[str, list[float]]]
+
+
+def measures(megabytes: int, seconds: float) -> list[Measure]:
+    """What is measured at a port."""
+
+    def http(connections: int) -> Measure:
+        def measure(port: int) -> dict[str, float]:
+            got = traffic.requests(port, connections, seconds)
+            name = f"http {connections}"
+            return {f"{name} req/s": got.per_second, f"{name} p99 ms": got.p99 * 1000}
+
+        return measure
+
+    return [*map(http, CONNECTIONS), lambda port: {"download MB/s": _download(port, megabytes * 1_000_000)}]
+
+
+def _download(port: int, count: int) -> float:
+    """Megabytes a second of one answer."""
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        room, left = bytearray(256 * 1024), count
+        begin = time.perf_counter()
+        sock.sendall(b"GET /%d HTTP/1.1\r\nHost: bench.example.com\r\nConnection: close\r\n\r\n" % count)
+        while left > 0:
+            size = sock.recv_into(room)
+            if not size:
+                raise ConnectionError(f"{left} of {count} bytes are missing")
+            left -= size
+        return count / 1e6 / (time.perf_counter() - begin)
+
+
+@contextmanager
+def contenders() -> Iterator[dict[str, int]]:
+    """Both ways to one target: the ports of their Envoys."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        certificates(folder)
+        _, (target,) = stack.enter_context(process(str(TARGET)))
+        yield {
+            "fledx": stack.enter_context(_envoy(folder, "fledx", stack.enter_context(_tunnels(folder, target)))),
+            "ssh": stack.enter_context(_envoy(folder, "ssh", stack.enter_context(_ssh(folder, int(target))))),
+        }
+
+
+@contextmanager
+def _tunnels(folder: Path, target: str) -> Iterator[str]:
+    """The socket of a gateway's agent."""
+    name = f"fledx-bench-{os.getpid()}"
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, f"/dev/shm/{name}", ignore_errors=True)
+        _, (port,) = stack.enter_context(process(str(ENDS), "relay", str(folder)))
+        stack.enter_context(process(str(ENDS), "owner", str(folder), port, target))
+        _, (path,) = stack.enter_context(process(str(ENDS), "gateway", str(folder), port, name))
+        yield path
+
+
+@contextmanager
+def _ssh(folder: Path, target: int) -> Iterator[str]:
+    """The socket of `ssh -L`, which leads to the port of an `ssh -R` at the same server."""
+    doors: list[int] = []
+
+    def via(port: int) -> int:
+        doors.append(port)
+        return port
+
+    path = folder / "ssh.sock"
+    with sshd.reverse_forward(folder, target, via) as (front, _), sshd.forward(folder, doors[0], path, front):
+        yield str(path)
+
+
+@contextmanager
+def _envoy(folder: Path, name: str, path: str) -> Iterator[int]:
+    """A gateway's Envoy with one backend at this socket; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(_config(port, path)))
+    words: list[str | Path] = [
+        envoy.binary(),
+        "-c",
+        file,
+        "--concurrency",
+        "1",
+        "--use-dynamic-base-id",
+        "--log-level",
+        "error",
+    ]
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    try:
+        sshd.wait_for(port)
+        yield port
+    finally:
+        child.terminate()
+        child.wait(10)
+
+
+def _config(port: int, path: str) -> dict[str, Any]:
+    front = Front(address="127.0.0.1", http_port=port, https_port=None)
+    cluster = Cluster(name="b-80", targets=(Target(address="bench"),))
+    routes = tuple(
+        Route(host=host, path="/", path_type="prefix", backend="b-80") for host in ("bench.example.com", "127.0.0.1")
+    )
+    served = Served(routes=routes, clusters=(cluster,))
+    config: dict[str, Any] = json.loads(flattened(bootstrap(front, "bench"), served, front))
+    told = cluster_of(cluster, inline=True)
+    told.pop("@type")
+    config["static_resources"]["clusters"] = [told]
+    found: dict[str, Any] = json.loads(json.dumps(config).replace(f"{SOCKETS}/bench", path))
+    return found
+
+
+def run(rounds: int, what: list[Measure]) -> Figures:
+    """Every figure of every round, by name and contender; who goes first changes from round to round."""
+    figures: Figures = {}
+    with contenders() as ways:
+        for number in range(rounds):
+            for measure in what:
+                for name in sorted(ways, reverse=bool(number % 2)):
+                    for figure, value in measure(ways[name]).items():
+                        figures.setdefault(figure, {}).setdefault(name, []).append(value)
+    return figures
+
+
+def summary(figures: Figures) -> dict[str, dict[str, float]]:
+    """Medians, and the median ratio of the rounds."""
+    return {
+        figure: {
+            **{name: statistics.median(each) for name, each in values.items()},
+            "ratio": statistics.median(
+                ours / theirs for ours, theirs in zip(values["fledx"], values["ssh"], strict=True)
+            ),
+        }
+        for figure, values in figures.items()
+    }
+
+
+def main() -> int:
+    """Measure, print, write; 1 when a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--megabytes", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    figures = run(options.rounds, measures(options.megabytes, options.seconds))
+    rows = summary(figures)
+    print(f"{'':18} {'fledx':>10} {'ssh pair':>10} {'ratio':>7}   goal")
+    for figure, row in rows.items():
+        goal = f">= {GOALS[figure]}" if figure in GOALS else ""
+        print(f"{figure:18} {row['fledx']:10.2f} {row['ssh']:10.2f} {row['ratio']:7.2f}   {goal}")
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"python": platform.python_version(), "rounds": options.rounds}
+    OUTPUT.write_text(json.dumps({"facts": facts, "goals": GOALS, "summary": rows, "rounds": figures}, indent=2))
+    missed = [figure for figure, goal in GOALS.items() if rows[figure]["ratio"] < goal]
+    if missed:
+        print("below the goal:", ", ".join(missed))
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
