@@ -53,10 +53,10 @@ def _answer(connection: h2.connection.H2Connection, event: h2.events.Event) -> N
 class Call:
     """One call of a client: `say` and `hear` as often as wanted, then `end` for the status."""
 
-    def __init__(self, port: int, host: str) -> None:
+    def __init__(self, port: int, host: str, *, address: str = "127.0.0.1") -> None:
         self.head: dict[str, str] = {}
         self.trailers: dict[str, str] = {}
-        self._port = port
+        self._where = address, port
         self._host = host
         self._connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self._heard = b""
@@ -64,7 +64,7 @@ class Call:
         self._stream: SocketStream
 
     async def __aenter__(self) -> Call:
-        self._stream = await anyio.connect_tcp("127.0.0.1", self._port)
+        self._stream = await anyio.connect_tcp(*self._where)
         self._connection.initiate_connection()
         asked = [(":method", "POST"), (":scheme", "http"), (":authority", self._host), (":path", "/chat.Chat/Talk")]
         self._connection.send_headers(1, [*asked, ("content-type", "application/grpc"), ("te", "trailers")])

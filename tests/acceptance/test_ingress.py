@@ -6,16 +6,24 @@ Clients ask all the time while the deployment behind the gateway is updated, sca
 
 from __future__ import annotations
 
+import json
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
+import trustme
 
 from fledx.sample.image import PORT
 from tests.acceptance.edge import Edge
+from tests.acceptance.grpc import Call
 from tests.acceptance.load import WORKERS, Load, Tally
-from tests.bed import envoy
+from tests.bed import envoy, talker
 from tests.bed.engines import Engines
 from tests.bed.waiting import eventually
 
@@ -32,12 +40,15 @@ STEADY_SECS = 1.5
 """Of load before and after each change, so that what comes late is counted too."""
 
 
-@pytest.fixture
-def edge(pyz: Path, tmp_path: Path, engines: Engines) -> Iterator[Edge]:
-    """A gateway on ``e1`` that takes no replicas, and two nodes that it cannot reach, with the shop on them."""
+@pytest.fixture(scope="module")
+def edge(pyz: Path, tmp_path_factory: pytest.TempPathFactory, engines_of_session: Engines) -> Iterator[Edge]:
+    """A gateway on ``e1`` that takes no replicas, and two nodes that it cannot reach."""
+    engines = engines_of_session
     envoy.ensure_image(engines["e1"].docker_host)
+    for name in ("e2", "e3"):
+        talker.ensure_image(engines[name].docker_host)
     engines["e1"].net.cut(engines["e2"].address, engines["e3"].address)
-    with Edge(pyz, tmp_path, engines) as made:
+    with Edge(pyz, tmp_path_factory.mktemp("ingress"), engines) as made:
         made.start_control_plane()
         made.start_agent("e1", **GATEWAY)
         for name in ("e2", "e3"):
@@ -45,6 +56,75 @@ def edge(pyz: Path, tmp_path: Path, engines: Engines) -> Iterator[Edge]:
         eventually(lambda: made.ready_nodes() == 3, within=40)
         assert made.cli("nodes", "cordon", "e1").returncode == 0
         yield made
+
+
+def test_http_websockets_grpc_and_tls_go_through_both_tunnels(edge: Edge) -> None:
+    gate = edge.engines["e1"].address
+    authority = trustme.CA()
+    _keep_certificates(edge, authority, "talk.example.com", "*.apps.example.com")
+    hosts = ("--ingress", f"talk.example.com:{talker.WEB}", "--ingress", f"x.apps.example.com:{talker.WEB}")
+    calls = ("--ingress", f"call.example.com:{talker.GRPC},h2c")
+    done = edge.cli("deployments", "create", "--name", "talk", "--image", talker.NAME, *PORTS, *hosts, *calls)
+    assert done.returncode == 0, done.stderr + done.stdout
+    ca = edge.folder / "public-ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    for host in ("talk.example.com", "x.apps.example.com"):
+        seen = eventually(partial(_curl, gate, host, ca), within=30)["headers"]
+        own_address = edge.engines.gateway
+        told = (seen["x-forwarded-for"], seen["x-forwarded-proto"], seen["x-forwarded-host"], seen["host"])
+        assert (own_address, "https", f"{host}:{HTTPS}", f"{host}:{HTTPS}") == told
+    anyio.run(_talk, gate)
+    shown = edge.cli("deployments", "show", "talk")
+    assert "talk.example.com" in shown.stdout
+    assert "tunnel" in shown.stdout
+
+
+PORTS = ("--port", f":{talker.WEB}", "--port", f":{talker.GRPC}")
+
+
+def _keep_certificates(edge: Edge, authority: trustme.CA, *hosts: str) -> None:
+    for number, host in enumerate(hosts):
+        issued = authority.issue_cert(host)
+        chain, key = edge.folder / f"chain-{number}.pem", edge.folder / f"key-{number}.pem"
+        issued.private_key_pem.write_to_path(str(key))
+        for part in issued.cert_chain_pems:
+            part.write_to_path(str(chain), append=True)
+        done = edge.cli("certificates", "create", f"c{number}", "--cert", str(chain), "--key", str(key))
+        assert done.returncode == 0, done.stderr + done.stdout
+
+
+def _curl(gate: str, host: str, ca: Path) -> Any:
+    """What the app says was asked, None while it is not reached; the certificate must be the host's own."""
+    lies = ("-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Forwarded-Proto: gopher")
+    url = f"https://{host}:{HTTPS}/who"
+    words = ["curl", "-sf", "-m", "10", "--cacert", str(ca), "--resolve", f"{host}:{HTTPS}:{gate}", *lies, url]
+    done = subprocess.run(words, capture_output=True, check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+async def _talk(gate: str) -> None:
+    """A WebSocket over TLS's port would do as well; here it comes in the clear, as does gRPC."""
+    with anyio.fail_after(30):
+        async with Call(HTTP, "call.example.com", address=gate) as call:
+            for message in (b"one", b"two" * 5_000):
+                await call.say(message)
+                assert message == await call.hear(len(message))
+            assert {"grpc-status": "0"} == await call.end()
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        async with await anyio.connect_tcp(
+            gate, HTTPS, tls=True, ssl_context=context, tls_hostname="talk.example.com"
+        ) as chat:
+            await chat.send(UPGRADE)
+            assert (await chat.receive()).startswith(b"HTTP/1.1 101")
+            await chat.send(b"\x81\x05hello")
+            assert b"\x81\x05hello" == await chat.receive()
+
+
+UPGRADE = (
+    b"GET /chat HTTP/1.1\r\nHost: talk.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 def test_updates_scaling_and_a_restart_of_the_control_plane_fail_no_request(edge: Edge) -> None:
