@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,7 +121,23 @@ def _looked_at(source: BinaryIO) -> tuple[Sum, bytes]:
         backup.take(piece)
     if backup.ends_like_one:
         return backup.end(), b""
+    _look_for_its_end(source)
     return plain, plain.last_block()
+
+
+def _look_for_its_end(source: BinaryIO) -> None:
+    """A tar without the last block may be one from elsewhere, or a backup that was cut: the first has an end."""
+    source.seek(0)
+    try:
+        with tarfile.open(fileobj=source, mode="r:") as archive:
+            for _ in archive:
+                archive.members = []  # type: ignore[attr-defined]  # else all are kept
+            end = archive.offset
+    except tarfile.TarError as problem:
+        raise InvalidSpec("file", f"is not a whole tar: {problem}") from None
+    source.seek(end)
+    if source.read(2 * BLOCK) != bytes(2 * BLOCK):
+        raise InvalidSpec("file", "is not a whole tar: its end is missing")
 
 
 def _pieces(source: BinaryIO, rest: bytes, meter: Meter) -> Iterator[bytes]:
