@@ -81,7 +81,9 @@ async def _run(
     if problem is not None:
         if execution is None:
             raise problem
-        terminal.complain(f"the command is lost, and how it ended is not known: {harmless(problem.text)}")
+        where = f"replica {stream.answer.get('replica')} of {stream.answer.get('deployment')}"
+        where += f" on {stream.answer.get('node')}"
+        terminal.complain(harmless(f"the command in {where} is lost, and how it ended is not known: {problem.text}"))
     return code
 
 

@@ -98,6 +98,8 @@ def test_words_of_the_command_line_are_offered(line: str, some: list[str], tmp_p
     [
         ("fledx deployments show w", ["web", "web-shop"]),
         ("fledx logs web-", ["web-shop"]),
+        ("fledx exec web-", ["web-shop"]),
+        ("fledx forward web-", ["web-shop"]),
         ("fledx deployments update --id web-", ["web-shop"]),
         ("fledx nodes show ", ["edge-1"]),
         ("fledx deployments create --affinity-node e", ["edge-1"]),

@@ -68,7 +68,14 @@ def test_the_verbs_of_a_noun_are_told_with_a_parser_and_little_else(words: list[
 
 
 @pytest.mark.parametrize(
-    "words", [["nodes", "list", "--help"], ["deployments", "create", "--help"], ["logs", "--help"]]
+    "words",
+    [
+        ["nodes", "list", "--help"],
+        ["deployments", "create", "--help"],
+        ["logs", "--help"],
+        ["exec", "--help"],
+        ["forward", "--help"],
+    ],
 )
 def test_the_help_of_a_command_loads_no_library(words: list[str]) -> None:
     assert [] == found(loaded(*words), HEAVY)
