@@ -6,6 +6,6 @@ use cases (`deployments.py`, `nodes.py` and their like, each one transaction), t
 `dispatch`. All that must outlive the process is in the store, one SQLite file with one writer; live sessions and recent
 samples are in memory and may be lost.
 
-Read `run.py` first: it builds every object once. Then `deployments.py`: the way of a spec through this room. Who dials the
-tunnel port meets `entrance.py`, and behind it `agents.py` or `operators.py`.
+Read `run.py` first: it builds every object once. Then `deployments.py`: the way of a spec through this room. Who dials
+the tunnel port meets `entrance.py`, and behind it `agents.py` or `operators.py`.
 """
