@@ -120,3 +120,14 @@ def told(site: System, due: str) -> dict[str, Any]:
     assert shown.get("last_run", "") >= due
     assert shown["outcome"]
     return shown
+
+
+def test_fault_38_what_fits_nowhere_waits_with_each_nodes_reason_and_is_placed_by_itself(site: System) -> None:
+    flags = ("--require-label", "rack=7", "--wait-timeout", "2s")
+    done = site.cli("deployments", "create", "--name", "picky", "--image", NAME, *flags)
+    assert done.returncode == 3, done.stderr
+    assert "label rack=7 missing" in done.stderr
+    assert "edge-1" in done.stderr
+    assert site.deployment("picky")["status"] == "pending"
+    assert site.cli("nodes", "label", "edge-1", "rack=7").returncode == 0
+    assert running(site, "picky", 1)["assignments"][0]["node"] == "edge-1"

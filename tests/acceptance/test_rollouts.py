@@ -145,8 +145,8 @@ def test_fault_9_a_frozen_agent_is_shown_replaced_and_fenced_in_that_order(syste
     assert all(system.events(kind)[-1]["reason"] for kind in order)
 
 
-def test_a_drain_empties_a_node_and_one_that_cannot_be_is_refused(system: System) -> None:
-    """Fault 37; and a token that is rotated interrupts nothing."""
+def test_fault_37_a_drain_empties_a_node_and_one_that_cannot_be_is_refused(system: System) -> None:
+    """And a token that is rotated interrupts nothing."""
     system.start("edge-1", "edge-2")
     system.deploy("web", *READY, replicas=4)
 

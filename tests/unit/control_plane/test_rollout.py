@@ -152,7 +152,7 @@ def test_who_asked_for_a_pause_gets_one() -> None:
     assert (state, (Wait(reason=state.reason or ""),)) == (again.state, again.decisions)
 
 
-def test_a_way_back_that_is_broken_too_stops_and_keeps_what_serves() -> None:
+def test_fault_33_a_way_back_that_is_broken_too_stops_and_keeps_what_serves() -> None:
     fleet = Fleet.of(3, {2: CRASHES})
     fleet.kinds = {1: CRASHES, 2: CRASHES}
     for slot in fleet.slots[1:]:
@@ -201,7 +201,7 @@ def test_a_repair_is_tried_with_a_few_before_it_is_given_to_all() -> None:
     assert [2, 2, 1, 1, 1, 1] == fleet.revisions()
 
 
-def test_replicas_on_nodes_that_are_away_are_counted_apart_and_follow() -> None:
+def test_fault_36_replicas_on_nodes_that_are_away_are_counted_apart_and_follow() -> None:
     fleet = Fleet.of(4, {})
     fleet.slots[1].present_since = None
     state = update(fleet)
@@ -226,7 +226,7 @@ def test_while_every_node_is_away_nothing_happens_and_no_time_runs_out() -> None
     assert COMPLETE == fleet.run(state).phase
 
 
-def test_a_node_that_goes_away_in_the_middle_keeps_its_share_of_the_budget_until_the_deadline() -> None:
+def test_fault_36_a_node_that_goes_away_in_the_middle_keeps_its_share_of_the_budget_until_the_deadline() -> None:
     fleet = Fleet.of(3, {}, UpdatePolicy(progress_deadline_seconds=60))
     state = begin(after(1), 2, 0)
     fleet.tick()

@@ -31,7 +31,7 @@ def test_some_worlds_are_planned_as_a_plain_scan_plans_them() -> None:
 
 
 @pytest.mark.slow
-def test_many_worlds_are_planned_as_a_plain_scan_plans_them() -> None:
+def test_fault_39_many_worlds_are_planned_as_a_plain_scan_plans_them() -> None:
     seen = run(FIRST + QUICK, max(0, WORLDS - QUICK))
     if WORLDS >= 1000:
         assert min(seen.values()) > WORLDS / 4, f"the worlds do not try enough: {seen}"

@@ -45,7 +45,7 @@ def test_some_worlds_hold_and_settle() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_many_worlds_hold_and_settle(part: int) -> None:
+def test_fault_39_many_worlds_hold_and_settle(part: int) -> None:
     first = FIRST + QUICK
     bounds = [first + max(0, WORLDS - QUICK) * i // PARTS for i in (part, part + 1)]
     seen = run(bounds[0], bounds[1] - bounds[0])
