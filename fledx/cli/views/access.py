@@ -12,6 +12,10 @@ from fledx.cli.views.text import age, brief, counted, harmless
 Json = Mapping[str, Any]
 
 
+#: What is written down of these is no state that a thing has then, but all there is to say.
+ENTERED = ("deployment.exec", "deployment.forward")
+
+
 def token_table(items: Sequence[Json], now: float, *, wide: bool = False, columns: int | None = None) -> str:
     """One line a token."""
     if not items:
@@ -71,12 +75,13 @@ def audit_table(items: Sequence[Json], now: float, *, wide: bool = False, column
 
 
 def what(item: Json) -> str:
-    """Why it failed, or which fields changed to what."""
+    """Why it failed, which fields changed to what, or what was done inside a replica."""
     if item["status"] != "success":
         return f"failed: {brief(item.get('payload') or 'no reason was kept')}"
     before, after = item.get("before") or {}, item.get("after") or {}
     if not before:
-        return ""
+        entered = item["action"].removesuffix("_end") in ENTERED
+        return ", ".join(f"{harmless(key)}: {_short(value)}" for key, value in after.items()) if entered else ""
     return ", ".join(
         f"{harmless(key)}: {_short(before.get(key))} -> {_short(after.get(key))}" for key in before | after
     )

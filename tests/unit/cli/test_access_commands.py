@@ -114,6 +114,20 @@ def test_the_audit_log_reads_from_old_to_new() -> None:
     assert ["GET /api/v1/audit-logs?limit=50&offset=0&name=web&operator=alice&since=2h"] == cli.asked()
 
 
+def test_what_was_done_inside_a_replica_is_told_with_its_command() -> None:
+    asked = {"replica": 0, "node": "edge-1", "command": ["sh", "-c", "id"]}
+    ended = {"replica": 0, "seconds": 1.5, "bytes_in": 0, "bytes_out": 40}
+    items = [
+        line(2, action="deployment.exec_end", resource_name="web", before=None, after=ended),
+        line(1, action="deployment.exec", resource_name="web", before=None, after=asked),
+    ]
+    cli = Cli({"GET /api/v1/audit-logs": page(*items)})
+
+    assert cli.run("audit") == 0
+    assert 'deployment.exec      web  replica: 0, node: edge-1, command: ["sh","-c","id"]' in cli.shown
+    assert "deployment.exec_end  web  replica: 0, seconds: 1.5, bytes_in: 0, bytes_out: 40" in cli.shown
+
+
 def test_wide_tells_the_role_the_address_and_the_request() -> None:
     cli = Cli({"GET /api/v1/audit-logs": page(line(1))})
 
