@@ -17,12 +17,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_boot": set(),
     "agent": {"sealing", "systemd_notify", "tracing", "tunnel", "client", "models", "settings", "errors"},
     "bootstrap": {"_boot", "client", "models", "settings", "errors"},
-    "cli": {"_boot", "control_plane", "agent", "bootstrap", "demo", "client", "compose", "tunnel", "models", "settings"}
+    "cli": {
+        "_boot",
+        "control_plane",
+        "agent",
+        "bootstrap",
+        "demo",
+        "client",
+        "compose",
+        "doctor",
+        "tunnel",
+        "models",
+        "settings",
+    }
     | {"errors", "tracing"},
     "client": {"tunnel", "models", "errors"},
     "compose": {"models", "errors"},
     "control_plane": {"_boot", "sealing", "systemd_notify", "tracing", "tunnel", "models", "settings", "errors"},
     "demo": {"_boot", "control_plane", "agent", "client", "sample", "models", "settings", "errors"},
+    "doctor": {"control_plane", "models", "settings", "errors"},
     "errors": set(),
     "models": {"errors"},
     "sample": {"errors"},
@@ -34,8 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """Every room, and the rooms below it."""
 
-ROLES = ("fledx.control_plane", "fledx.agent", "fledx.bootstrap", "fledx.demo")
-DOORS = ("fledx.control_plane.run", "fledx.agent.run", "fledx.bootstrap.run", "fledx.demo")
+ROLES = ("fledx.control_plane", "fledx.agent", "fledx.bootstrap", "fledx.demo", "fledx.doctor")
+DOORS = ("fledx.control_plane.run", "fledx.agent.run", "fledx.bootstrap.run", "fledx.demo", "fledx.doctor.run")
 """The rooms that do something, and the only modules of theirs that `cli` and `demo` may import."""
 
 DECIDING = (

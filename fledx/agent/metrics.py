@@ -12,6 +12,9 @@ from fledx.models.instance import STATES, Instance
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+RARE = ("crash", "drift", "restart", "unhealthy")
+"""What is counted from 0 on: a series that begins with its first happening shows no increase."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sight:
@@ -88,7 +91,7 @@ class Metrics:
                 family.add_metric(key, value)
             return family
 
-        kinds: dict[tuple[str, ...], float] = {(kind,): count for kind, count in self._happenings.items()}
+        kinds: dict[tuple[str, ...], float] = {(kind,): self._happenings[kind] for kind in {*RARE, *self._happenings}}
         yield counter("fledx_agent_happenings", "What was done and found, by kind.", kinds, "kind")
         yield counter("fledx_agent_probes", "Health probes made, by type and result.", sight.probes, "type", "result")
         yield counter("fledx_agent_reconcile_rounds", "Looks at the container engine.", {(): sight.rounds})

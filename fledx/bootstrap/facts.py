@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fledx.bootstrap.envfile import values_in
 from fledx.bootstrap.layout import Layout, Role, unit_name, unit_path
 from fledx.errors import Unavailable
+from fledx.settings.envfile import values_in
 
 
 @dataclass(frozen=True, kw_only=True)

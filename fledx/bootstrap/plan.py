@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from fledx.bootstrap.accounts import JoinGroup, MakeUser
 from fledx.bootstrap.distribution import engine_script
-from fledx.bootstrap.envfile import differing, merged, values_in
 from fledx.bootstrap.facts import HostFacts
 from fledx.bootstrap.layout import ROLES, Role, unit_name, unit_path, user_name
 from fledx.bootstrap.preflight import troubles
@@ -15,6 +14,7 @@ from fledx.bootstrap.services import AwaitJoin, InstallDocker, ReadUnits, Restar
 from fledx.bootstrap.steps import MakeDirectory, PlaceArchive, RemoveFile, Step, SwitchLink, WriteFile, WriteUnit
 from fledx.bootstrap.systemd import UnitWish, setup_of, unit_text
 from fledx.bootstrap.wanted import DEFAULT_PORTS, RoleWish, Trouble, Wanted
+from fledx.settings.envfile import differing, merged, values_in
 
 LOCKS = ("agent.lock", "lock")
 """By which a role holds its data directory; a role that did not get further has left nothing else there."""

@@ -68,7 +68,7 @@ class Command:
         if full[0] not in NOUNS:
             self.unknown = noun
             return
-        module = import_module(f"fledx.cli.commands.{full[0]}")
+        module = import_module(f"fledx.cli.commands.{full[0].replace('-', '_')}")
         self.path = full[:1]
         self.verb, self.verbs = getattr(module, "VERB", None), getattr(module, "VERBS", {})
         self.aliases = getattr(module, "ALIASES", {})

@@ -24,6 +24,8 @@ NOUNS = {
     "cp": "run the control plane",
     "agent": "run a node's agent",
     "demo": "a control plane, nodes and an app on this machine, to try",
+    "doctor": "what usually goes wrong on this machine, and what mends it",
+    "support-bundle": "what a bug report needs, in one file, without a secret",
     "completions": "teach your shell to complete",
     "version": "which fledx this is",
 }

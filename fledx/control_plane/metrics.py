@@ -16,6 +16,8 @@ from fledx.control_plane.recent import Recent
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 MAX_WORDS = 50
+RARE = ("deployment.rolled_back", "deployment.failed", "node.unreachable", "node.error", "rollout.paused")
+"""Kinds of events that are counted from 0 on: a series that begins with its first event shows no increase."""
 
 
 class Metrics:
@@ -77,6 +79,8 @@ class Metrics:
             "fledx_scheduler_decisions_total", "Replicas placed or left waiting, by occasion", ("context", "outcome")
         )
         self._happened = self._counter("fledx_events_total", "What happened, by kind", ("kind",))
+        for kind in RARE:
+            self._happened.labels(kind)
         self._replicas = Gauge(
             "fledx_replicas", "Replicas wanted, of these ready, and without a place", ("state",), registry=self.registry
         )

@@ -59,7 +59,7 @@ from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.audit import Chain
-from fledx.control_plane.store.database import Database, path_of
+from fledx.control_plane.store.database import Database, inspect, path_of
 from fledx.control_plane.targets import Targets
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
@@ -108,6 +108,15 @@ def list_migrations(settings: ControlPlaneSettings, environ: Mapping[str, str]) 
 def back_up(settings: ControlPlaneSettings, target: Path, *, environ: Mapping[str, str], with_keys: bool) -> Taken:
     """Copy the control plane of these settings, running or not, to a file."""
     return take(*_places(settings, environ), target, with_keys=with_keys)
+
+
+def fault_of(database: Path) -> str | None:
+    """What is wrong with a database, whether a control plane runs on it or not."""
+    try:
+        inspect(database)
+    except FledxError as fault:
+        return fault.text
+    return None
 
 
 def put_back(settings: ControlPlaneSettings, source: Path, *, environ: Mapping[str, str], force: bool) -> Restored:

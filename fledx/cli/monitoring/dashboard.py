@@ -107,7 +107,7 @@ ROWS = (
                 title="Tunnel, came and went",
                 queries=(
                     ("sum(increase(fledx_tunnel_connections_total[$__rate_interval]))", "came"),
-                    ("sum(increase(fledx_tunnel_disconnections_total[$__rate_interval]))", "went"),
+                    ("sum(increase(fledx_tunnel_disconnections_total[$__rate_interval])) or vector(0)", "went"),
                 ),
             ),
             Panel(

@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 
-from fledx.bootstrap.envfile import values_in
 from fledx.bootstrap.facts import Archive, Docker, Entry, Python, User
 from fledx.bootstrap.layout import ROLES, Layout, Role, unit_path
 from fledx.bootstrap.plan import plan
 from fledx.bootstrap.services import InstallDocker
 from fledx.bootstrap.steps import SwitchLink, WriteFile
 from fledx.bootstrap.wanted import RoleWish, control_plane_wish
+from fledx.settings.envfile import values_in
 from tests.fakes.host import PYTHON, FakeHost, bare_host
 from tests.unit.bootstrap.wishes import both_roles, install, lines, one_role, package, wanted
 

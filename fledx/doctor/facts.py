@@ -1,0 +1,99 @@
+"""What was seen on this machine, before anybody judges it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A path that matters: its mode without the file type, its owner; mode None where there is none."""
+
+    path: str
+    mode: int | None
+    owner: int | None = None
+    secret: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """The file system that holds something: bytes free and in all."""
+
+    what: str
+    path: str
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk:
+    """
+    A port that was tried.
+
+    ``problem`` is None where it answered, else what went wrong, of the kind name, connect, certificate or answer.
+    ``ends`` is when its certificate ends, in unix seconds.
+    """
+
+    what: str
+    where: str
+    kind: str | None = None
+    problem: str | None = None
+    ends: float | None = None
+    version: str | None = None
+    skew: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A container engine: its address and version, or why it does not answer."""
+
+    address: str
+    version: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleFacts:
+    """
+    One role on this machine.
+
+    ``unit`` is systemd's word for its unit (active, failed, inactive), None where systemd does not run it. ``health``
+    are faults that the role tells of itself, ``broken`` those of its settings. ``database`` is what SQLite finds wrong,
+    ``backup`` the newest copy's time in unix seconds.
+    """
+
+    role: str
+    directory: str | None = None
+    unit: str | None = None
+    files: tuple[File, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    talks: tuple[Talk, ...] = ()
+    engine: Engine | None = None
+    health: tuple[str, ...] = ()
+    database: str | None = None
+    backup: float | None = None
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineFacts:
+    """Everything; ``user`` is the id that looked, ``now`` unix seconds, ``synchronised`` whether time is kept right."""
+
+    now: float
+    user: int
+    version: str
+    python: str
+    synchronised: bool | None = None
+    roles: tuple[RoleFacts, ...] = ()
+    unreadable: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """``level`` is ok, warn or bad; what is not ok has the command or the step that mends it."""
+
+    role: str
+    check: str
+    level: str
+    text: str
+    mend: str | None = None

@@ -1,0 +1,256 @@
+"""Looks at this machine as each of the roles it has; changes nothing, and needs root for nothing but reading."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import fledx
+from fledx.doctor.facts import Disk, File, MachineFacts, RoleFacts, Talk
+from fledx.doctor.network import engine_at, tried
+from fledx.errors import FledxError
+from fledx.settings.agent import AgentSettings
+from fledx.settings.control_plane import LOOPBACK, ControlPlaneSettings
+from fledx.settings.declare import Declared, load
+from fledx.settings.envfile import values_in
+from fledx.settings.places import agent_config_directory, agent_directory, control_plane_directory
+
+S = TypeVar("S", bound=Declared)
+ROLES = ("cp", "agent", "operator")
+ENV_FILES = {role: Path(f"/etc/fledx/fledx-{role}.env") for role in ROLES}
+INSTALLED = {"cp": Path("/var/lib/fledx/cp"), "agent": Path("/var/lib/fledx/agent")}
+DOCKER = "unix:///var/run/docker.sock"
+DOCKER_ROOT = "/var/lib/docker"
+
+
+class Look:
+    """One look; `environ` is the process's own, `operator` says how the CLI would reach its control plane."""
+
+    def __init__(self, environ: Mapping[str, str], operator: Mapping[str, Any] | None) -> None:
+        self._environ = environ
+        self._operator = operator
+        self._unreadable: list[str] = []
+
+    def facts(self, wanted: str | None) -> MachineFacts:
+        """The roles this machine has, or the one that is wanted whether it has it or not."""
+        looks = {"cp": self._control_plane, "agent": self._agent, "operator": self._as_operator}
+        roles = [role for role in ROLES if wanted in (None, role)]
+        found = [each for role in roles if (each := looks[role](asked=wanted is not None)) is not None]
+        return MachineFacts(
+            now=time.time(),
+            user=os.geteuid(),
+            version=fledx.__version__,
+            python=platform.python_version(),
+            synchronised=_synchronised(),
+            roles=tuple(found),
+            unreadable=tuple(self._unreadable),
+        )
+
+    def _settings(self, role: str, cls: type[S]) -> tuple[S | None, Mapping[str, str], tuple[str, ...]]:
+        """The role's settings from its environment file and our environment, and what is wrong with them."""
+        environ = {**self._file(ENV_FILES[role]), **self._environ}
+        try:
+            return load(cls, environ), environ, ()
+        except FledxError as fault:
+            return None, environ, (fault.text,)
+
+    def _file(self, path: Path) -> dict[str, str]:
+        try:
+            return values_in(path.read_text(errors="replace"))
+        except FileNotFoundError:
+            return {}
+        except OSError:
+            self._unreadable.append(str(path))
+            return {}
+
+    def _directory(self, role: str, given: str | None, usual: Path) -> Path | None:
+        """Where the role keeps its state, if it does so on this machine."""
+        places = [Path(given)] if given else [usual, INSTALLED[role]]
+        for place in places:
+            with contextlib.suppress(OSError):
+                if place.is_dir():
+                    return place
+        return None
+
+    def _control_plane(self, *, asked: bool) -> RoleFacts | None:
+        settings, environ, broken = self._settings("cp", ControlPlaneSettings)
+        given = settings.data_dir if settings else None
+        directory = self._directory("cp", given, control_plane_directory(environ))
+        if directory is None:
+            return RoleFacts(role="cp", broken=("no control plane has its state on this machine",)) if asked else None
+        facts = RoleFacts(role="cp", directory=str(directory), unit=_unit("fledx-cp"), broken=broken)
+        return replace(
+            facts,
+            files=tuple(self._files(directory, ("fledx.db", "secrets.key", "ca.key", "server.key"))),
+            disks=tuple(_disks(("the database", directory))),
+            database=self._database(directory / "fledx.db"),
+            backup=_newest(directory / "backups"),
+            talks=tuple(self._ports(settings, directory)) if settings else (),
+        )
+
+    def _files(self, directory: Path, names: tuple[str, ...]) -> Iterator[File]:
+        yield _file(directory)
+        try:
+            there = {each.name for each in directory.iterdir()}
+        except OSError:
+            self._unreadable.append(str(directory))
+            return
+        for name in names:
+            if name in there or name in ("fledx.db", "identity.json"):
+                yield _file(directory / name)
+
+    def _database(self, path: Path) -> str | None:
+        """What is wrong with it."""
+        if not os.access(path, os.R_OK):
+            return None if path.exists() or str(path.parent) in self._unreadable else f"{path} is missing"
+        from fledx.control_plane.run import fault_of  # loads a control plane's libraries, which no other role needs
+
+        return fault_of(path)
+
+    def _ports(self, settings: ControlPlaneSettings, directory: Path) -> Iterator[Talk]:
+        authority = _text(directory / "ca.pem")
+        tls = settings.server_tls if settings.server_tls is not None else settings.server_host not in LOOPBACK
+        yield tried(
+            "API", "localhost", settings.server_port, tls=tls, authority=authority if tls else None, path="/health"
+        )
+        port = settings.tunnel_port or settings.tunnel_advertised_port
+        tunnel = settings.tunnel_use_tls
+        yield tried("tunnel", "localhost", port, tls=tunnel, authority=authority if tunnel else None)
+        if (name := settings.tunnel_advertised_host) is not None:
+            yield tried(
+                "advertised", name, settings.tunnel_advertised_port, tls=tunnel, authority=authority if tunnel else None
+            )
+
+    def _agent(self, *, asked: bool) -> RoleFacts | None:
+        settings, environ, broken = self._settings("agent", AgentSettings)
+        directory = self._directory("agent", settings.data_dir if settings else None, agent_directory(environ))
+        if directory is None:
+            return RoleFacts(role="agent", broken=("no agent has its state on this machine",)) if asked else None
+        identity = self._identity(directory)
+        engine = (settings.docker_host if settings else None) or environ.get("DOCKER_HOST") or DOCKER
+        config = Path(settings.config_dir) if settings and settings.config_dir else agent_config_directory(environ)
+        key = config / "agent.key"
+        return RoleFacts(
+            role="agent",
+            directory=str(directory),
+            unit=_unit("fledx-agent"),
+            broken=broken,
+            files=(*self._files(directory, ("identity.json", "desired.json")), *([_file(key)] if key.exists() else ())),
+            disks=tuple(_disks(("the agent's state", directory), ("containers", Path(DOCKER_ROOT)))),
+            engine=engine_at(engine),
+            talks=tuple(_tunnel(identity)),
+            health=_health(settings.health_port) if settings and settings.health_port else (),
+        )
+
+    def _identity(self, directory: Path) -> Mapping[str, Any]:
+        try:
+            found = json.loads((directory / "identity.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _as_operator(self, *, asked: bool) -> RoleFacts | None:
+        told = self._operator
+        if told is None:
+            return None
+        if told.get("broken"):
+            return RoleFacts(role="operator", broken=(str(told["broken"]),))
+        where = urlsplit(str(told["url"]))
+        tls = where.scheme == "https"
+        port = where.port or (443 if tls else 80)
+        authority = _text(Path(told["ca_path"])) if told.get("ca_path") else None
+        host, headers = where.hostname or "localhost", told.get("headers") or {}
+        talks = [tried("control plane", host, port, tls=tls, authority=authority, path="/health")]
+        if talks[0].problem is None:
+            path = "/api/v1/status"
+            talks.append(tried("token", host, port, tls=tls, authority=authority, path=path, headers=headers))
+        profiles = Path(told["profiles"])
+        return RoleFacts(role="operator", files=(_file(profiles),) if profiles.exists() else (), talks=tuple(talks))
+
+
+def _tunnel(identity: Mapping[str, Any]) -> Iterator[Talk]:
+    """The way to the control plane as the node's identity names it."""
+    host, port = identity.get("host"), identity.get("port")
+    if isinstance(host, str) and isinstance(port, int):
+        tls, authority = bool(identity.get("tls", True)), identity.get("authority")
+        yield tried("tunnel", host, port, tls=tls, authority=authority if isinstance(authority, str) else None)
+
+
+def _health(port: int) -> tuple[str, ...]:
+    """What the running agent tells of itself."""
+    with contextlib.suppress(OSError, ValueError):
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as link:
+            link.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+            answer = b""
+            while (piece := link.recv(65536)) and len(answer) < 1 << 20:
+                answer += piece
+        found = json.loads(answer.partition(b"\r\n\r\n")[2])
+        told = [found.get("runtime_error"), (found.get("control_plane") or {}).get("problem")]
+        return tuple(str(text) for text in told if text)
+    return (f"no agent answers at localhost:{port}/health",)
+
+
+def _file(path: Path) -> File:
+    try:
+        found = path.stat()
+    except OSError:
+        return File(path=str(path), mode=None)
+    return File(path=str(path), mode=found.st_mode & 0o7777, owner=found.st_uid)
+
+
+def _disks(*wanted: tuple[str, Path]) -> Iterator[Disk]:
+    for what, path in wanted:
+        with contextlib.suppress(OSError):
+            found = shutil.disk_usage(path)
+            yield Disk(what=what, path=str(path), free=found.free, total=found.total)
+
+
+def _newest(directory: Path) -> float | None:
+    """When the newest backup was taken: it is part of its name."""
+    moments = []
+    with contextlib.suppress(OSError):
+        for path in directory.glob("fledx-*Z.db"):
+            with contextlib.suppress(ValueError):
+                made = datetime.strptime(path.name, "fledx-%Y%m%dT%H%M%SZ.db").replace(tzinfo=timezone.utc)
+                moments.append(made.timestamp())
+    return max(moments, default=None)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _unit(name: str) -> str | None:
+    """systemd's word for a unit, None where systemd does not run this machine or knows no such unit."""
+    if not Path("/run/systemd/system").exists() or not Path(f"/etc/systemd/system/{name}.service").exists():
+        return None
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(["systemctl", "is-active", name], capture_output=True, text=True, timeout=10, check=False)
+        return done.stdout.strip() or None
+    return None
+
+
+def _synchronised() -> bool | None:
+    """Whether systemd says that time is kept right; None where it cannot be asked."""
+    if not Path("/run/systemd/system").exists() or shutil.which("timedatectl") is None:
+        return None
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        asked = ["timedatectl", "show", "-p", "NTPSynchronized", "--value"]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+        return {"yes": True, "no": False}.get(done.stdout.strip())
+    return None

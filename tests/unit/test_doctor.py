@@ -1,0 +1,241 @@
+"""What the doctor finds, and that a bundle tells no secret."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fledx.doctor.bundle import HIDDEN, Veil
+from fledx.doctor.facts import Disk, Engine, File, Finding, MachineFacts, RoleFacts, Talk
+from fledx.doctor.judge import judged
+from fledx.doctor.network import engine_at, tried
+from fledx.doctor.run import examine, pack
+from tests.acceptance.system import free_port
+from tests.unit.cli.harness import Cli
+
+NOW = 1_764_072_000.0
+GIB = 2**30
+AGENT = RoleFacts(role="agent", directory="/var/lib/fledx/agent")
+CONTROL_PLANE = RoleFacts(role="cp", directory="/var/lib/fledx/cp", backup=NOW - 3600)
+
+
+def found(role: RoleFacts, **machine: Any) -> dict[str, Finding]:
+    """What is not well, by the name of the check."""
+    facts = MachineFacts(now=NOW, user=0, version="1.0", python="3.11", roles=(role,), **machine)
+    return {each.check: each for each in judged(facts) if each.level != "ok"}
+
+
+def test_a_machine_that_is_well_is_called_so() -> None:
+    well = replace(
+        AGENT,
+        unit="active",
+        files=(File(path="/x", mode=0o600),),
+        disks=(Disk(what="containers", path="/", free=50 * GIB, total=100 * GIB),),
+        talks=(Talk(what="tunnel", where="cp:7443", ends=NOW + 80 * 86400, version="1.0", skew=0.2),),
+        engine=Engine(address="unix:///s", version="20.10.24+dfsg1"),
+    )
+    assert found(well, synchronised=True) == {}
+    assert found(CONTROL_PLANE) == {}
+
+
+@pytest.mark.parametrize(
+    ("role", "check", "level", "word"),
+    [
+        (replace(AGENT, unit="failed"), "service", "bad", "journalctl -u fledx-agent"),
+        (replace(AGENT, files=(File(path="/k", mode=0o644),)), "files", "bad", "chmod go-rwx /k"),
+        (replace(AGENT, files=(File(path="/k", mode=None),)), "files", "bad", "restore"),
+        (
+            replace(AGENT, disks=(Disk(what="containers", path="/d", free=1, total=GIB),)),
+            "disk",
+            "bad",
+            "docker system",
+        ),
+        (replace(AGENT, disks=(Disk(what="x", path="/d", free=GIB, total=99 * GIB),)), "disk", "warn", "du -xh /d"),
+        (
+            replace(AGENT, talks=(Talk(what="tunnel", where="cp:1", kind="name", problem="?"),)),
+            "tunnel",
+            "bad",
+            "resolv",
+        ),
+        (
+            replace(AGENT, talks=(Talk(what="t", where="[::1]:7", kind="connect", problem="?"),)),
+            "t",
+            "bad",
+            "nc -vz ::1 7",
+        ),
+        (replace(AGENT, talks=(Talk(what="t", where="cp:1", ends=NOW + 86400),)), "certificate", "warn", "renews"),
+        (replace(AGENT, talks=(Talk(what="t", where="cp:1", version="0.9"),)), "versions", "warn", "upgrade"),
+        (replace(AGENT, talks=(Talk(what="t", where="cp:1", skew=-30.0),)), "clock", "warn", "set-ntp"),
+        (replace(AGENT, talks=(Talk(what="t", where="cp:1", skew=400.0),)), "clock", "bad", "set-ntp"),
+        (replace(AGENT, engine=Engine(address="a", problem="refused")), "engine", "bad", "group docker"),
+        (replace(AGENT, engine=Engine(address="a", version="19.3.1")), "engine", "bad", "upgrade"),
+        (replace(AGENT, health=("engine away",)), "health", "bad", "journalctl"),
+        (replace(AGENT, broken=("FLEDX_AGENT_X: 'a' is no number",)), "settings", "bad", "--help"),
+        (replace(CONTROL_PLANE, database="it is damaged"), "database", "bad", "fledx cp restore"),
+        (replace(CONTROL_PLANE, backup=None), "backup", "warn", "fledx cp backup"),
+        (replace(CONTROL_PLANE, backup=NOW - 3 * 86400), "backup", "warn", "fledx cp backup"),
+    ],
+)
+def test_each_fault_is_told_with_what_mends_it(role: RoleFacts, check: str, level: str, word: str) -> None:
+    told = found(role)[check]
+    assert told.level == level
+    assert word in (told.mend or "")
+
+
+@contextmanager
+def answering(answer: bytes | None, *, family: socket.AddressFamily = socket.AF_INET, at: Any = None) -> Iterator[Any]:
+    """Something that takes connections and gives each the same answer, or none."""
+    with socket.socket(family) as listener:
+        listener.bind(at or ("127.0.0.1", 0))
+        listener.listen()
+        held: list[socket.socket] = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                held.append(client)
+                if answer is not None:
+                    client.recv(4096)
+                    client.sendall(answer)
+                    client.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+            for each in held:
+                each.close()
+
+
+def test_a_port_is_tried_for_real() -> None:
+    good = b'HTTP/1.0 200 OK\r\nDate: Wed, 01 Jan 2020 00:00:00 GMT\r\n\r\n{"version": "7"}'
+    with answering(good) as (host, port):
+        talk = tried("API", host, port, tls=False, path="/health")
+    assert (talk.problem, talk.version) == (None, "7")
+    assert talk.skew is not None
+    assert talk.skew > 86400
+    for answer, kind in (
+        (b"HTTP/1.0 401 No\r\n\r\n", "token"),
+        (b"HTTP/1.0 503 No\r\n\r\n", "answer"),
+        (b"hello\r\n", "answer"),
+    ):
+        with answering(answer) as (host, port):
+            assert tried("API", host, port, tls=False, path="/health").kind == kind
+    with answering(b"hello\r\n") as (host, port):
+        assert tried("API", host, port, tls=True).kind in ("answer", "connect")
+    assert tried("API", "127.0.0.1", free_port(), tls=False).kind == "connect"
+    assert tried("API", "no-such-host.invalid", 1, tls=False).kind == "name"
+
+
+def test_an_engine_is_asked_for_its_version(tmp_path: Path) -> None:
+    body = b'{"Version": "24.0.7"}'
+    path = str(tmp_path / "d.sock")
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with answering(answer, family=socket.AF_UNIX, at=path):
+        assert engine_at(f"unix://{path}").version == "24.0.7"
+    assert "No such file" in str(engine_at(f"unix://{tmp_path}/none").problem)
+
+
+def home(tmp_path: Path, **more: str) -> dict[str, str]:
+    return {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state"), **more}
+
+
+def test_a_directory_of_a_control_plane_is_looked_at(tmp_path: Path) -> None:
+    directory = tmp_path / "state/fledx/cp"
+    directory.mkdir(parents=True, mode=0o700)
+    (directory / "fledx.db").write_bytes(b"this is no database" * 100)
+    (directory / "fledx.db").chmod(0o600)
+    (directory / "secrets.key").write_bytes(b"x")
+    (directory / "secrets.key").chmod(0o640)
+    port = str(free_port())
+    environ = home(tmp_path, FLEDX_CP_SERVER_PORT=port, FLEDX_CP_TUNNEL_ADVERTISED_PORT=port)
+
+    wrong = {each.check: each for each in examine(environ, role="cp", operator=None) if each.level != "ok"}
+
+    assert "not an SQLite database" in wrong["database"].text
+    assert "secrets.key is open to others (mode 0640)" in wrong["files"].text
+    assert "Connection refused" in wrong["API"].text
+    assert wrong["backup"].level == "warn"
+
+
+def test_who_asks_for_a_role_that_is_not_here_is_told_so(tmp_path: Path) -> None:
+    (told,) = [each for each in examine(home(tmp_path), role="agent", operator=None) if each.level == "bad"]
+    assert "no agent has its state on this machine" in told.text
+
+
+def test_a_bundle_holds_what_helps_and_no_secret(tmp_path: Path) -> None:
+    planted = {
+        "FLEDX_AGENT_NODE_TOKEN": "node-token-4711",
+        "FLEDX_CP_OPERATOR_TOKENS": "first-op-token,second-op-token",
+        "FLEDX_CP_TOKENS_PEPPER": "pepper-4711",
+        "FLEDX_CLI_OPERATOR_TOKEN": "cli-token-4711",
+        "FLEDX_SECRET_DB": "database-password",
+        "FLEDX_AGENT_NAME": "edge-1",
+    }
+    directory = tmp_path / "state/fledx/cp"
+    directory.mkdir(parents=True)
+    (directory / "operator-token").write_text("made-operator-token\n")
+    operator = {"broken": "the token cli-token-4711 and made-operator-token are no good; Bearer abcdefgh"}
+
+    pack(home(tmp_path, **planted), tmp_path / "b.tar.gz", operator=operator)
+
+    assert (tmp_path / "b.tar.gz").stat().st_mode & 0o777 == 0o600
+    with tarfile.open(tmp_path / "b.tar.gz") as archive:
+        parts = {each.name: archive.extractfile(each) for each in archive}
+        texts = {name.rpartition("/")[2]: io.TextIOWrapper(part).read() for name, part in parts.items() if part}
+    whole = "\n".join(texts.values())
+    assert "FLEDX_AGENT_NAME=edge-1" in texts["settings.txt"]
+    assert f"FLEDX_SECRET_DB={HIDDEN}" in texts["settings.txt"]
+    assert json.loads(texts["machine.json"])["roles"] == ["cp", "operator"]
+    for secret in ("4711", "op-token", "database-password", "made-operator-token", "abcdefgh"):
+        assert secret not in whole, secret
+
+
+def test_the_veil_hides_what_only_looks_like_a_secret() -> None:
+    veil = Veil(["known-secret"])
+    for text in (
+        "a known-secret b",
+        "join with fledx-join.eyJh.xyz",
+        "authorization: Bearer eyJhbGciOi",
+        'DB_PASSWORD="hunter22"',
+        "-----BEGIN EC PRIVATE KEY-----\nMHcC\n-----END EC PRIVATE KEY-----",
+    ):
+        assert HIDDEN in veil.over(text)
+        assert not {"known-secret", "eyJh", "hunter22", "MHcC"} & set(re_words(veil.over(text)))
+    assert veil.over("node edge-1 is ready") == "node edge-1 is ready"
+
+
+def re_words(text: str) -> list[str]:
+    return text.replace('"', " ").replace("=", " ").split()
+
+
+def test_the_command_ends_with_1_when_something_is_bad_and_is_harmless(tmp_path: Path) -> None:
+    cli = Cli(
+        home=tmp_path, FLEDX_CLI_CONTROL_PLANE_URL=f"http://127.0.0.1:{free_port()}", XDG_STATE_HOME=str(tmp_path)
+    )
+
+    assert 1 == cli.run("doctor", "operator")
+    assert "BAD   operator  control plane" in cli.shown
+    assert "-> is it running" in cli.shown
+    assert 1 == cli.run("doctor", "operator", "--json")
+    assert json.loads(cli.shown)["items"][0]["level"] == "bad"
+    assert 2 == cli.run("doctor", "nobody")
+    assert 0 == cli.run("support-bundle", str(tmp_path / "b.tar.gz"))
+    assert 1 == cli.run("support-bundle", str(tmp_path / "none" / "b.tar.gz"))
+    assert "cannot be written" in cli.said
