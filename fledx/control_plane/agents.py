@@ -19,7 +19,8 @@ from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.pins import Pins
 from fledx.control_plane.reachability import heartbeat_of
-from fledx.control_plane.reports import Reports, report_of
+from fledx.control_plane.reports import FULL_SECONDS, Reports, report_of
+from fledx.control_plane.store.database import STORAGE_FULL
 from fledx.control_plane.tokens import Tokens
 from fledx.control_plane.volumes import Volumes
 from fledx.errors import Denied, FledxError, InvalidSpec
@@ -145,12 +146,19 @@ class Agents:
 
     async def _listen(self, session: Session, messages: anyio.abc.ObjectReceiveStream[Mapping[str, Any]]) -> None:
         async for message in messages:
-            try:
-                await self._take(session, message)
-            except InvalidSpec as problem:
-                log.warning("message not understood", extra={"node": session.name, "reason": problem.text})
-            except FledxError as problem:
-                log.error("message not stored", extra={"node": session.name, "reason": problem.text})
+            while await self._is_full(session, message):
+                await anyio.sleep(FULL_SECONDS)
+
+    async def _is_full(self, session: Session, message: Mapping[str, Any]) -> bool:
+        """Take a message; whether it must be taken again, as there is no space to store what it says."""
+        try:
+            await self._take(session, message)
+        except InvalidSpec as problem:
+            log.warning("message not understood", extra={"node": session.name, "reason": problem.text})
+        except FledxError as problem:
+            log.error("message not stored", extra={"node": session.name, "reason": problem.text})
+            return problem.code == STORAGE_FULL
+        return False
 
     async def _take(self, session: Session, message: Mapping[str, Any]) -> None:
         kind = message.get("type")

@@ -16,7 +16,7 @@ from fledx.control_plane.bell import Ear
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.jobs import note_ends
 from fledx.control_plane.store import deployments, events, instances, nodes, usage
-from fledx.control_plane.store.database import Database
+from fledx.control_plane.store.database import STORAGE_FULL, Database
 from fledx.errors import FledxError
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.instance import Instance
@@ -25,6 +25,7 @@ from fledx.models.usage import Minute
 
 log = logging.getLogger(__name__)
 GROUP_SECONDS = 0.02
+FULL_SECONDS = 1.0
 MAX_QUEUED = 10_000
 MAX_GROUP = 200
 
@@ -56,11 +57,22 @@ class Reports:
                 await anyio.sleep(GROUP_SECONDS)
 
     async def store(self, group: list[tuple[str, Report]]) -> None:
-        """Store reports in one transaction; a failure is logged, and the agents' digests will bring it to light."""
+        """
+        Store reports in one transaction; while the disk is full they wait here, and those behind them in the queue.
+
+        Any other failure is logged, and the agents' digests will bring it to light.
+        """
+        while await self._is_full(group):
+            await anyio.sleep(FULL_SECONDS)
+
+    async def _is_full(self, group: list[tuple[str, Report]]) -> bool:
+        """Try; whether nothing could be stored for want of space."""
         try:
             await self._changes.commit(lambda tx: _store(tx, group), durable=False)
         except FledxError as problem:
             log.error("reports not stored", extra={"count": len(group), "reason": str(problem)})
+            return problem.code == STORAGE_FULL
+        return False
 
     def agrees(self, node_id: str, digest: str) -> bool:
         """Whether what is stored of a node is what the node has (`digest` of its instances)."""

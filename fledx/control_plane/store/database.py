@@ -20,6 +20,9 @@ Work = Callable[[sqlite3.Connection], T]
 HEADER = b"SQLite format 3\x00"
 BUSY_SECONDS = 5.0
 
+STORAGE_FULL = "storage_full"
+"""The code of the error that a disk without space makes; what failed so may be tried again."""
+
 
 class Database:
     """
@@ -177,7 +180,7 @@ def _ours(problem: sqlite3.DatabaseError, path: Path) -> FledxError:
     text = str(problem)
     if "disk is full" in text or "disk I/O" in text:
         full = LimitExceeded(f"no space to write {path}: {text}", hint="free some space; reads still work")
-        full.code = "storage_full"
+        full.code = STORAGE_FULL
         return full
     if "malformed" in text or "not a database" in text:
         return damaged(path, text)

@@ -13,6 +13,7 @@ from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
+import anyio
 import pytest
 
 from fledx.control_plane.store import migrate
@@ -20,6 +21,8 @@ from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import connect, inspect
 from fledx.errors import LimitExceeded
 from fledx.models.deployment import DeploymentSpec
+from fledx.models.report import Happening, Report
+from tests.builders import instance
 from tests.unit.control_plane.conftest import ME, Stage
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -138,6 +141,23 @@ async def test_fault_3_a_full_database_is_507_in_the_trees_words(stage: Stage) -
     stage.store._writer.execute(f"PRAGMA max_page_count={pages + 10_000}")
     await stage.deployments.create(DeploymentSpec(name="after", image="nginx"), by=ME)
     assert (await stage.audit.verify()).intact
+
+
+@pytest.mark.anyio
+async def test_fault_3_what_agents_tell_meanwhile_is_stored_as_soon_as_there_is_space(stage: Stage) -> None:
+    node_id = await stage.node("edge-1")
+    made = await stage.deployments.create(DeploymentSpec(name="web", image="nginx"), by=ME)
+    pages = stage.store.read(lambda sql: sql.execute("PRAGMA page_count").fetchone()[0])
+    long = instance(deployment_id=made.deployment_id, node_id=node_id, message="x" * 4000)
+    many = tuple(Happening(at=long.last_updated, kind="crash", reason=f"{n}" + "y" * 1900) for n in range(200))
+    report = Report(revision=1, full=True, instances=(long,), happenings=many)
+    stage.store._writer.execute(f"PRAGMA max_page_count={pages}")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stage.reports.store, [(node_id, report)])
+        await anyio.sleep(0.2)
+        assert stage.deployments.get("web").instances == ()
+        stage.store._writer.execute(f"PRAGMA max_page_count={pages + 10_000}")
+    assert [each.message for each in stage.deployments.get("web").instances or ()] == [long.message]
 
 
 def test_a_database_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
