@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from fledx.models.assignment import Assignment
+from fledx.models.codec import encode
 from fledx.models.deployment import DeploymentSpec
+from fledx.models.desired import ReplicaDesired
 from fledx.models.instance import Instance
 from fledx.models.node import Capacity, NodeFacts
+from fledx.models.template import template_hash
 
 NOW = "2026-11-25T12:00:00.000Z"
 GIB = 1024**3
@@ -50,3 +53,20 @@ def instance(**changes: Any) -> Instance:
         "last_updated": NOW,
     }
     return Instance(**{**fields, **changes})
+
+
+def replica(number: int = 0, **changes: Any) -> ReplicaDesired:
+    """Replica of deployment `web`; its template hash follows from what it is made of."""
+    fields: dict[str, Any] = {
+        "deployment_id": "d-web",
+        "deployment": "web",
+        "replica_number": number,
+        "generation": 1,
+        "revision": 1,
+        "template": "",
+        "fence": 1,
+        "image": "app:1",
+        **changes,
+    }
+    made = ReplicaDesired(**fields)
+    return ReplicaDesired(**{**fields, "template": template_hash(encode(made))})

@@ -18,17 +18,17 @@ import anyio.to_thread
 import pytest
 
 from fledx.agent.run import serve
-from fledx.models.codec import encode
 from fledx.models.desired import ReplicaDesired
 from fledx.models.health import DeploymentHealth, HealthProbe
 from fledx.models.instance import Instance
 from fledx.models.port import PortMapping
-from fledx.models.template import Limits, template_hash
+from fledx.models.template import Limits
 from fledx.models.volume import VolumeMount
 from fledx.sample.image import NAME as SAMPLE
 from fledx.sample.image import PORT, ensure_image
 from fledx.settings.agent import AgentSettings
 from fledx.tunnel.stream import Stream
+from tests import builders
 from tests.bed.engines import Engines
 from tests.contracts.shell_image import ensure_shell_image
 from tests.fakes.control_plane import FakeControlPlane, read_lines
@@ -40,20 +40,8 @@ LIMIT = 60.0
 
 
 def replica(number: int = 0, **changes: Any) -> ReplicaDesired:
-    """Replica of deployment `web`."""
-    fields: dict[str, Any] = {
-        "deployment_id": "d-web",
-        "deployment": "web",
-        "replica_number": number,
-        "generation": 1,
-        "revision": 1,
-        "template": "",
-        "fence": 1,
-        "image": SAMPLE,
-        "stop_grace_seconds": 1.0,
-        **changes,
-    }
-    return ReplicaDesired(**{**fields, "template": template_hash(encode(ReplicaDesired(**fields)))})
+    """Replica of deployment `web`, of the sample app."""
+    return builders.replica(number, **{"image": SAMPLE, "stop_grace_seconds": 1.0, **changes})
 
 
 def shell(script: str, number: int = 0, **changes: Any) -> ReplicaDesired:

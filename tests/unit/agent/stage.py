@@ -22,7 +22,6 @@ from fledx.agent.reconcile.loop import Reconciler
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import Key, container_spec, marks_for
 from fledx.agent.volumes import Policy
-from fledx.models.codec import encode
 from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.health import HealthStatus
 from fledx.models.image import registry_of
@@ -30,30 +29,13 @@ from fledx.models.ingress import Held
 from fledx.models.instance import Instance
 from fledx.models.port import PortMapping
 from fledx.models.registry import RegistryLogin
-from fledx.models.template import template_hash
+from tests.builders import replica as replica  # whoever is on this stage wants replicas
 from tests.fakes.clock import FakeClock
 from tests.fakes.runtime import FakeRuntime
 
 NODE = "0a1b2c3d-0000-4000-8000-000000000001"
 PACE = Pace(first=1.0, longest=30.0, limit=5, slow=300.0, stable=30.0)
 IDLE_TURNS = 60
-
-
-def replica(number: int = 0, **changes: Any) -> ReplicaDesired:
-    """Replica of deployment `web`; its template hash follows from what it is made of."""
-    fields: dict[str, Any] = {
-        "deployment_id": "d-web",
-        "deployment": "web",
-        "replica_number": number,
-        "generation": 1,
-        "revision": 1,
-        "template": "",
-        "fence": 1,
-        "image": "app:1",
-        **changes,
-    }
-    made = ReplicaDesired(**fields)
-    return ReplicaDesired(**{**fields, "template": template_hash(encode(made))})
 
 
 def port(host: int, container: int = 80) -> PortMapping:
