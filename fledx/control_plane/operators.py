@@ -131,7 +131,13 @@ class Operators:
     async def _serve(self, session: OperatorSession, stream: Stream) -> None:
         request_id = tracing.told_by(stream.meta) or secrets.token_hex(16)
         with tracing.working_for(request_id):
-            await self._lead(session, stream, replace(session.operator(), request_id=request_id))
+            try:
+                by = session.operator()
+            except Denied as problem:
+                stranger = Operator(name="unknown", role="none", source=session.source, request_id=request_id)
+                await self._audit.refused("auth", stranger, f"operator session: {problem.text}")
+                raise
+            await self._lead(session, stream, replace(by, request_id=request_id))
 
     async def _lead(self, session: OperatorSession, stream: Stream, by: Operator) -> None:
         try:
@@ -266,15 +272,15 @@ class OperatorSession:
     """One connected operator, and the ports that were forwarded in it."""
 
     def __init__(self, token: str, source: str, tokens: Tokens) -> None:
+        self.source = source
         self._token = token
-        self._source = source
         self._tokens = tokens
         self.forwards: dict[tuple[str, int, int], Use] = {}
         self.beginning = anyio.Lock()
 
     def operator(self) -> Operator:
         """Whose it is; Denied once the token has ended."""
-        return self._tokens.operator(self._token, source=self._source)
+        return self._tokens.operator(self._token, source=self.source)
 
 
 def source_of(address: str) -> str:
