@@ -63,6 +63,9 @@ class Metrics:
             buckets=REQUEST_BUCKETS,
             registry=self.registry,
         )
+        self._failures = self._counter(
+            "fledx_http_failures_total", "Requests answered with a status of 500 or above", ()
+        )
         self._in_progress = self._gauge("fledx_http_requests_in_progress", "Requests being answered")
         self._streams = self._gauge("fledx_http_streams", "Event and log streams being read")
         self._refused = self._counter("fledx_tokens_refused_total", "Requests with a wrong token or none", ("kind",))
@@ -141,6 +144,8 @@ class Metrics:
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered; `route` is a template of the route table, never a path."""
         self.recent.count(method, route, status)
+        if status >= 500:
+            self._failures.inc()
         self._counts(method, route, status).inc()
         self._times(method, route).observe(seconds)
 

@@ -152,8 +152,8 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {'fledx_events_total{kind="deployment.rolled_back"}': "1x200"},
     ),
     "FledxApiErrors": (
-        {'control_plane_http_requests_total{status="503"}': "0+6x200"},
-        {'control_plane_http_requests_total{status="503"}': "0+0x200"},
+        {"fledx_http_failures_total": "0+6x200"},
+        {"fledx_http_failures_total": "0+0x200"},
     ),
     "FledxApiSlow": (
         {

@@ -81,7 +81,7 @@ ALERTS = (
     ),
     Alert(
         name="FledxApiErrors",
-        expression='sum(rate(control_plane_http_requests_total{status=~"5.."}[5m])) > 0.02',
+        expression="rate(fledx_http_failures_total[5m]) > 0.02",
         hold="2m",
         severity="page",
         summary="The API fails {{ $value | humanize }} times a second.",
