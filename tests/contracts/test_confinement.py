@@ -7,15 +7,27 @@ import socket
 import tarfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import pytest
 
-from fledx.agent.runtime.base import Mount
-from fledx.errors import NotFound
+from fledx.agent.clock import Clock
+from fledx.agent.mounted import strayed
+from fledx.agent.reconcile.actions import Start
+from fledx.agent.reconcile.execute import Attempt, Executor
+from fledx.agent.runtime.base import Mount, Tell
+from fledx.agent.runtime.docker import DockerRuntime
+from fledx.agent.secrets import NodeSecrets
+from fledx.agent.volumes import Policy, mounts_for
+from fledx.errors import InvalidSpec, NotFound
 from fledx.models.confinement import Device, Tmpfs, Ulimit
+from fledx.models.desired import ReplicaDesired
 from fledx.models.template import Limits
+from fledx.models.volume import VolumeMount
 from tests.contracts.engine import LIMIT, Engine, lines_of
+from tests.unit.agent.stage import replica
 
 pytestmark = pytest.mark.anyio
 
@@ -149,3 +161,68 @@ async def test_a_paused_container_is_frozen_and_can_be_resumed(engine: Engine) -
     await engine.runtime.pause(container_id)
     await engine.runtime.resume(container_id)
     assert (await engine.shown(container_id)).state == "running"
+
+
+async def test_fault_42_a_directory_that_is_exchanged_while_it_is_mounted_is_found_out(
+    docker: Engine, tmp_path: Path
+) -> None:
+    """Checked, exchanged for a link, mounted, and put back: only the container's own mounts tell of it."""
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    data.mkdir()
+    outside.mkdir()
+    volume = VolumeMount(host_path=str(data), container_path="/data")
+    honest = mounts_for([volume], [str(tmp_path)])
+    container_id = await docker.running("sleep 60", mounts=honest)
+    assert strayed(await docker.shown(container_id), honest) is None
+
+    exchanged = await docker.runtime.create(docker.spec("sleep 60", mounts=mounts_for([volume], [str(data)])))
+    data.rename(tmp_path / "aside")
+    data.symlink_to(outside)
+    await docker.runtime.start(exchanged)
+    data.unlink()
+    (tmp_path / "aside").rename(data)
+    assert str(data) == strayed(await docker.shown(exchanged), mounts_for([volume], [str(data)]))
+
+
+async def test_fault_42_a_replica_whose_directory_was_exchanged_does_not_go_on(docker: Engine, tmp_path: Path) -> None:
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    data.mkdir()
+    outside.mkdir()
+
+    class Exchanging(DockerRuntime):
+        """The engine, and somebody with good timing."""
+
+        async def start(self, container_id: str) -> None:
+            data.rename(tmp_path / "aside")
+            data.symlink_to(outside)
+            await super().start(container_id)
+            data.unlink()
+            (tmp_path / "aside").rename(data)
+
+    class AtHand:
+        """Images, all of them there."""
+
+        async def ready(self, replica: ReplicaDesired, tell: Tell) -> str:
+            return replica.image
+
+    runtime, node_id = Exchanging(), str(uuid.uuid4())
+    executor = Executor(
+        node_id=node_id,
+        node="edge-1",
+        runtime=runtime,
+        images=cast(Any, AtHand()),
+        secrets=NodeSecrets({}, prefix="FLEDX_SECRET_", directory="/nonexistent"),
+        policy=Policy(prefixes=(str(data),)),
+        clock=Clock(),
+    )
+    volume = VolumeMount(host_path=str(data), container_path="/data")
+    wanted = replica(image=docker.image, command=("sleep 60",), volumes=(volume,))
+    action = Start(key=wanted.key, kind="start", reason="try it", replica=wanted)
+    try:
+        with pytest.raises(InvalidSpec, match=f"{data} was exchanged"):
+            await executor.carry_out(action, Attempt(lambda: None))
+        assert await runtime.look(node_id) == ()
+    finally:
+        for left in await runtime.look(node_id):
+            await runtime.remove(left.id)
+        await runtime.aclose()

@@ -10,13 +10,14 @@ import anyio
 
 from fledx.agent.clock import Clock
 from fledx.agent.images.choosing import Images
+from fledx.agent.mounted import strayed
 from fledx.agent.named_volumes import NamedVolumes
 from fledx.agent.reconcile.actions import Action, Examine, Remove, Replace, Resume, Start, Stop
 from fledx.agent.runtime.base import Container, ImageMissing, Mount, NameTaken, PortTaken, Runtime
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import container_name, container_spec, marks_for
 from fledx.agent.volumes import Policy
-from fledx.errors import Conflict, FledxError, NotFound, Unavailable
+from fledx.errors import Conflict, FledxError, InvalidSpec, NotFound, Unavailable
 from fledx.models.desired import ReplicaDesired
 
 PORT_PATIENCE = 3.0
@@ -199,11 +200,21 @@ class Executor:
         deadline = self._clock.monotonic() + PORT_PATIENCE
         while True:
             try:
-                return await self._runtime.start(container_id)
+                await self._runtime.start(container_id)
+                return await self._confirm(container_id, replica)
             except PortTaken as taken:
                 if self._clock.monotonic() >= deadline:
                     raise await self._port_conflict(replica, taken) from None
                 await self._clock.sleep(PORT_RETRY)
+
+    async def _confirm(self, container_id: str, replica: ReplicaDesired) -> None:
+        """Look once more where its directories are, now that nobody can exchange them; end it if one is another."""
+        mounts = self._policy.mounts(replica.volumes or ())
+        container = await self._runtime.inspect(container_id) if mounts else None
+        if container is None or (path := strayed(container, mounts)) is None:
+            return
+        await self._runtime.stop(container_id, grace=0)
+        raise InvalidSpec("volumes", f"{path} was exchanged for something else while it was mounted")
 
     async def _port_conflict(self, replica: ReplicaDesired, taken: PortTaken) -> Conflict:
         """Name the port and who has it, as far as the engine knows."""

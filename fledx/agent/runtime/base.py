@@ -126,7 +126,7 @@ class Container:
     ``state`` is the engine's word: created, running, paused, restarting, removing, exited or dead. ``exit_code`` is
     None while it has not ended. ``address`` is reachable from the node, None where it has none; on the host's own
     network (``host_network``) it is loopback. ``ports`` are those published now, with their host ports. ``stop_grace``
-    is what it was made with, in seconds.
+    is what it was made with, in seconds. ``pid`` is its first process, as the engine's machine numbers it.
     """
 
     id: str
@@ -144,6 +144,7 @@ class Container:
     host_network: bool = False
     ports: tuple[PortMapping, ...] = ()
     stop_grace: float = DEFAULT_STOP_GRACE
+    pid: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

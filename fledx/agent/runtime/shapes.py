@@ -129,6 +129,7 @@ def container_of(shown: Mapping[str, Any]) -> Container:
         host_network=(shown.get("HostConfig") or {}).get("NetworkMode") == "host",
         ports=tuple(_published((shown.get("NetworkSettings") or {}).get("Ports") or {})),
         stop_grace=DEFAULT_STOP_GRACE if grace is None else float(grace),
+        pid=state.get("Pid") or None,
     )
 
 
