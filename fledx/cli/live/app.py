@@ -244,8 +244,9 @@ class LiveView(App[int]):
     def _update(self, name: str, identity: str) -> None:
         table, half = self._table(name), self._half(name)
         for column, cell in zip(half.columns, self._cells(name, identity, self._now()), strict=True):
-            if table.get_cell(identity, column.head) != cell:
-                table.update_cell(identity, column.head, cell, update_width=True)
+            if (before := table.get_cell(identity, column.head)) != cell:
+                # Narrower is not worth measuring a thousand rows for.
+                table.update_cell(identity, column.head, cell, update_width=cell.cell_len > before.cell_len)
 
     def on_resize(self, event: Resize) -> None:
         """Both tables or one of them."""
