@@ -22,7 +22,7 @@ from fledx.control_plane.part import Part, backend_name
 from fledx.control_plane.store import assignments, deployments, instances, nodes, parts
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
-from fledx.models.ingress import IngressRule, Route, settled_port
+from fledx.models.ingress import IngressRule, Route, host_fault, settled_port
 from fledx.models.instance import Instance
 
 
@@ -181,7 +181,7 @@ def _addresses(sql: sqlite3.Connection, given: Assignment) -> dict[str, tuple[st
     found: dict[str, tuple[str, ...]] = {}
     for port in given.ports:
         if port.protocol == "tcp" and port.host_port is not None:
-            at = [host for host in ([port.host_ip] if port.host_ip else hosts) if host and not _inward(host)]
+            at = [host for host in ([port.host_ip] if port.host_ip else hosts) if _outward(host)]
             found[str(port.container_port)] = tuple(_joined(host, port.host_port) for host in at)
     return {port: addresses for port, addresses in found.items() if addresses}
 
@@ -197,13 +197,14 @@ def _joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _inward(host: str) -> bool:
-    """An address that means another machine to everyone, and that no node may have its gateways connect to."""
+def _outward(host: str) -> bool:
+    """Whether an address may mean a node: not one that means another machine to everyone, or services of a cloud."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return host.lower().rstrip(".") == "localhost" or not host.isascii()
-    return address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified
+        name = host.lower().rstrip(".")
+        return host_fault(name) is None and name != "localhost" and not name.startswith("*")
+    return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
 def _counted(sql: sqlite3.Connection, gateways: Gateways, marks: Mapping[str, int]) -> list[Gateway]:

@@ -88,6 +88,7 @@ class Port:
         self.number = self.listener.bind("127.0.0.1", 0)
         self.opened: list[tuple[str, str, Mapping[str, Any]]] = []
         self.tokens: dict[str, tuple[str, str]] = {}
+        self.states: dict[str, dict[str, Any]] = {}
 
     async def node(self, name: str, serve: Serve = echo, **changes: Any) -> Link:
         """A node that joins and connects; what is opened to it is noted and given to `serve`."""
@@ -97,8 +98,10 @@ class Port:
 
         async def on_stream(stream: Stream) -> None:
             if stream.kind == "desired":
-                while await stream.receive():
-                    pass
+                body = b""
+                while piece := await stream.receive():
+                    body += piece
+                self.states[name] = json.loads(body)
                 return
             self.opened.append((name, stream.kind, stream.meta))
             await serve(stream)

@@ -15,7 +15,7 @@ from fledx.models.ingress import AWAY, GatewayFacts, GatewayStatus, IngressRule
 from fledx.models.port import PortMapping
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
-from tests.unit.control_plane.conftest import Stage, cordon
+from tests.unit.control_plane.conftest import ME, Stage, cordon
 from tests.unit.control_plane.entered import Port, tunnel_port
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +57,26 @@ async def test_a_gateway_reaches_a_replica_on_another_node_through_both_tunnels(
     inside = {name: meta[name] for name in ("deployment_id", "replica_number", "port")}
     assert port.opened == [("edge-1", "connect", inside)]
     assert 'fledx_gateway_backend_streams_total{result="ok"} 1.0' in port.metrics.exposition().decode()
+
+
+async def test_a_gateway_hears_at_once_of_what_is_ready_and_of_what_is_to_be_served(port: Port) -> None:
+    port.stage.changes.tell_nodes(port.dispatch.changed)
+    await shop(port)
+
+    def endpoints() -> list[int]:
+        backends = (port.states.get("gate", {}).get("gateway") or {}).get("backends", ())
+        return [each["replica_number"] for backend in backends for each in backend["endpoints"]]
+
+    await port.until(lambda: endpoints() == [0])
+    await port.stage.deployments.patch("shop", {"replicas": 2}, by=ME)
+    await port.stage.runs(port.tokens["edge-1"][0])
+    await port.until(lambda: endpoints() == [0, 1])
+    assert "gateway" not in port.states["edge-1"]
+
+    await port.stage.deployments.patch("shop", {"replicas": 1}, by=ME)
+    await port.until(lambda: [each["replica_number"] for each in port.states["edge-1"]["held"]] == [1])
+    await port.stage.deployments.patch("shop", {"ingress": [{"host": "new.example.com"}]}, by=ME)
+    await port.until(lambda: port.states["gate"]["gateway"]["routes"][0]["host"] == "new.example.com")
 
 
 async def test_a_gateway_that_names_no_node_is_led_to_the_one_that_serves(port: Port) -> None:

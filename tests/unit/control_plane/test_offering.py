@@ -348,7 +348,8 @@ def _parts(sql: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "localhost", "0.0.0.0", "224.0.0.1", "LOCALHOST."]
+    "host",
+    ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "localhost", "0.0.0.0", "224.0.0.1", "LOCALHOST.", "a/b", "a b"],
 )
 async def test_no_node_has_gateways_connect_to_their_own_machine_or_metadata_fault_43(stage: Stage, host: str) -> None:
     gate = await gateway(stage)
