@@ -20,6 +20,8 @@ STATIC = {
     "lint": ("ruff", "check", "--quiet", *CHECKED),
     "types": ("mypy", "--strict", "--no-error-summary", *CHECKED),
 }
+#: Slow tests mostly wait: two files at a time; what needs the same hosts is in one file, or has a set of its own.
+BESIDE = ("-n", "2", "--dist", "loadfile")
 QUICK = "not slow and not docker and not bed and not ssh"
 
 
@@ -59,7 +61,7 @@ def test(arguments: Sequence[str], build: Build, *, install: bool) -> int:
         if code:
             return code
         say("the tests that are slow or need a Docker engine")
-        return run([*pytest, "-m", f"not ({QUICK})", *words], env)
+        return run([*pytest, *BESIDE, "-m", f"not ({QUICK})", *words], env)
 
 
 def bench(names: Sequence[str], build: Build, *, install: bool) -> int:
