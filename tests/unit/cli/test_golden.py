@@ -147,7 +147,7 @@ AGO  EVENT            OF     WHY
 def readers() -> Iterator[tuple[str, str]]:
     """Every command that shows things for people to read."""
     for noun in NOUNS:
-        module = import_module(f"fledx.cli.commands.{noun}")
+        module = import_module(f"fledx.cli.commands.{noun.replace('-', '_')}")
         yield from ((noun, verb) for verb in getattr(module, "VERBS", {}) if verb in READING)
 
 
