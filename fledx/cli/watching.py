@@ -36,7 +36,8 @@ def events(args: Namespace, terminal: Terminal) -> int:
     elif items:
         terminal.data(event_table(items, terminal.now(), columns=terminal.width, wide=args.output == "wide"))
     else:
-        terminal.say("nothing has happened yet")
+        narrowed = any(value is not None for value in (*query.values(), args.after))
+        terminal.say("nothing that matches" if narrowed else "nothing has happened yet")
     return 0
 
 
