@@ -14,7 +14,7 @@ from fledx.control_plane.scheduler.everywhere import everywhere
 from fledx.control_plane.scheduler.place import Placed
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import Spec, assignment_of, mappings_of, placed_of, spec_of
+from fledx.control_plane.scheduler.spec import Spec, assignment_of, known_spec, mappings_of, placed_of
 from fledx.control_plane.store import assignments, counters, deployments, events, finished, instances, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
@@ -106,7 +106,7 @@ def place(tx: Placing, stored: Stored, numbers: Sequence[int], *, why: str) -> N
     if stored.spec.mode == "global":
         _place_everywhere(tx, stored, why=why)
         return
-    board, spec = tx.board, spec_of(stored.id, stored.spec)
+    board, spec = tx.board, known_spec(stored.id, stored.spec)
     plan = schedule(board, spec, numbers, bound=homes(tx, stored, numbers))
     tx.decided(placed=len(plan.placed), waiting=len(plan.left))
     _book(tx, stored, spec, plan.placed, why=why)
@@ -134,7 +134,7 @@ def _book(tx: Placing, stored: Stored, spec: Spec, found: Sequence[Placed], *, w
 
 def _place_everywhere(tx: Placing, stored: Stored, *, why: str) -> None:
     """Bring a global deployment up to what the nodes are now: it follows those that come, go and change."""
-    spec = spec_of(stored.id, stored.spec)
+    spec = known_spec(stored.id, stored.spec)
     found = everywhere(tx.board, spec, homes(tx, stored, range(MAX_REPLICAS)))
     waited = {each.replica_number for each in assignments.pending_of(tx.sql, stored.id)}
     if not (found.placed or found.surplus or found.waiting or waited):
@@ -194,7 +194,7 @@ def refresh_place(tx: Placing, node_id: str) -> None:
 
 def revise_board(tx: Placing, stored: Stored) -> None:
     """The board books what a deployment requests now."""
-    tx.board.revise(spec_of(stored.id, stored.spec))
+    tx.board.revise(known_spec(stored.id, stored.spec))
     tx.board_changed()
 
 
@@ -212,7 +212,7 @@ def move(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: bool
 
 def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: bool = False) -> str | None:
     """The same, whatever it leaves behind."""
-    spec, board = spec_of(stored.id, stored.spec), tx.board
+    spec, board = known_spec(stored.id, stored.spec), tx.board
     before = placed_of(spec, given)
     board.remove(stored.id, [given.replica_number])
     plan = schedule(board, spec, [given.replica_number])
@@ -277,7 +277,7 @@ def move_out(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> Non
 
 def place_extra(tx: Placing, stored: Stored, number: int, *, why: str) -> str | None:
     """Place one replica beyond the wanted number; the reason when there is no place, and then nothing waits for one."""
-    board, spec = tx.board, spec_of(stored.id, stored.spec)
+    board, spec = tx.board, known_spec(stored.id, stored.spec)
     plan = schedule(board, spec, [number])
     if not plan.placed:
         return plan.reasons[number]
@@ -311,7 +311,7 @@ def give_back(tx: Placing, node_id: str) -> None:
 
 
 def _give_back(tx: Placing, stored: Stored, now: Assignment, then: Assignment) -> None:
-    board, spec, number = tx.board, spec_of(stored.id, stored.spec), now.replica_number
+    board, spec, number = tx.board, known_spec(stored.id, stored.spec), now.replica_number
     board.remove(stored.id, [number])
     plan = schedule(board, spec, [number], bound={number: then.node_id})
     if not plan.placed:
@@ -357,7 +357,7 @@ def advance(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None
 
     The fence stays while the owner does: the agent sees from the template whether a new container is needed.
     """
-    number, board, spec = given.replica_number, tx.board, spec_of(stored.id, stored.spec)
+    number, board, spec = given.replica_number, tx.board, known_spec(stored.id, stored.spec)
     fresh = replace(given, revision=stored.revision)
     if not _same_ports(stored.spec.ports or (), given.ports):
         board.remove(stored.id, [number])
@@ -410,7 +410,7 @@ def mend_ports(tx: Placing, node_id: str) -> None:
 
 def _other_ports(tx: Placing, stored: Stored, given: Assignment) -> None:
     """Other ports on the same node, else another node; where neither can be had the replica keeps what it has."""
-    number, board, spec = given.replica_number, tx.board, spec_of(stored.id, stored.spec)
+    number, board, spec = given.replica_number, tx.board, known_spec(stored.id, stored.spec)
     before = placed_of(spec, given)
     board.remove(stored.id, [number])
     plan = schedule(board, spec, [number], bound={number: given.node_id})

@@ -15,17 +15,21 @@ from pathlib import Path
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.changes import Changes
 from fledx.control_plane.deployments import Deployments
+from fledx.control_plane.desired import desired_state
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.reachability import LONGEST_NAP
+from fledx.control_plane.reports import Reports
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.tokens import Endpoint, Tokens
 from fledx.models.deployment import DeploymentSpec
+from fledx.models.instance import Instance
 from fledx.models.node import Capacity, NodeFacts
 from fledx.models.placement import Constraints
 from fledx.models.port import PortMapping
+from fledx.models.report import Report
 from fledx.models.token import Operator
 from fledx.sealing import Seal
 from fledx.settings.control_plane import ControlPlaneSettings
@@ -55,7 +59,8 @@ class Plane:
         )
         self.nodes = Nodes(self.store, self.changes, tokens)
         self.deployments = Deployments(self.store, self.changes)
-        dispatch = Dispatch(self.store, Seal(bytes(32)))
+        self.seal = Seal(bytes(32))
+        dispatch = Dispatch(self.store, self.seal)
         self.reachability = Reachability(
             self.store, self.changes, dispatch, ControlPlaneSettings(), monotonic=lambda: self.now
         )
@@ -73,6 +78,26 @@ class Plane:
             await self.nodes.connected(made.node_id, facts, "198.51.100.7")
             found.append(made.node_id)
         return found
+
+    async def report(self, node_id: str) -> None:
+        """A node's agent tells that it runs all that it is to run."""
+        state = self.store.read(lambda sql: desired_state(sql, node_id, self.seal))
+        found = [
+            Instance(
+                deployment_id=each.deployment_id,
+                replica_number=each.replica_number,
+                container_id=f"c-{each.deployment_id}-{each.replica_number}",
+                state="running",
+                ready=True,
+                fence=each.fence,
+                revision=each.revision,
+                template=each.template,
+                last_updated="2026-11-25T12:00:00.000Z",
+            )
+            for each in (state.replicas if state else ())
+        ]
+        report = Report(revision=1, full=True, instances=tuple(found))
+        await Reports(self.store, self.changes).store([(node_id, report)])
 
     async def silence(self, node_id: str, others: list[str], seconds: float) -> None:
         """All but one are heard of, for so long."""
@@ -168,6 +193,7 @@ async def dead_node(folder: Path, nodes: int) -> dict[str, float]:
             await one.deployments.patch(made.deployment_id, body, by=ME)
         for i in range(150, 1_000):
             await one.deployments.create(spec(i, 10), by=ME)
+        await one.report(ids[0])
         await one.silence(ids[0], ids, 85)
         had = len(
             one.store.read(lambda sql: sql.execute("SELECT 1 FROM assignment WHERE node_id = ?", ids[:1]).fetchall())

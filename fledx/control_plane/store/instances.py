@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.instance import Instance
@@ -77,8 +78,9 @@ def deployments_on(connection: sqlite3.Connection, node_id: str) -> set[str]:
     return {row[0] for row in rows}
 
 
+@lru_cache(maxsize=4096)
 def instance_of(body: str) -> Instance:
-    """A stored body as the model."""
+    """A stored body as the model; the same one is decoded once, as each look at a deployment reads all of its own."""
     return decode_lenient(Instance, json.loads(body))
 
 
