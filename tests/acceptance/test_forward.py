@@ -86,6 +86,12 @@ def page(port: int, path: str = "/", *, seconds: float = 20.0) -> bytes:
         return bytes(answer.read())
 
 
+def sessions(web: System) -> int:
+    """How many agents are connected."""
+    with contextlib.closing(web.api()) as api:
+        return int(api.health()["tunnel_sessions_active"])
+
+
 def test_ports_that_nobody_published_are_reached_by_many_connections_at_once(web: System) -> None:
     assert all(not any(each["NetworkSettings"]["Ports"].values()) for each in web.containers("web"))
     with Forward(web, "web/1", f"0:{PORT}", f"127.0.0.1:0:{PORT}") as forward:
@@ -115,14 +121,16 @@ def test_it_outlives_the_control_plane_and_new_connections_wait_for_it(web: Syst
 
 
 def test_when_its_node_goes_connections_lead_to_the_other(web: System) -> None:
+    eventually(lambda: sessions(web) == 2, within=40)
     with Forward(web, "web", f"0:{PORT}") as forward:
         (port,) = forward.ports(1)
-        first, other = ("edge-1", "edge-2") if "replica 0 on edge-1" in forward.said else ("edge-2", "edge-1")
+        assert "replica 0 on edge-" in forward.said
+        first, other = ("edge-1", "edge-2") if "on edge-1" in forward.said else ("edge-2", "edge-1")
         web.agents[first].kill()
         assert b"version" in eventually(lambda: page(port))
         forward.says(f"replica 1 on {other} now")
         web.agents[first].start()
-        eventually(lambda: "connected" in web.agents[first].said().rpartition("agent is ready")[2])
+        eventually(lambda: sessions(web) == 2, within=40)
 
 
 def test_ctrl_c_ends_it_and_what_cannot_begin_says_why(web: System) -> None:

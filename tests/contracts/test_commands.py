@@ -53,7 +53,6 @@ async def test_a_command_with_a_terminal_has_its_size_and_gets_its_keys(docker: 
         await command.resize(50, 132)
         await until(b"132 50\r\n")
         await command.send(b"\x03")
-        await until(b"KeyboardInterrupt")
         async for _ in output:
             continue
         assert await command.exit_code() in (1, 130)
