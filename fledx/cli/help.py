@@ -17,7 +17,9 @@ OPERATE = (
     "nodes",
     "configs",
     "secrets",
+    "registries",
     "certificates",
+    "volumes",
     "exec",
     "forward",
     "status",
@@ -29,9 +31,10 @@ OPERATE = (
 )
 ROLES = ("demo", "bootstrap", "cp", "agent")
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not reached in time, 130 interrupted."
+RARE = ("--operator-header", "--registration-token")  # each command's own help tells of them
 FLAGS = (
     (f"{PROFILE[0]} {PROFILE[1]}", PROFILE[2]),
-    *((f"{flag} {metavar}", text) for flag, metavar, text in CONNECTION),
+    *((f"{flag} {metavar}", text) for flag, metavar, text in CONNECTION if flag not in RARE),
     ("-o, --output FORM", ", ".join(OUTPUTS) + " (--json, --yaml and --wide for short)"),
     ("-q, --quiet", "names only, and no words on stderr"),
     ("--no-color", "no colour, as NO_COLOR"),
