@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fledx.control_plane.status import Derived, current, replicas_word, telling
 from fledx.models.assignment import Assignment
@@ -33,14 +34,15 @@ def derive_job(
     failed = {n: run for n, run in sorted(finished.items()) if run.outcome == "failed"}
     succeeded = len(finished) - len(failed)
     ready = succeeded + sum(each.ready for each in seen.values())
+    if spec.desired_state == "stopped":
+        outcome = "failed" if failed else "succeeded" if len(finished) >= spec.replicas else None
+        return replace(_stopping(seen, succeeded), outcome=outcome)
     if failed:
         number, run = next(iter(failed.items()))
         reason = f"replica {number}: {run.reason or 'failed'}"
         return Derived(status="failed", reason=reason, ready=succeeded, outcome="failed")
     if len(finished) >= spec.replicas:
         return Derived(status="stopped", reason=None, ready=succeeded, outcome="succeeded")
-    if spec.desired_state == "stopped":
-        return _stopping(seen, succeeded)
     left = [owner for owner in owners if owner.replica_number not in finished]
     if not pending and left and all(_runs(seen.get(owner.replica_number)) for owner in left):
         return Derived(status="running", reason=None, ready=ready)

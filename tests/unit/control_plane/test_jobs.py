@@ -88,6 +88,20 @@ async def test_one_replica_that_fails_is_the_failure_of_all_with_its_reason(stag
     assert shown.reason == f"replica 1: {BROKEN.reason}"
 
 
+async def test_a_job_that_is_stopped_is_stopped_whatever_its_outcome_was(stage: Stage) -> None:
+    node = await stage.node("edge-1")
+    await stage.deployments.create(spec(mode="job"), by=ME)
+    await stage.report(node, *told(stage, node, JobRun(), "running"))
+    await stage.deployments.patch("web", {"desired_state": "stopped"}, by=ME)
+    assert stage.deployments.get("web").status == "deploying"
+    await stage.report(node, *told(stage, node, JobRun(), "stopped"))
+    assert (stage.deployments.get("web").status, stage.deployments.get("web").outcome) == ("stopped", None)
+    await stage.deployments.patch("web", {"desired_state": "running"}, by=ME)
+    await ended(stage, node, BROKEN)
+    await stage.deployments.patch("web", {"desired_state": "stopped"}, by=ME)
+    assert (stage.deployments.get("web").status, stage.deployments.get("web").outcome) == ("stopped", "failed")
+
+
 async def test_what_has_ended_gives_its_room_to_others_and_the_board_agrees_with_its_rows(stage: Stage) -> None:
     node = await stage.node("edge-1")
     whole = Constraints(capacity=Capacity(cpu_millis=4000))
