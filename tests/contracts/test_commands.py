@@ -35,7 +35,7 @@ async def test_a_command_is_talked_to_and_its_streams_are_kept_apart(docker: Eng
 
 async def test_a_command_with_a_terminal_has_its_size_and_gets_its_keys(docker: Engine) -> None:
     container_id = await docker.running()
-    script = "import os,signal,time\nsay=lambda *_: print(*os.get_terminal_size(), flush=True)\n"
+    script = "import os,signal,time\nsay=lambda *_: os.write(1, b'%d %d\\n' % os.get_terminal_size())\n"
     script += "signal.signal(signal.SIGWINCH, say)\nsay()\nwhile True: time.sleep(1)"
     wanted = ExecRequest(command=("python3", "-c", script), tty=True, rows=30, columns=100)
     async with docker.runtime.command(container_id, wanted) as command:
@@ -53,6 +53,7 @@ async def test_a_command_with_a_terminal_has_its_size_and_gets_its_keys(docker: 
         await command.resize(50, 132)
         await until(b"132 50\r\n")
         await command.send(b"\x03")
+        await until(b"KeyboardInterrupt")
         async for _ in output:
             continue
         assert await command.exit_code() in (1, 130)
