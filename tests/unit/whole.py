@@ -17,6 +17,7 @@ from fledx.control_plane.fleet import Fleet
 from fledx.control_plane.rebalancing import Rebalancing
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.usage import UsageHistory
+from fledx.control_plane.volumes import Volumes
 from fledx.control_plane.watching import Watching
 from tests.fakes.transport import Answer as Scripted
 from tests.fakes.use_cases import FakeOverview
@@ -69,6 +70,7 @@ def _site(stage: Stage) -> Site:
         watching=Watching(stage.store, stage.bell, None),
         usage=UsageHistory(stage.store, asked, kept_seconds=86400.0),
         revisions=Revisions(stage.store, stage.changes, stage.deployments),
+        volumes=Volumes(stage.store, stage.changes, dispatch),
         fleet=Fleet(stage.store, stage.changes, stage.tokens, dispatch),
         rebalancing=Rebalancing(stage.store, stage.changes, None),
         overview=FakeOverview(),
