@@ -112,6 +112,8 @@ def test_a_backup_that_is_cut_or_false_changes_nothing(system: System, tmp_path:
     (tmp_path / "cut.tar").write_bytes(whole[:1_000_000])
     (tmp_path / "false.tar").write_bytes(whole[:700] + b"?" + whole[701:])
     running = system.processes("kv")
+    told = [each["kind"] for each in system.cli_json("events")["items"] if each["subject"] == "kv"]
+    assert not {"replica.drift", "replica.crash", "replica.restart"} & set(told), told
 
     refused = system.cli("volumes", "restore", "kv", "data", str(tmp_path / "false.tar"), "--yes")
     assert (2, True) == (refused.returncode, "digest differs" in refused.stderr)
