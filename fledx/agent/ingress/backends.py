@@ -13,8 +13,9 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 from anyio.abc import TaskGroup
@@ -35,6 +36,8 @@ MOST_HELD = 512
 AGAIN_SECS = 0.1
 ASK_FIRST, ASK_LONGEST = 0.5, 4.0
 """Seconds between two questions whether a backend that refused answers again."""
+CHECK_SECS, CHECK_LIMIT = 2.0, 4.0
+"""Between two checks of a backend in use, and how long one may take: a node that lost its power says nothing."""
 BACKLOG = 512
 
 
@@ -45,6 +48,7 @@ class _Door:
     name: str
     meta: Mapping[str, object]
     others: Callable[[], bool]
+    carried: set[anyio.CancelScope] = field(default_factory=set)
     asking: anyio.CancelScope | None = None
     listening: socket.socket | None = None
     refused: str | None = None
@@ -59,7 +63,13 @@ class Backends:
     """
 
     def __init__(
-        self, shared: Shared, *, link: Callable[[], Link | None], clock: Clock, changed: Callable[[], None]
+        self,
+        shared: Shared,
+        *,
+        link: Callable[[], Link | None],
+        clock: Clock,
+        changed: Callable[[], None],
+        checks: tuple[float, float] = (CHECK_SECS, CHECK_LIMIT),
     ) -> None:
         self._shared = shared
         self._link = link
@@ -69,6 +79,7 @@ class Backends:
         self._tasks: TaskGroup | None = None
         self._linked = anyio.Event()
         self._held = 0
+        self._every, self._limit = checks
 
     def refused(self, name: str) -> bool:
         """Whether nobody answers behind a socket."""
@@ -88,7 +99,7 @@ class Backends:
         """Serve until cancelled; then all sockets are gone."""
         async with anyio.create_task_group() as self._tasks:
             try:
-                await anyio.sleep_forever()
+                await self._check()
             finally:
                 for name in list(self._doors):
                     self.close(name)
@@ -174,13 +185,14 @@ class Backends:
         while door.name in self._doors:
             with anyio.move_on_after(wait):
                 await self._linked.wait()
-            wait = min(ASK_LONGEST, wait * 2)
+            wait, began = min(ASK_LONGEST, wait * 2), time.monotonic()
             try:
                 stream = await self._opened(door)
                 stream.reset("it was only asked whether anybody answers", code="cancelled")
                 self._listen(door)
             except FledxError as problem:
                 door.refused = problem.text
+                self._cut_the_silent(door, began)
                 continue
             logger.info("a backend answers again", extra={"backend": door.name})
             door.refused = None
@@ -190,6 +202,13 @@ class Backends:
     async def _ask_within(self, door: _Door) -> None:
         with anyio.CancelScope() as door.asking:
             await self._ask_again(door)
+
+    def _cut_the_silent(self, door: _Door, began: float) -> None:
+        """What waits for an answer of a dead node may ask another one, if the whole tunnel is not as silent."""
+        link = self._link()
+        if time.monotonic() - began >= self._limit and link is not None and link.last_heard() > began:
+            for scope in set(door.carried):
+                scope.cancel()
 
     async def _carry(self, door: _Door, sock: socket.socket) -> None:
         """One connection of Envoy's, from its beginning to its end."""
@@ -202,10 +221,40 @@ class Backends:
         except BaseException:
             sock.close()
             raise
+        with anyio.CancelScope() as scope:
+            door.carried.add(scope)
+            try:
+                await splice(stream, sock)
+            except FledxError as problem:
+                logger.debug("a connection broke", extra={"backend": door.name, "reason": problem.text})
+            finally:
+                door.carried.discard(scope)
+
+    async def _check(self) -> None:
+        """For ever: see whether backends that are in use still take a connection, as Envoy does with its own."""
+        while True:
+            await self._clock.sleep(self._every)
+            busy = [door for door in self._doors.values() if door.carried and door.listening is not None]
+            if busy and self._link() is not None:
+                async with anyio.create_task_group() as tasks:
+                    for door in busy:
+                        tasks.start_soon(self._check_one, door)
+
+    async def _check_one(self, door: _Door) -> None:
+        """
+        Take it out if it does not answer and another does.
+
+        What is under way stays as it is at first: a slow line is no dead one. While nothing at all comes from the
+        control plane, that is what is slow.
+        """
+        link, began = self._link(), time.monotonic()
         try:
-            await splice(stream, sock)
+            stream = await self._opened(door)
+            stream.reset("it was only asked whether anybody answers", code="cancelled")
         except FledxError as problem:
-            logger.debug("a connection broke", extra={"backend": door.name, "reason": problem.text})
+            heard = link is not None and link.last_heard() > began
+            if not self._may_come(problem) or (door.others() and (problem.code == AWAY or heard)):
+                self._give_up(door, problem)
 
     async def _reached(self, door: _Door) -> Stream:
         """A stream to the backend, waited for as long as it is worth it; raises why there is none."""
@@ -237,10 +286,10 @@ class Backends:
         if link is None:
             raise _away("there is no link to the control plane")
         try:
-            with anyio.fail_after(HOLD_SECS):
+            with anyio.fail_after(self._limit):
                 return await link.open("backend", door.meta)
         except TimeoutError:
-            raise _away(f"nobody took the stream within {HOLD_SECS:g} s") from None
+            raise _away(f"nobody took the stream within {self._limit:g} s") from None
         except Unavailable as problem:
             if link.reason is not None:
                 raise _away(problem.text) from None

@@ -35,6 +35,8 @@ class World:
         self.metas: list[object] = []
         self.changes = 0
         self.others = False
+        self.silent = False
+        self.heard: Link | None = None
         self.backends: Backends
 
     async def answer(self, stream: Stream) -> None:
@@ -42,9 +44,17 @@ class World:
         self.metas.append(dict(stream.meta))
         if self.problem is not None:
             raise self.problem
+        if self.silent:
+            await anyio.sleep_forever()
         while data := await stream.receive():
             await stream.send_all(data.upper())
         await stream.send_eof()
+
+    async def speak(self) -> None:
+        """The control plane has something to say from time to time."""
+        while self.heard is not None:
+            self.heard.send({"type": "news"})
+            await anyio.sleep(0.2)
 
     def changed(self) -> None:
         """Somebody began or ceased to answer."""
@@ -62,10 +72,10 @@ async def world() -> AsyncIterator[World]:
     place = Path("/dev/shm")
     shared = Shared([str(place)], f"fledx-test-{os.getpid()}", Owner(uid=0, gid=0, given=False, mode=0o600))
     shared.prepare()
-    made.backends = Backends(shared, link=lambda: made.link, clock=Clock(), changed=made.changed)
+    made.backends = Backends(shared, link=lambda: made.link, clock=Clock(), changed=made.changed, checks=(0.1, 0.5))
     try:
-        async with tunnel(None, control_plane=made.answer) as (link, _), anyio.create_task_group() as tasks:
-            made.link = link
+        async with tunnel(None, control_plane=made.answer) as (link, heard), anyio.create_task_group() as tasks:
+            made.link, made.heard = link, heard
             tasks.start_soon(made.backends.run)
             await anyio.wait_all_tasks_blocked()
             made.open()
@@ -168,3 +178,22 @@ async def test_a_socket_left_by_an_agent_that_was_killed_is_taken_over() -> None
         async with await connect(made) as envoy:
             await envoy.send(b"mine")
             assert b"MINE" == await envoy.receive()
+
+
+async def test_a_backend_in_use_that_says_nothing_any_more_is_left_to_the_others() -> None:
+    """Its node has lost its power: nobody refuses, nobody answers; the control plane is heard of all the same."""
+    async with world() as made, await connect(made) as envoy:
+        await envoy.send(b"one")
+        assert b"ONE" == await envoy.receive()
+        made.silent = made.others = True
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(made.speak)
+            await until(lambda: made.backends.refused(NAME), seconds=15)
+            await envoy.send(b"two")
+            assert b"TWO" == await envoy.receive()
+            with anyio.fail_after(15), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await envoy.receive()
+            tasks.cancel_scope.cancel()
+        assert "nobody took the stream" in made.backends.reasons()[NAME]
+        made.silent = False
+        await until(lambda: not made.backends.refused(NAME), seconds=15)
