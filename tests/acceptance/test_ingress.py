@@ -146,6 +146,7 @@ def test_updates_scaling_and_a_restart_of_the_control_plane_fail_no_request(edge
         eventually(lambda: _flows(load), within=40)
         _nothing_failed("control plane restarted", load)
         _die(edge, "e3")
+        eventually(lambda: edge.ready_nodes() == 2, within=60)
         eventually(lambda: _flows(load), within=40)
     lost = load.fresh()
     print(f"node killed: {lost}", *lost.failed[:5], sep="\n    ")

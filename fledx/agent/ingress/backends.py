@@ -47,6 +47,7 @@ class _Door:
 
     name: str
     meta: Mapping[str, object]
+    backend: str
     others: Callable[[], bool]
     carried: set[anyio.CancelScope] = field(default_factory=set)
     asking: anyio.CancelScope | None = None
@@ -119,7 +120,7 @@ class Backends:
             "port": backend.port,
             "node_id": endpoint.node_id,
         }
-        door = _Door(name=name, meta=meta, others=others)
+        door = _Door(name=name, meta=meta, backend=backend.name, others=others)
         self._listen(door)
         self._doors[name] = door
 
@@ -231,13 +232,19 @@ class Backends:
                 door.carried.discard(scope)
 
     async def _check(self) -> None:
-        """For ever: see whether backends that are in use still take a connection, as Envoy does with its own."""
+        """
+        For ever: see whether backends that are in use still take a connection, as Envoy does with its own.
+
+        All instances of such a one: those that answer show that the tunnel does.
+        """
         while True:
             await self._clock.sleep(self._every)
-            busy = [door for door in self._doors.values() if door.carried and door.listening is not None]
-            if busy and self._link() is not None:
-                async with anyio.create_task_group() as tasks:
-                    for door in busy:
+            if self._link() is None:
+                continue
+            busy = {door.backend for door in self._doors.values() if door.carried}
+            async with anyio.create_task_group() as tasks:
+                for door in self._doors.values():
+                    if door.backend in busy and door.listening is not None:
                         tasks.start_soon(self._check_one, door)
 
     async def _check_one(self, door: _Door) -> None:

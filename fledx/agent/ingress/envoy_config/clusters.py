@@ -9,6 +9,8 @@ from fledx.agent.ingress.envoy_config.shapes import BUFFER_BYTES, SOCKETS, Clust
 KEPT_SECS = 4
 """An idle connection to a backend; the common runtimes close theirs after 5 s, and must not be the first."""
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+PANIC_PERCENT = 1
+"""Where no endpoint is well any more all are tried: one that was put out for a moment beats an answer of 503."""
 CHECK = {
     "timeout": "1s",
     "interval": "2s",
@@ -46,7 +48,7 @@ def cluster_of(cluster: Cluster, *, inline: bool) -> Json:
         lb_policy="LEAST_REQUEST",
         per_connection_buffer_limit_bytes=BUFFER_BYTES,
         common_lb_config={
-            "healthy_panic_threshold": {"value": 0},
+            "healthy_panic_threshold": {"value": PANIC_PERCENT},
             "update_merge_window": "0s",
             "ignore_new_hosts_until_first_hc": True,
         },
