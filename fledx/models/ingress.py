@@ -103,7 +103,8 @@ def rule_faults(rules: Sequence[IngressRule], container_ports: Sequence[int]) ->
         if settled_port(rule, container_ports) is None:
             listed = ", ".join(map(str, container_ports))
             which = f"there are {listed}" if container_ports else "the deployment has no port"
-            faults.append((f"ingress[{i}].port", f"is needed, as {which}: such as {rule.host}{rule.path}:8080"))
+            example = container_ports[0] if container_ports else 8080
+            faults.append((f"ingress[{i}].port", f"is needed, as {which}: such as {rule.host}{rule.path}:{example}"))
         if rule.claim in seen:
             faults.append((f"ingress[{i}]", f"{rule.host}{rule.path} ({rule.path_type}) is listed twice"))
         seen.add(rule.claim)

@@ -9,6 +9,7 @@ import pytest
 
 from fledx.control_plane.gateways import RETURN_SECONDS
 from fledx.control_plane.loops.rollouts import Rollouts
+from fledx.control_plane.store import parts
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.desired import NodeDesiredState
 from fledx.models.ingress import Backend, Drained, Endpoint, GatewayDesired, GatewayFacts, GatewayStatus, IngressRule
@@ -334,6 +335,21 @@ async def test_two_gateways_are_both_waited_for(stage: Stage) -> None:
     assert held(stage, two) == set()
 
 
+async def test_gateways_are_found_among_thousands_of_nodes_by_their_index(stage: Stage) -> None:
+    await gateway(stage)
+    plans: list[str] = []
+
+    def look(sql: Any) -> None:
+        asked: list[str] = []
+        sql.set_trace_callback(asked.append)
+        assert [row["name"] for row in parts.gateways(sql)] == ["gate"]
+        sql.set_trace_callback(None)
+        plans.extend(row[3] for row in sql.execute(f"EXPLAIN QUERY PLAN {asked[0]}"))
+
+    stage.store.read(look)
+    assert plans[0] == "SCAN node USING INDEX node_gateway"
+
+
 async def test_what_does_not_concern_gateways_leaves_nothing_behind(stage: Stage) -> None:
     gate, _, _ = await shop(stage)
     await stage.deployments.patch("shop", {"ingress": []}, by=ME)
@@ -342,8 +358,6 @@ async def test_what_does_not_concern_gateways_leaves_nothing_behind(stage: Stage
 
 
 def _parts(sql: Any) -> list[Any]:
-    from fledx.control_plane.store import parts
-
     return parts.everything(sql)
 
 
