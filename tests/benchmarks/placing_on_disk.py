@@ -7,23 +7,22 @@ import random
 import statistics
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 from fledx.control_plane.bell import Bell
-from fledx.control_plane.changes import Changes
+from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.desired import desired_state
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.loops.reachability import Reachability
-from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.reachability import LONGEST_NAP
 from fledx.control_plane.reports import Reports
-from fledx.control_plane.store import migrate
+from fledx.control_plane.store import migrate, nodes
 from fledx.control_plane.store.database import Database
-from fledx.control_plane.tokens import Endpoint, Tokens
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.instance import Instance
 from fledx.models.node import Capacity, NodeFacts
@@ -48,16 +47,6 @@ class Plane:
         self.now = 0.0
         self.store = Database(path)
         self.changes = Changes(self.store, Bell(), PORTS)
-        endpoint = Endpoint(host="cp", port=7443, tls=True, pins=("pin",))
-        tokens = Tokens(
-            self.store,
-            pepper="p",
-            operators=[("s", "admin")],
-            registration=None,
-            endpoint=endpoint,
-            changes=self.changes,
-        )
-        self.nodes = Nodes(self.store, self.changes, tokens)
         self.deployments = Deployments(self.store, self.changes)
         self.seal = Seal(bytes(32))
         dispatch = Dispatch(self.store, self.seal)
@@ -66,18 +55,21 @@ class Plane:
         )
 
     async def join(self, count: int) -> list[str]:
-        """So many nodes that are ready; their ids."""
-        dice, found = random.Random(1), []
-        for i in range(count):
-            capacity = Capacity(cpu_millis=dice.choice((16_000, 32_000)), memory_bytes=64 * GIB)
-            labels = {"zone": f"z{i % 8}", "site": f"s{i}"}
-            facts = NodeFacts(
-                name=f"edge-{i:05}", arch="amd64", os="linux", labels=labels, capacity=capacity, host_key=f"k{i}"
-            )
-            made = await self.nodes.register(facts, by="bench")
-            await self.nodes.connected(made.node_id, facts, "198.51.100.7")
-            found.append(made.node_id)
-        return found
+        """So many nodes that are ready, before anything is placed; their ids."""
+        dice = random.Random(1)
+
+        def work(tx: Transaction) -> list[str]:
+            found = []
+            for i in range(count):
+                capacity = Capacity(cpu_millis=dice.choice((16_000, 32_000)), memory_bytes=64 * GIB)
+                labels = {"zone": f"z{i % 8}", "site": f"s{i}"}
+                facts = NodeFacts(name=f"edge-{i:05}", arch="amd64", os="linux", labels=labels, capacity=capacity)
+                found.append(str(uuid.uuid4()))
+                nodes.insert(tx.sql, found[-1], f"edge-{i:05}", facts, b"", tx.stamp)
+                nodes.set_status(tx.sql, found[-1], "ready", None, tx.stamp)
+            return found
+
+        return await self.changes.commit(work)
 
     async def report(self, node_id: str) -> None:
         """A node's agent tells that it runs all that it is to run."""
@@ -147,14 +139,14 @@ def flush_floor(folder: Path, rounds: int = 200) -> float:
     return statistics.median(took)
 
 
-async def creates(folder: Path, nodes: int, *, before: int = 1_000, count: int = 600) -> dict[str, float]:
+async def creates(folder: Path, fleet: int, *, before: int = 1_000, count: int = 600) -> dict[str, float]:
     """
-    Whole creates of 3 replicas among `nodes` nodes that have 10 replicas of each of `before` deployments.
+    Whole creates of 3 replicas among `fleet` nodes that have 10 replicas of each of `before` deployments.
 
     Creates a second one after the other (by the wall clock and by the processor's), and milliseconds of one.
     """
     with plane(folder) as one:
-        await one.join(nodes)
+        await one.join(fleet)
         for i in range(before):
             await one.deployments.create(spec(i, 10), by=ME)
         took, begin, processor = [], time.perf_counter(), time.process_time()
@@ -172,20 +164,20 @@ async def creates(folder: Path, nodes: int, *, before: int = 1_000, count: int =
         }
 
 
-async def placements(folder: Path, nodes: int) -> float:
+async def placements(folder: Path, fleet: int) -> float:
     """Placements a second with the transaction: 100 deployments of 100 replicas."""
     with plane(folder) as one:
-        await one.join(nodes)
+        await one.join(fleet)
         begin = time.perf_counter()
         for i in range(100):
             await one.deployments.create(spec(i, 100), by=ME)
         return 10_000 / (time.perf_counter() - begin)
 
 
-async def dead_node(folder: Path, nodes: int) -> dict[str, float]:
+async def dead_node(folder: Path, fleet: int) -> dict[str, float]:
     """Milliseconds in which 200 replicas of 150 deployments get other nodes when theirs has died, commit included."""
     with plane(folder) as one:
-        ids = await one.join(nodes)
+        ids = await one.join(fleet)
         for i in range(150):
             replicas = 2 if i < LOST - 150 else 1
             made = await one.deployments.create(spec(i, replicas, "s0"), by=ME)
