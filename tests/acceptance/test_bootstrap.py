@@ -110,6 +110,18 @@ def test_health_and_metrics_answer_on_the_host_itself_by_the_readmes_own_lines(f
     assert "401" == fleet["n1"].shell(f"curl -sSk -o /dev/null -w '%{{http_code}}' {elsewhere}")
 
 
+def test_the_doctor_finds_every_host_well_and_names_what_is_broken(desk: Desk, fleet: Hosts) -> None:
+    for name, role in (("cp", "cp"), ("n1", "agent")):
+        found = json.loads(fleet[name].shell(f"fledx doctor {role} --json"))["items"]
+        assert {each["level"] for each in found} <= {"ok", "warn"}, found
+        assert {"service", "files", "disk", "tunnel"} <= {each["check"] for each in found}
+    assert "operator  token" in desk.does("doctor", "operator").out
+
+    told = fleet["n1"].shell("systemctl stop docker.socket docker; fledx doctor agent || true; systemctl start docker")
+    assert "systemctl start docker; is this user in the group docker?" in told
+    eventually(lambda: ready(desk, "n1"), within=60)
+
+
 def test_the_profile_that_was_written_pins_the_authority_and_is_for_its_owner_alone(desk: Desk, fleet: Hosts) -> None:
     folder = desk.home / ".config/fledx"
     assert {"profiles.toml": 0o600, "default-ca.pem": 0o600} == {
