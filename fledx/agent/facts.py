@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import fledx
@@ -34,8 +35,13 @@ def node_facts(settings: AgentSettings, directory: Path, *, name: str | None, ho
         port_range=settings.ports_range,
         metered=settings.metered or None,
         allows=settings.allow,
-        volume_prefixes=settings.allowed_volume_prefixes,
+        volume_prefixes=_with_what_they_are(settings.allowed_volume_prefixes),
     )
+
+
+def _with_what_they_are(prefixes: Iterable[str]) -> tuple[str, ...]:
+    """Each directory as it is written, and where it really is, if that is elsewhere: either may stand in a spec."""
+    return tuple(dict.fromkeys(form for prefix in prefixes for form in (prefix, os.path.realpath(prefix))))
 
 
 def machine_name() -> str:

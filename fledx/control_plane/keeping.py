@@ -35,9 +35,10 @@ def data_words(spec: DeploymentSpec) -> str:
 
 def homes(tx: Keeping, stored: Stored, numbers: Iterable[int]) -> dict[int, str]:
     """The nodes to which replicas without a place are bound, as their data lies there."""
-    named, wanted = set(_named(stored)), set(numbers)
+    named = set(_named(stored))
     if not named or stored.spec.reschedule.abandon_volumes:
         return {}
+    wanted = set(numbers)
     return {
         each.replica_number: each.node_id
         for each in volumes.of_deployment(tx.sql, stored.id)

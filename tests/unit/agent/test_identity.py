@@ -185,3 +185,11 @@ def test_the_own_address_is_found_without_asking_anybody() -> None:
     assert "127.0.0.1" == own_address("127.0.0.1")
     assert "127.0.0.1" == own_address("localhost")
     assert own_address("a-name-that-no-dns-knows.invalid").count(".") == 3
+
+
+def test_a_prefix_that_is_a_link_is_told_with_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    told = settings(allowed_volume_prefixes=(str(tmp_path / "link"),), allow=("devices",))
+    facts = node_facts(told, tmp_path, name="x", host_key="k")
+    assert ((str(tmp_path / "link"), str(tmp_path / "real")), ("devices",)) == (facts.volume_prefixes, facts.allows)
