@@ -1,7 +1,7 @@
 """
 What schemathesis is to leave alone (`SCHEMATHESIS_HOOKS`): streams that would go on until their reader leaves.
 
-Logs and events are asked for as far as they are there; whatever else the generator puts into a request stays.
+Logs and events are asked for as far as they are there; an archive is any bytes; all else is the generator's own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 import schemathesis
 
 STREAMED = ("/logs", "/events")
+
+schemathesis.serializer.alias("application/x-tar", "application/octet-stream")
 
 
 @schemathesis.hook

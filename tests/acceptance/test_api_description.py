@@ -48,7 +48,7 @@ def test_no_request_made_from_the_description_gets_a_5xx_or_an_answer_outside_it
         ],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
         cwd=running.folder,
         env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.acceptance.bounded", "PYTHONPATH": str(PROJECT)},
