@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fledx.errors import InvalidSpec, Unavailable
@@ -23,6 +23,7 @@ def pieces(data: bytes, size: int) -> Iterator[bytes]:
         yield data[start : start + size]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3000), st.integers(1, 1500))
 def test_a_backup_gives_its_tar_in_whatever_pieces_it_comes(tar: bytes, size: int) -> None:
     backup = Unwrapped()
@@ -30,6 +31,7 @@ def test_a_backup_gives_its_tar_in_whatever_pieces_it_comes(tar: bytes, size: in
     assert len(tar) == backup.end().size
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=2000), st.data())
 def test_a_backup_that_is_cut_anywhere_is_not_whole(tar: bytes, data: st.DataObject) -> None:
     cut = whole(tar)[: data.draw(st.integers(0, len(tar) + BLOCK - 1))]
@@ -40,6 +42,7 @@ def test_a_backup_that_is_cut_anywhere_is_not_whole(tar: bytes, data: st.DataObj
         backup.end()
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=2000), st.data())
 def test_a_backup_with_another_byte_is_found_out(tar: bytes, data: st.DataObject) -> None:
     good = whole(tar)
