@@ -82,6 +82,11 @@ class MemoryFiles:
         return private_directory(self._places, self._name)
 
 
+def shared_with_envoy(node_id: str) -> str:
+    """The name of the directory that a gateway's agent and its Envoy share."""
+    return f"fledx-gateway-{os.geteuid()}-{node_id[:8]}"
+
+
 def private_directory(places: Sequence[str], name: str) -> Path:
     """A directory of this name for the agent alone in the first place that is in memory; InvalidSpec if none is."""
     reasons = []

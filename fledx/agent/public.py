@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,7 @@ from fledx.agent.clock import Clock
 from fledx.agent.files import write_private
 from fledx.agent.health.probes import Prober
 from fledx.agent.http import Answer
-from fledx.agent.memory import places
+from fledx.agent.memory import places, shared_with_envoy
 from fledx.agent.reconcile.actions import Copy
 from fledx.agent.runtime.base import Runtime
 from fledx.agent.spec import Key
@@ -46,17 +47,18 @@ class Public(Protocol):
 
 
 class NotPublic:
-    """A node that is no gateway; an Envoy that is left from when it was one is taken away."""
+    """A node that is no gateway; the Envoy of when it was one is taken away, with the keys it was given."""
 
     facts: GatewayFacts | None = None
     status: GatewayStatus | None = None
     pages: Mapping[str, Callable[[str], Awaitable[Answer]]] = {}
 
-    def __init__(self, node_id: str, directory: Path, runtime: Runtime, clock: Clock) -> None:
+    def __init__(self, node_id: str, directory: Path, runtime: Runtime, clock: Clock, shared: Sequence[str]) -> None:
         self._node_id = node_id
         self._mark = directory / MARK
         self._runtime = runtime
         self._clock = clock
+        self._shared = [Path(place, shared_with_envoy(node_id)) for place in shared]
 
     def wake(self) -> None:
         """Nobody is waiting."""
@@ -69,6 +71,8 @@ class NotPublic:
         while self._mark.exists():
             try:
                 await take_away(self._runtime, self._node_id)
+                for shared in self._shared:
+                    shutil.rmtree(shared, ignore_errors=True)
                 self._mark.unlink(missing_ok=True)
             except (FledxError, OSError) as problem:
                 logger.warning("the gateway of before is still there", extra={"reason": str(problem)})
@@ -97,8 +101,9 @@ def public_of(
     changed: Callable[[], None],
 ) -> Public:
     """The gateway of a node whose settings say that it is one."""
+    shared = (settings.gateway_dir,) if settings.gateway_dir else places(environ)
     if not settings.gateway_enabled:
-        return NotPublic(node_id, directory, runtime, clock)
+        return NotPublic(node_id, directory, runtime, clock, shared)
     from fledx.agent.ingress.gateway import Gateway, Node
 
     try:
@@ -116,7 +121,6 @@ def public_of(
         link=link,
         changed=changed,
     )
-    shared = (settings.gateway_dir,) if settings.gateway_dir else places(environ)
     return Gateway(settings, shared, node)
 
 

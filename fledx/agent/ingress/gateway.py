@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from fledx.agent.ingress.envoy_config.shapes import Front
 from fledx.agent.ingress.feeding import Feed
 from fledx.agent.ingress.shared import Owner, Shared
 from fledx.agent.ingress.targets import Reached, Sight, reached, served
+from fledx.agent.memory import shared_with_envoy
 from fledx.agent.reconcile.actions import Copy
 from fledx.agent.runtime.base import Runtime
 from fledx.agent.spec import Key
@@ -98,7 +98,7 @@ class Gateway:
         self._wake = Wake()
         ports = [port for port in (self.front.http_port, self.front.https_port) if port is not None]
         owner = Owner.of(ports)
-        self._shared = Shared(places, f"fledx-gateway-{os.geteuid()}-{node.node_id[:8]}", owner)
+        self._shared = Shared(places, shared_with_envoy(node.node_id), owner)
         self.admin = Admin(self._shared.socket_path(ADMIN))
         self._feed = Feed(self.front, node.node_id, self._shared, self.admin, self._clock)
         self._container = EnvoyContainer(
