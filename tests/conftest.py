@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.bed.fixtures"]
+
+# A machine that does much else is slow, and no property is wrong for that.
+settings.register_profile("fledx", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fledx")
 
 
 @pytest.fixture(scope="session")
