@@ -16,9 +16,8 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None, terminal: Terminal | None = None) -> int:
     """Run one command; the exit code. A link called fledx-cp or fledx-agent is that role."""
-    if terminal is None:
-        return _left(_ended(argv, _own_terminal()))
-    return _ended(argv, terminal)
+    code = _ended(argv, terminal or _own_terminal())
+    return code if argv is not None or terminal is not None else _left(code)
 
 
 def _ended(argv: Sequence[str] | None, terminal: Terminal) -> int:
@@ -39,7 +38,7 @@ def _ended(argv: Sequence[str] | None, terminal: Terminal) -> int:
 
 def _left(code: int) -> int:
     """
-    The exit code, unless a thread still waits for a control plane: then the process ends here.
+    The exit code of a process of ours, unless a thread still waits for a control plane: then the process ends here.
 
     The interpreter aborts when such a thread writes just as it takes the streams down.
     """
