@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,8 +68,17 @@ def install_packages(packages: Sequence[str], why: str, *, allowed: bool, recomm
         raise Stop(f"{why}, and only root can install it: sudo {command}")
     say(f"{why}: installing {' '.join(packages)} from the distribution")
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    quiet(["apt-get", "update"], env)
-    quiet(["apt-get", "install", *options, *packages], env)
+    with _turn("apt"):
+        quiet(["apt-get", "update"], env)
+        quiet(["apt-get", "install", *options, *packages], env)
+
+
+@contextlib.contextmanager
+def _turn(what: str) -> Iterator[None]:
+    """One at a time on this machine: tests run in several processes, and the package manager refuses a second."""
+    with open(f"{tempfile.gettempdir()}/fledx-{what}.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def pythons() -> dict[str, str]:
