@@ -69,6 +69,8 @@ class Metrics:
         self._in_progress = self._gauge("fledx_http_requests_in_progress", "Requests being answered")
         self._streams = self._gauge("fledx_http_streams", "Event and log streams being read")
         self._refused = self._counter("fledx_tokens_refused_total", "Requests with a wrong token or none", ("kind",))
+        for kind in ("operator", "registration", "node"):
+            self._refused.labels(kind)
         self._counts = cache(lambda method, path, status: self._requests.labels(method, path, str(status)))
         self._times = cache(lambda method, path: self._durations.labels(method, path))
 

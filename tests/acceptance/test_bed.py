@@ -171,6 +171,11 @@ class TestEngines:
 
 @pytest.mark.bed
 class TestHosts:
+    @pytest.fixture(autouse=True, scope="class")
+    def bare(self, hosts_of_session: Hosts) -> None:
+        """What other files installed on them is gone."""
+        hosts_of_session.renew("cp", "n1", "n2")
+
     @pytest.fixture
     def apps(self, hosts: Hosts, sample_in_registry: str) -> Iterator[Hosts]:
         """The sample app, pulled from the registry, on every host."""

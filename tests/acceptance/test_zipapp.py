@@ -138,8 +138,8 @@ def test_every_package_ships_with_its_licence_and_its_version(archive: zipfile.Z
 
 
 def test_the_file_stays_small(pyz: Path, archive: zipfile.ZipFile) -> None:
-    """Measured: 16.0 MB and 1,040 members before our own; each member costs 2 microseconds of every start."""
-    assert pyz.stat().st_size < 18_000_000
+    """Measured: 16.0 MB and 1,040 members before our own 2.3; each member costs 2 microseconds of every start."""
+    assert pyz.stat().st_size < 20_000_000
     assert len([name for name in archive.namelist() if not name.startswith("fledx/")]) < 1_100
 
 

@@ -87,7 +87,7 @@ class Tmux:
         """Processes of this terminal whose command has the word, the eldest first."""
         (tty,) = self._do("display-message", "-p", "#{pane_tty}").split()
         listed = subprocess.run(
-            ["ps", "-o", "pid=,args=", "-t", tty.removeprefix("/dev/")], capture_output=True, text=True
+            ["ps", "-ww", "-o", "pid=,args=", "-t", tty.removeprefix("/dev/")], capture_output=True, text=True
         )
         found = [line.split(None, 1) for line in listed.stdout.splitlines()]
         return sorted(int(pid) for pid, arguments in found if word in arguments)

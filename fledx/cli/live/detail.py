@@ -143,6 +143,7 @@ class Following(Screen[None]):
             self.app.exit(0)
         else:
             self.app.pop_screen()
+            self.app.call_later(self.app.refresh_css, animate=False)  # the size may have changed meanwhile
 
 
 class DeploymentScreen(Following):
