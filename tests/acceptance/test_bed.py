@@ -169,13 +169,15 @@ class TestEngines:
         assert engines["e1"].docker("info")
 
 
-@pytest.mark.bed
-class TestHosts:
-    @pytest.fixture(autouse=True, scope="class")
-    def bare(self, hosts_of_session: Hosts) -> None:
-        """What other files installed on them is gone."""
-        hosts_of_session.renew("cp", "n1", "n2")
+@pytest.fixture(scope="module")
+def bare(hosts_of_session: Hosts) -> None:
+    """What other files installed on the hosts is gone."""
+    hosts_of_session.renew("cp", "n1", "n2")
 
+
+@pytest.mark.bed
+@pytest.mark.usefixtures("bare")
+class TestHosts:
     @pytest.fixture
     def apps(self, hosts: Hosts, sample_in_registry: str) -> Iterator[Hosts]:
         """The sample app, pulled from the registry, on every host."""

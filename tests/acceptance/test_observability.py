@@ -262,10 +262,11 @@ class Watched:
         done = self.system.cli("deployments", "create", name, "--image", NAME, "--detach", *flags)
         assert done.returncode == 0, done.stderr
 
-    def post(self, name: str, token: str) -> None:
-        """One request for a config; any answer will do."""
+    def post(self, name: str, token: str, *, variables: int = 0) -> None:
+        """One request for a config with so many large variables; any answer will do."""
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-        body = json.dumps({"name": name}).encode()
+        entries = [{"key": f"V{i}", "value": "x" * 4000} for i in range(variables)]
+        body = json.dumps({"name": name, "entries": entries}).encode()
         request = urllib.request.Request(f"{self.system.url}/api/v1/configs", data=body, headers=headers)
         with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=20) as answer:
             answer.read()
@@ -325,5 +326,5 @@ def full_disk(watched: Watched) -> None:
         for _ in range(STATE_BYTES // 4096):
             os.write(file.fileno(), bytes(4096))
     for i in range(40):
-        watched.post(f"full-{i}", token)
+        watched.post(f"full-{i}", token, variables=100)
     ballast.unlink()

@@ -236,6 +236,7 @@ def test_monitoring(story: Story) -> None:
     uuid, node = story.deployment("web")["deployment_id"], node_id(story, "edge-1")
     with contextlib.closing(system.api()) as api:
         eventually(lambda: api.usage({"deployment": uuid}).items, within=150)  # a minute's average, once it is over
+        api.deployment("web")
     assert "METHOD" in story.run("fledx metrics show")
     found = json.loads(story.run("fledx metrics show --limit 10 --json"))
     assert (found["limit"], found["window_secs"]) == (10, 60)

@@ -25,7 +25,7 @@ class Tmux:
 
     def __init__(self, folder: Path, environ: Mapping[str, str], *, columns: int = 80, rows: int = 24) -> None:
         self._socket = str(folder / "tmux.sock")
-        kept = {key: value for key, value in environ.items() if key not in ("NO_COLOR", "TMUX")}
+        kept = {key: value for key, value in environ.items() if key not in ("NO_COLOR", "TMUX", "COLUMNS", "LINES")}
         self._environ = {**kept, "LANG": "C.UTF-8", "PS1": "$ ", "TERM": "xterm-256color"}
         self._size = (columns, rows)
 
@@ -62,7 +62,8 @@ class Tmux:
         def look() -> str:
             seen = self.screen()
             missing = [word for word in words if word not in seen]
-            assert not missing, f"{missing} not in:\n{seen}"
+            size = self._do("display-message", "-p", "#{window_width}x#{window_height} #{pane_width}")
+            assert not missing, f"{missing} not in {size}:\n{seen}"
             return seen
 
         return eventually(look, within=within)
