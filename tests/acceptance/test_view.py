@@ -127,6 +127,7 @@ def grey(sequence: str) -> bool:
 
 
 def test_one_deployment_is_watched_with_its_logs(running: System, tmux: Tmux) -> None:
+    eventually(lambda: running.ready_nodes() == 2, within=60)
     watch(running, tmux, "deployments", "watch", "web", "--follow-logs")
     tmux.shows("2/2 ready", "web/0 |", "web/1 |", "Back")
     tmux.type("q")
