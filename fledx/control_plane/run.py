@@ -119,6 +119,12 @@ def fault_of(database: Path) -> str | None:
     return None
 
 
+def newest_backup(directory: Path) -> float | None:
+    """When the newest of the daily backups in a data directory was taken, in unix seconds."""
+    known = DailyBackups(directory, directory / "fledx.db", interval_seconds=0.0, keep_seconds=0.0).known()
+    return known[0][0] if known else None
+
+
 def put_back(settings: ControlPlaneSettings, source: Path, *, environ: Mapping[str, str], force: bool) -> Restored:
     """Make a backup the control plane of these settings, which must not run."""
     os.umask(0o077)

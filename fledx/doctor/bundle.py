@@ -9,7 +9,6 @@ import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import tarfile
 import time
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import fledx
-from fledx.doctor.facts import MachineFacts
+from fledx.doctor.facts import UNITS, MachineFacts
 from fledx.doctor.look import ENV_FILES
+from fledx.doctor.network import page
 from fledx.settings.agent import AgentSettings
 from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.settings.declare import Setting, declared
@@ -128,32 +128,23 @@ def _roles(facts: MachineFacts) -> dict[str, str]:
     parts = {}
     for role in facts.roles:
         if role.unit is not None and shutil.which("journalctl"):
-            unit = {"cp": "fledx-cp", "agent": "fledx-agent"}[role.role]
-            parts[f"{role.role}.log"] = _output("journalctl", "-u", unit, "-n", LOG_LINES, "--no-pager", "-o", "cat")
+            parts[f"{role.role}.log"] = _output(
+                "journalctl", "-u", UNITS[role.role], "-n", LOG_LINES, "--no-pager", "-o", "cat"
+            )
     for name, port, path in (
         ("cp-health.json", 8080, "/health"),
         ("cp-metrics.txt", 8080, "/metrics"),
         ("agent-health.json", 9901, "/health"),
         ("agent-metrics.txt", 9091, "/metrics"),
     ):
-        if page := _page(port, path):
-            parts[name] = page
+        if shown := page(port, path):
+            parts[name] = shown.decode(errors="replace")
     return parts
 
 
 def _output(*command: str) -> str:
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30, check=False).stdout
-    return ""
-
-
-def _page(port: int, path: str) -> str:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as link:
-        link.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-        answer = b""
-        while (piece := link.recv(65536)) and len(answer) < LIMIT_BYTES:
-            answer += piece
-        return answer.partition(b"\r\n\r\n")[2].decode(errors="replace")
     return ""
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+#: systemd's units by role.
+UNITS = {"cp": "fledx-cp", "agent": "fledx-agent"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class File:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fledx.doctor.facts import Disk, Engine, File, Finding, MachineFacts, RoleFacts, Talk
+from fledx.doctor.facts import UNITS, Disk, Engine, File, Finding, MachineFacts, RoleFacts, Talk
 
 LITTLE_BYTES, LITTLE_SHARE = 512 * 2**20, 0.05
 NOTHING_BYTES = 64 * 2**20
@@ -13,7 +13,6 @@ SKEW_SECONDS, WRONG_SECONDS = 5.0, 300.0
 SOON_SECONDS = 14 * 86400.0
 OLD_BACKUP_SECONDS = 2 * 86400.0
 OLDEST_ENGINE = (20, 10)
-UNITS = {"cp": "fledx-cp", "agent": "fledx-agent"}
 
 
 def judged(facts: MachineFacts) -> list[Finding]:

@@ -7,22 +7,20 @@ import json
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import fledx
-from fledx.doctor.facts import Disk, File, MachineFacts, RoleFacts, Talk
-from fledx.doctor.network import engine_at, tried
+from fledx.doctor.facts import UNITS, Disk, File, MachineFacts, RoleFacts, Talk
+from fledx.doctor.network import engine_at, page, tried
 from fledx.errors import FledxError
 from fledx.settings.agent import AgentSettings
-from fledx.settings.control_plane import LOOPBACK, ControlPlaneSettings
+from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.settings.declare import Declared, load
 from fledx.settings.envfile import values_in
 from fledx.settings.places import agent_config_directory, agent_directory, control_plane_directory
@@ -90,13 +88,13 @@ class Look:
         directory = self._directory("cp", given, control_plane_directory(environ))
         if directory is None:
             return RoleFacts(role="cp", broken=("no control plane has its state on this machine",)) if asked else None
-        facts = RoleFacts(role="cp", directory=str(directory), unit=_unit("fledx-cp"), broken=broken)
+        facts = RoleFacts(role="cp", directory=str(directory), unit=_unit("cp"), broken=broken)
         return replace(
             facts,
             files=tuple(self._files(directory, ("fledx.db", "secrets.key", "ca.key", "server.key"))),
             disks=tuple(_disks(("the database", directory))),
             database=self._database(directory / "fledx.db"),
-            backup=_newest(directory / "backups"),
+            backup=_newest(directory),
             talks=tuple(self._ports(settings, directory)) if settings else (),
         )
 
@@ -121,7 +119,7 @@ class Look:
 
     def _ports(self, settings: ControlPlaneSettings, directory: Path) -> Iterator[Talk]:
         authority = _text(directory / "ca.pem")
-        tls = settings.server_tls if settings.server_tls is not None else settings.server_host not in LOOPBACK
+        tls = settings.api_over_tls
         yield tried(
             "API", "localhost", settings.server_port, tls=tls, authority=authority if tls else None, path="/health"
         )
@@ -145,7 +143,7 @@ class Look:
         return RoleFacts(
             role="agent",
             directory=str(directory),
-            unit=_unit("fledx-agent"),
+            unit=_unit("agent"),
             broken=broken,
             files=(*self._files(directory, ("identity.json", "desired.json")), *([_file(key)] if key.exists() else ())),
             disks=tuple(_disks(("the agent's state", directory), ("containers", Path(DOCKER_ROOT)))),
@@ -190,13 +188,8 @@ def _tunnel(identity: Mapping[str, Any]) -> Iterator[Talk]:
 
 def _health(port: int) -> tuple[str, ...]:
     """What the running agent tells of itself."""
-    with contextlib.suppress(OSError, ValueError):
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as link:
-            link.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-            answer = b""
-            while (piece := link.recv(65536)) and len(answer) < 1 << 20:
-                answer += piece
-        found = json.loads(answer.partition(b"\r\n\r\n")[2])
+    with contextlib.suppress(ValueError):
+        found = json.loads(page(port, "/health"))
         told = [found.get("runtime_error"), (found.get("control_plane") or {}).get("problem")]
         return tuple(str(text) for text in told if text)
     return (f"no agent answers at localhost:{port}/health",)
@@ -218,14 +211,12 @@ def _disks(*wanted: tuple[str, Path]) -> Iterator[Disk]:
 
 
 def _newest(directory: Path) -> float | None:
-    """When the newest backup was taken: it is part of its name."""
-    moments = []
+    """When the newest backup in a control plane's directory was taken."""
+    from fledx.control_plane.run import newest_backup
+
     with contextlib.suppress(OSError):
-        for path in directory.glob("fledx-*Z.db"):
-            with contextlib.suppress(ValueError):
-                made = datetime.strptime(path.name, "fledx-%Y%m%dT%H%M%SZ.db").replace(tzinfo=timezone.utc)
-                moments.append(made.timestamp())
-    return max(moments, default=None)
+        return newest_backup(directory)
+    return None
 
 
 def _text(path: Path) -> str | None:
@@ -235,8 +226,9 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _unit(name: str) -> str | None:
-    """systemd's word for a unit, None where systemd does not run this machine or knows no such unit."""
+def _unit(role: str) -> str | None:
+    """systemd's word for a role's unit, None where systemd does not run this machine or knows no such unit."""
+    name = UNITS[role]
     if not Path("/run/systemd/system").exists() or not Path(f"/etc/systemd/system/{name}.service").exists():
         return None
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import http.client
 import json
@@ -14,6 +15,7 @@ from typing import Any
 from fledx.doctor.facts import Engine, Talk
 
 SECONDS = 5.0
+PAGE_BYTES = 4 << 20
 
 
 def tried(
@@ -78,6 +80,16 @@ def _version(body: bytes) -> str | None:
         return None
     version = found.get("version") if isinstance(found, dict) else None
     return version if isinstance(version, str) else None
+
+
+def page(port: int, path: str) -> bytes:
+    """What a role shows at a port of loopback, a few megabytes at most; nothing where none answers."""
+    answer = b""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as link:
+        link.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        while (piece := link.recv(65536)) and len(answer) < PAGE_BYTES:
+            answer += piece
+    return answer.partition(b"\r\n\r\n")[2]
 
 
 def engine_at(address: str) -> Engine:

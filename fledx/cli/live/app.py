@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +17,7 @@ from textual.events import Resize
 from textual.widgets import DataTable, Footer, Input, Static
 
 from fledx.cli.live.detail import DeploymentScreen, Source
-from fledx.cli.live.feed import Feed
+from fledx.cli.live.feed import Feed, News
 from fledx.cli.live.model import COLOURS, Half, Picture
 from fledx.cli.live.node import NodeScreen
 from fledx.cli.views.text import span
@@ -69,17 +68,23 @@ class LiveView(App[int]):
     OF_TABLES = ("open", "filter", "other", "sort", "reverse", "clear")
 
     def __init__(
-        self, source: Source, picture: Picture, *, halves: tuple[str, ...] = NAMES, now: Callable[[], float] = time.time
+        self,
+        source: Source,
+        picture: Picture,
+        *,
+        halves: tuple[str, ...] = NAMES,
+        first: DeploymentScreen | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
         self.picture = picture
-        self.first: DeploymentScreen | None = None
         self.failure: Exception | None = None
         self._source = source
+        self._first = first
         self._halves = {name: getattr(picture, name) for name in NAMES if name in halves}
         self._front = list(self._halves)[-1]
         self._now = now
-        self._news: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._news = News()
         self._shown: dict[str, list[str]] = {name: [] for name in self._halves}
         self._changed: set[str] = set()
         self._aged = 0
@@ -88,9 +93,9 @@ class LiveView(App[int]):
         self._feed: Feed[ServerEvent] = Feed(
             source.connect,
             lambda api: api.watch(),
-            begun=lambda: self._news.put(self._begun),
-            came=lambda found: self._news.put(lambda: self._came(found)),
-            broke=lambda reason: self._news.put(lambda: self._broke(reason)),
+            begun=lambda: self._news.soon(self._begun),
+            came=lambda found: self._news.soon(lambda: self._came(found)),
+            broke=lambda reason: self._news.soon(lambda: self._broke(reason)),
         )
 
     def compose(self) -> ComposeResult:
@@ -115,8 +120,8 @@ class LiveView(App[int]):
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread: a test
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
-        if self.first is not None:
-            self.push_screen(self.first)
+        if self._first is not None:
+            self.push_screen(self._first)
             return
         self.set_interval(TICK_SECONDS, self._tick)
         self.set_interval(AGES_SECONDS, self._age)
@@ -153,11 +158,7 @@ class LiveView(App[int]):
 
     def _tick(self) -> None:
         """Take what has come since the last tick, all at once."""
-        some = False
-        while not self._news.empty():
-            self._news.get()()
-            some = True
-        if some:
+        if self._news.catch_up():
             self._draw()
 
     def _draw(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +14,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Log, Static
 
-from fledx.cli.live.feed import Feed
+from fledx.cli.live.feed import Feed, News
 from fledx.cli.views.deployments import deployment_screen
 from fledx.cli.views.text import harmless, harmless_line
 from fledx.client.api import ControlPlane
@@ -61,9 +60,8 @@ class Following(Screen[None]):
         self._alone = alone
         self._source = source
         self._now = now
-        self._news: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._news = News()
         self._feeds: list[Feed[Any]] = []
-        self._problem = ""
         self._events: deque[Json] = deque(maxlen=EVENTS)
         self._last_event: str | None = None
 
@@ -89,7 +87,7 @@ class Following(Screen[None]):
 
     def soon(self, work: Callable[[], None]) -> None:
         """Do it on the screen's own thread; for feeds."""
-        self._news.put(work)
+        self._news.soon(work)
 
     def broke(self, reason: str) -> None:
         """Say why nothing comes; for feeds."""
@@ -117,17 +115,12 @@ class Following(Screen[None]):
             self._events.append(event.data)
 
     def _say(self, problem: str) -> None:
-        self._problem = problem
         told = self.query_one("#problem", Static)
         told.set_class(bool(problem), "shown")
         told.update(problem)
 
     def _tick(self) -> None:
-        some = False
-        while not self._news.empty():
-            self._news.get()()
-            some = True
-        if some:
+        if self._news.catch_up():
             self._draw()
 
     def _draw(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
@@ -13,6 +14,25 @@ from fledx.errors import FledxError, Unavailable
 
 T = TypeVar("T")
 AGAIN_SECONDS = 1.0
+
+
+class News:
+    """What feeds want done on the screen's own thread, in the order in which they said it."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Have it done at the next `catch_up`; for any thread."""
+        self._waiting.put(work)
+
+    def catch_up(self) -> bool:
+        """Do all that waits; whether there was anything."""
+        some = False
+        while not self._waiting.empty():
+            self._waiting.get()()
+            some = True
+        return some
 
 
 class Feed(Generic[T]):

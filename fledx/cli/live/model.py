@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -203,9 +203,3 @@ class Picture:
         for half in (self.nodes, self.deployments):
             half.items = {identity: item for identity, item in half.items.items() if identity in self._coming}
         self._coming = None
-
-
-def matching(lines: Sequence[str], text: str) -> list[str]:
-    """Those lines in which every word of the text occurs."""
-    words = text.lower().split()
-    return [line for line in lines if all(word in line.lower() for word in words)]

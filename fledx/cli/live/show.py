@@ -33,9 +33,10 @@ def _run(
     from fledx.cli.live.app import LiveView
 
     source = Source(connect=lambda: connect(args, terminal), peer=connect(args, terminal).peer)
-    view = LiveView(source, picture, halves=halves)
+    first = None
     if deployment_id is not None:
-        view.first = DeploymentScreen(source, deployment_id, alone=True, logs=args.follow_logs)
+        first = DeploymentScreen(source, deployment_id, alone=True, logs=args.follow_logs)
+    view = LiveView(source, picture, halves=halves, first=first)
     code = view.run()
     if view.failure is not None:
         terminal.complain(f"the view failed: {harmless(view.failure)} ({type(view.failure).__name__})")

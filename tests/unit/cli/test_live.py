@@ -19,12 +19,6 @@ from fledx.client.streams import ServerEvent
 from fledx.errors import Unavailable
 from tests.unit.cli.harness import HOSTILE
 
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 pytestmark = pytest.mark.anyio
 AT = "2026-11-18T09:46:00.000Z"
 
