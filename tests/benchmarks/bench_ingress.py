@@ -16,12 +16,11 @@ import os
 import platform
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from fledx.models.ingress import Route  # noqa: E402
 from tests.bed import envoy  # noqa: E402
 from tests.benchmarks import sshd, traffic  # noqa: E402
 from tests.benchmarks.bench_tunnel import certificates, process  # noqa: E402
+from tests.benchmarks.beside_ssh import Figures, Measure, report  # noqa: E402
 
 OUTPUT = ROOT / "build" / "bench" / "ingress.json"
 ENDS = Path(__file__).with_name("ingress_ends.py")
@@ -44,9 +44,6 @@ TARGET = Path(__file__).with_name("web_target.py")
 CONNECTIONS = (1, 16, 128)
 GOALS = {"http 1 req/s": 5.0, "http 16 req/s": 1.5, "http 128 req/s": 1.1, "download MB/s": 1.2}
 """Multiples of the chain of ssh that must be reached; the others are printed only."""
-
-Measure = Callable[[int], dict[str, float]]
-Figures = dict[str, dict[str, list[float]]]
 
 
 def measures(megabytes: int, seconds: float) -> list[Measure]:
@@ -169,19 +166,6 @@ def run(rounds: int, what: list[Measure]) -> Figures:
     return figures
 
 
-def summary(figures: Figures) -> dict[str, dict[str, float]]:
-    """Medians, and the median ratio of the rounds."""
-    return {
-        figure: {
-            **{name: statistics.median(each) for name, each in values.items()},
-            "ratio": statistics.median(
-                ours / theirs for ours, theirs in zip(values["fledx"], values["ssh"], strict=True)
-            ),
-        }
-        for figure, values in figures.items()
-    }
-
-
 def main() -> int:
     """Measure, print, write; 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
@@ -190,18 +174,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
     figures = run(options.rounds, measures(options.megabytes, options.seconds))
-    rows = summary(figures)
-    print(f"{'':18} {'fledx':>10} {'ssh pair':>10} {'ratio':>7}   goal")
-    for figure, row in rows.items():
-        goal = f">= {GOALS[figure]}" if figure in GOALS else ""
-        print(f"{figure:18} {row['fledx']:10.2f} {row['ssh']:10.2f} {row['ratio']:7.2f}   {goal}")
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     facts = {"python": platform.python_version(), "rounds": options.rounds}
-    OUTPUT.write_text(json.dumps({"facts": facts, "goals": GOALS, "summary": rows, "rounds": figures}, indent=2))
-    missed = [figure for figure, goal in GOALS.items() if rows[figure]["ratio"] < goal]
-    if missed:
-        print("below the goal:", ", ".join(missed))
-    return int(bool(missed))
+    return report(figures, GOALS, rival="ssh pair", output=OUTPUT, facts=facts)
 
 
 if __name__ == "__main__":

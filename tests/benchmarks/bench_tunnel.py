@@ -12,14 +12,12 @@ slow uplink of loopback. Prints a table, writes build/bench/tunnel.json, and end
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import ssl
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 import trustme  # noqa: E402
 
 from tests.benchmarks import sshd, traffic  # noqa: E402
+from tests.benchmarks.beside_ssh import Figures, Measure, report  # noqa: E402
 from tests.benchmarks.wan import Line, Wan  # noqa: E402
 
 OUTPUT = ROOT / "build" / "bench" / "tunnel.json"
@@ -39,9 +38,6 @@ GOALS = {"up MB/s": 1.2, "down MB/s": 1.2, "http 16 req/s": 1.8}
 
 SLOW_UPLINK = Line(delay_secs=0.01, rate=12_500_000, queue=256_000)
 """100 Mbit/s, 10 ms each way."""
-
-Measure = Callable[[int], dict[str, float]]
-Figures = dict[str, dict[str, list[float]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,20 +144,6 @@ def beside_bulk(port: int) -> dict[str, float]:
     return {"wan http req/s": got.per_second, "wan http p50 ms": got.median * 1000}
 
 
-def summary(figures: Figures) -> dict[str, dict[str, float]]:
-    """Medians, and the median ratio of the rounds."""
-    return {
-        figure: {
-            "fledx": statistics.median(values["fledx"]),
-            "ssh": statistics.median(values["ssh"]),
-            "ratio": statistics.median(
-                ours / theirs for ours, theirs in zip(values["fledx"], values["ssh"], strict=True)
-            ),
-        }
-        for figure, values in figures.items()
-    }
-
-
 def main() -> int:
     """Measure, print, write; 1 when a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
@@ -173,18 +155,8 @@ def main() -> int:
     figures = run(options.rounds, measures(options.megabytes, options.seconds))
     if options.wan:
         figures |= run(options.wan, [beside_bulk], SLOW_UPLINK)
-    rows = summary(figures)
-    print(f"{'':18} {'fledx':>10} {'ssh -R':>10} {'ratio':>7}   goal")
-    for figure, row in rows.items():
-        goal = f">= {GOALS[figure]}" if figure in GOALS else ""
-        print(f"{figure:18} {row['fledx']:10.2f} {row['ssh']:10.2f} {row['ratio']:7.2f}   {goal}")
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     facts = {"python": platform.python_version(), "openssl": ssl.OPENSSL_VERSION, "rounds": options.rounds}
-    OUTPUT.write_text(json.dumps({"facts": facts, "goals": GOALS, "summary": rows, "rounds": figures}, indent=2))
-    missed = [figure for figure, goal in GOALS.items() if rows[figure]["ratio"] < goal]
-    if missed:
-        print("below the goal:", ", ".join(missed))
-    return int(bool(missed))
+    return report(figures, GOALS, rival="ssh -R", output=OUTPUT, facts=facts)
 
 
 if __name__ == "__main__":
