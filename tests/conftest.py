@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.bed.fixtures"]
+
+# Who was started in the background by a shell ignores Ctrl-C, and so would every child of these tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A machine that does much else is slow, and no property is wrong for that.
 settings.register_profile("fledx", deadline=None, suppress_health_check=[HealthCheck.too_slow])

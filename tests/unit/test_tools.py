@@ -36,6 +36,7 @@ with socket.socket(socket.AF_UNIX) as listener:
 CHILD = """
 import pathlib, sys, time
 try:
+    time.sleep(0.5)  # until who started it waits for it
     print("ready", flush=True)
     time.sleep(20)
 except KeyboardInterrupt:
