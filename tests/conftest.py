@@ -16,6 +16,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("fledx", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("fledx")
 
+# A shell starts what it puts in the background, and nohup all it starts, deaf to these; whatever a test runs inherits
+# that, and would not be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
