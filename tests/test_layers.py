@@ -65,7 +65,7 @@ INSIDE_ONLY: dict[str, tuple[str, ...]] = {
 """All of fledx that these may import."""
 
 ENTERED_BY: dict[str, tuple[str, ...]] = {
-    "fledx.agent.reconcile.loop": ("agent/run.py",),
+    "fledx.agent.reconcile.loop": ("agent/run.py", "agent/observed.py"),
     "fledx.agent.run": (),
     "fledx.agent.runtime.docker": ("agent/run.py", "agent/runtime/"),
     "fledx.control_plane.api": ("control_plane/run.py", "control_plane/api/"),

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import anyio
 
@@ -21,23 +20,24 @@ from fledx.agent.files import locked, open_directory
 from fledx.agent.health.probes import Prober
 from fledx.agent.identity import Identity
 from fledx.agent.images.keeping import ImageKeeping
-from fledx.agent.instances import Known, instance_of
 from fledx.agent.jobs import Jobs, boot_id
 from fledx.agent.joining import Membership
 from fledx.agent.leaving import clean_up, leave_anyway, stop_on_signal, unless
-from fledx.agent.listening import HostPort, Listening
+from fledx.agent.listening import Listening
 from fledx.agent.memory import MemoryFiles, places
 from fledx.agent.metrics import Metrics
+from fledx.agent.observed import Observed
+from fledx.agent.own_ports import OwnPorts
 from fledx.agent.pages import Pages, Standing
 from fledx.agent.process import look_after_the_process
 from fledx.agent.public import public_of
-from fledx.agent.reconcile.actions import Copy
 from fledx.agent.reconcile.execute import Executor
 from fledx.agent.reconcile.loop import Reconciler
 from fledx.agent.report import METERED_QUIET_SECS, QUIET_SECS, Reporter
 from fledx.agent.runtime.base import Runtime
 from fledx.agent.runtime.docker import DockerRuntime
 from fledx.agent.secrets import NodeSecrets
+from fledx.agent.serving import Serving
 from fledx.agent.spec import Key
 from fledx.agent.stats import Sampler, sample_interval
 from fledx.agent.streams.exec import Commands
@@ -45,18 +45,15 @@ from fledx.agent.streams.forward import Connections
 from fledx.agent.streams.logs import ReplicaLogs
 from fledx.agent.streams.replicas import Replicas
 from fledx.agent.streams.volumes import VolumeStreams
-from fledx.agent.tunnel_client import TunnelClient, refuse
+from fledx.agent.tunnel_client import TunnelClient
 from fledx.agent.vault import Vault
 from fledx.agent.volumes import Policy
-from fledx.errors import Denied, FledxError
-from fledx.models.desired import ReplicaDesired
-from fledx.models.instance import Instance
+from fledx.errors import FledxError
 from fledx.models.node import NodeFacts
 from fledx.models.token import JoinString
 from fledx.settings.agent import AgentSettings
 from fledx.settings.places import agent_config_directory, agent_directory
-from fledx.tunnel.link import Link
-from fledx.tunnel.stream import Stream
+from fledx.tunnel.link import OnStream
 
 logger = logging.getLogger(__name__)
 
@@ -132,12 +129,9 @@ class Agent:
         self._membership = membership
         self._clock = clock
         self._end = anyio.Event()
-        self._met = False
-        self._link: Link | None = None
         self._facts = node_facts(settings, directory, name=identity.name, host_key=identity.host_key)
         self._news = anyio.Event()
         self._metrics = Metrics(fledx.__version__)
-        self._host = settings.public_host or settings.public_ip or own_address(identity.host)
         config = Path(settings.config_dir) if settings.config_dir else agent_config_directory(environ)
         vault = Vault(config / "agent.key", unsealed=settings.unsealed_state)
         self._desired = DesiredState(directory / "desired.json", identity.node_id, clock, self._desired_changed, vault)
@@ -148,7 +142,7 @@ class Agent:
             memory=MemoryFiles(identity.node_id, places(environ)),
         )
         self._reporter = Reporter(
-            look=self._instances,
+            look=lambda: self._observed.instances(),
             facts=self._facts_now,
             revision=self._revision,
             clock=clock,
@@ -161,17 +155,23 @@ class Agent:
             runtime,
             clock,
             desired=lambda: self._desired.state,
-            containers=lambda: [copy.container.image for copies in self._loop.copies.values() for copy in copies],
+            containers=lambda: self._observed.images(),
             say=self._reporter.say,
             tell=lambda reason: self._happened("disk", None, reason),
             pull_again=lambda kind, keys: self._loop.pull_again(kind, keys),
         )
         self._jobs = Jobs(clock, directory / "jobs.json", boot=boot_id())
         self._loop = self._make_loop(runtime, environ)
+        self._observed = Observed(
+            self._loop,
+            node_id=identity.node_id,
+            host=settings.public_host or settings.public_ip or own_address(identity.host),
+            health=lambda: self._prober.statuses,
+        )
         self._prober = Prober(
             runtime,
             clock,
-            running=self._probed,
+            running=self._observed.probed,
             changed=self._changed,
             unhealthy=self._loop.unhealthy,
             reported=self._probed_anew,
@@ -180,25 +180,15 @@ class Agent:
             runtime,
             clock,
             interval=sample_interval(settings),
-            running=lambda: [(key, copy) for key, copy in self._running()],
+            running=self._observed.running,
             sampled=self._reporter.sampled,
         )
-        self._logs = ReplicaLogs(
-            runtime,
-            copies=lambda key: self._loop.copies.get(key, ()),
-            wanted=lambda key: key in self._loop.wanted(),
-            changed=self._changed,
-        )
-        replicas = Replicas(copies=lambda key: self._loop.copies.get(key, ()), wanted=self._loop.wanted)
-        self._connections = Connections(replicas)
-        self._commands = Commands(runtime, replicas)
-        self._data = VolumeStreams(
-            runtime,
-            identity.node_id,
-            copies=lambda key: self._loop.copies.get(key, ()),
-            wanted=self._loop.wanted,
-            aside=self._loop.aside,
-            image=lambda replica: self._images.images.ready(replica, lambda text: None),
+        self._serving = Serving(
+            self._streams(runtime),
+            self._reporter,
+            renew=self._renew,
+            welcomed=self._welcomed,
+            unknown=self._unknown,
         )
         self._dropped = DroppedVolumes(
             runtime, identity.node_id, clock, desired=lambda: self._desired.state, say=self._reporter.say
@@ -206,13 +196,13 @@ class Agent:
         self._tunnel = TunnelClient(
             identity,
             facts=self._facts_now,
-            served=self,
+            served=self._serving,
             clock=clock,
             connect_timeout=settings.tunnel_connect_timeout_secs,
             learnt=membership.learnt,
         )
-        self._port_troubles: dict[Key, set[HostPort]] = {}
-        self._listening = Listening(ours=self._own_ports, changed=self._reporter.changed)
+        self._ports = OwnPorts(copies=lambda: self._loop.copies, wanted=self._loop.wanted)
+        self._listening = Listening(ours=self._ports.now, changed=self._reporter.changed)
         self._public = public_of(
             settings,
             identity.node_id,
@@ -222,9 +212,9 @@ class Agent:
             clock=clock,
             desired=lambda: self._desired.state,
             asked=lambda: self._loop.asked,
-            copies=lambda key: self._loop.copies.get(key, ()),
+            copies=self._observed.copies,
             prober=lambda: self._prober,
-            link=lambda: self._link,
+            link=lambda: self._serving.link,
             changed=self._reporter.changed,
         )
         self._pages = Pages(settings, self._metrics, self._standing, self._public.pages)
@@ -257,6 +247,28 @@ class Agent:
             changed=self._look_changed,
             jobs=self._jobs,
         )
+
+    def _streams(self, runtime: Runtime) -> Mapping[str, OnStream]:
+        """What the control plane may open here, by kind."""
+        copies, wanted = self._observed.copies, self._loop.wanted
+        replicas = Replicas(copies=copies, wanted=wanted)
+        logs = ReplicaLogs(runtime, copies=copies, wanted=lambda key: key in wanted(), changed=self._changed)
+        volumes = VolumeStreams(
+            runtime,
+            self._identity.node_id,
+            copies=copies,
+            wanted=wanted,
+            aside=self._loop.aside,
+            image=lambda replica: self._images.images.ready(replica, lambda text: None),
+        )
+        return {
+            "desired": self._desired.receive,
+            "logs": logs.serve,
+            "connect": Connections(replicas).serve,
+            "exec": Commands(runtime, replicas).serve,
+            "volume_backup": volumes.back_up,
+            "volume_restore": volumes.restore,
+        }
 
     async def run(self, stop: anyio.Event) -> Identity:
         """Work until `stop` is set or the node has joined anew; returns the identity that counts then."""
@@ -299,54 +311,16 @@ class Agent:
             logger.warning("joining anew was refused", extra={"reason": problem.text})
             return self._identity
 
-    async def on_stream(self, stream: Stream) -> None:
-        """Serve what the control plane asks for (`Served`)."""
-        serving = {
-            "desired": self._desired.receive,
-            "logs": self._logs.serve,
-            "connect": self._connections.serve,
-            "exec": self._commands.serve,
-            "volume_backup": self._data.back_up,
-            "volume_restore": self._data.restore,
-        }
-        with tracing.working_for(tracing.told_by(stream.meta)):
-            await serving.get(stream.kind, refuse)(stream)
+    def _renew(self, token: str) -> None:
+        self._tunnel.identity = self._membership.renewed(self._tunnel.identity, token)
 
-    def on_message(self, message: Mapping[str, Any]) -> None:
-        """Take a control message; those of a newer control plane are passed over (`Served`)."""
-        if message.get("type") == "resync":
-            self._reporter.resync()
-        elif message.get("type") == "usage":
-            self._reporter.tell_usage()
-        elif message.get("type") == "token" and isinstance(message.get("token"), str):
-            self._take_token(message["token"])
-
-    def _take_token(self, token: str) -> None:
-        """Another token for this node, from now on; the control plane hears whether it could be kept."""
-        try:
-            self._tunnel.identity = self._membership.renewed(self._tunnel.identity, token)
-            logger.info("the control plane gave this node another token")
-            self._reporter.say({"type": "token"})
-        except FledxError as problem:
-            logger.warning("another token could not be kept", extra={"reason": problem.text})
-            self._reporter.say({"type": "token", "problem": problem.text})
-
-    def connected(self, link: Link) -> None:
-        """The control plane has welcomed us (`Served`)."""
-        self._met = True
-        self._link = link
-        self._reporter.attach(link)
+    def _welcomed(self) -> None:
         self._images.connected()
         self._public.linked()
 
-    def disconnected(self, link: Link) -> None:
-        """The link is over (`Served`)."""
-        self._link = None if self._link is link else self._link
-        self._reporter.detach(link)
-
-    def denied(self, problem: Denied) -> None:
-        """The control plane does not know us; a join string that was given is tried once (`Served`)."""
-        if self._membership.may_join and not self._met:
+    def _unknown(self) -> None:
+        """A join string that was given is tried once."""
+        if self._membership.may_join:
             self._end.set()
 
     def _desired_changed(self) -> None:
@@ -358,8 +332,7 @@ class Agent:
     def _look_changed(self) -> None:
         """Wake everybody who waits for news of the replicas."""
         if self._loop.asked:
-            copies = {(key, copy.marks.template) for key, found in self._loop.copies.items() for copy in found}
-            self._secrets.sweep(copies | {(key, replica.template) for key, replica in self._loop.wanted().items()})
+            self._secrets.sweep(self._observed.templates())
         news, self._news = self._news, anyio.Event()
         news.set()
         self._probed_anew()
@@ -380,33 +353,10 @@ class Agent:
             logger.info(kind, extra={**replica, "reason": reason})
         self._reporter.happened(kind, key, reason)
         if kind == "port_taken" and key is not None:
-            self._port_troubles[key] = self._ports_of(key)
+            self._ports.taken(key)
             self._listening.look_soon()
         elif key is not None:
-            self._port_troubles.pop(key, None)
-
-    def _own_ports(self) -> set[HostPort]:
-        """
-        Ports that our containers have, or are about to have: one that starts just now is no stranger.
-
-        What a replica has just failed to get is somebody else's.
-        """
-        found = {
-            (port.protocol, port.host_port)
-            for copies in self._loop.copies.values()
-            for copy in copies
-            for port in copy.container.ports
-            if port.host_port is not None
-        }
-        for key in self._loop.wanted():
-            found |= self._ports_of(key) - self._port_troubles.get(key, set())
-        return found
-
-    def _ports_of(self, key: Key) -> set[HostPort]:
-        """Host ports that a replica is to have."""
-        replica = self._loop.wanted().get(key)
-        ports = replica.ports or () if replica is not None else ()
-        return {(port.protocol, port.host_port) for port in ports if port.host_port is not None}
+            self._ports.settled(key)
 
     def _revision(self) -> int:
         return self._desired.state.revision if self._desired.state else 0
@@ -421,39 +371,6 @@ class Agent:
             disk_pressure=self._images.pressure,
             gateway=self._public.facts,
         )
-
-    def _instances(self) -> Mapping[Key, Instance] | None:
-        if not self._loop.asked:
-            return None
-        wanted = self._loop.wanted()
-        found = {key: instance_of(self._known(key, wanted.get(key))) for key in {*wanted, *self._loop.copies}}
-        return {key: instance for key, instance in found.items() if instance is not None}
-
-    def _known(self, key: Key, replica: ReplicaDesired | None) -> Known:
-        loop = self._loop
-        return Known(
-            key=key,
-            node_id=self._identity.node_id,
-            replica=replica,
-            copies=loop.copies.get(key, ()),
-            history=loop.histories.get(key),
-            pace=loop.pace,
-            host=self._host,
-            doing=loop.doing(key),
-            waiting=loop.waiting(key),
-            trouble=loop.trouble,
-            health=self._prober.statuses,
-            record=loop.jobs.records.get(key),
-        )
-
-    def _running(self) -> list[tuple[Key, Copy]]:
-        return [(key, copy) for key, copies in self._loop.copies.items() for copy in copies if copy.running]
-
-    def _probed(self) -> list[tuple[Key, ReplicaDesired, Copy]]:
-        """Copies that run as they should: an old one, which is on its way out, is not asked any more."""
-        wanted = self._loop.wanted()
-        found = ((key, wanted.get(key), copy) for key, copy in self._running())
-        return [(key, replica, copy) for key, replica, copy in found if replica is not None and copy.fits(replica)]
 
     def _standing(self) -> Standing:
         return Standing(
