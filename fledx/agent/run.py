@@ -33,7 +33,7 @@ from fledx.agent.process import look_after_the_process
 from fledx.agent.public import public_of
 from fledx.agent.reconcile.execute import Executor
 from fledx.agent.reconcile.loop import Reconciler
-from fledx.agent.report import METERED_QUIET_SECS, QUIET_SECS, Reporter
+from fledx.agent.report import METERED, USUAL, Reporter
 from fledx.agent.runtime.base import Runtime
 from fledx.agent.runtime.docker import DockerRuntime
 from fledx.agent.secrets import NodeSecrets
@@ -147,7 +147,7 @@ class Agent:
             revision=self._revision,
             clock=clock,
             gateway=lambda: self._public.status,
-            quiet=METERED_QUIET_SECS if settings.metered else QUIET_SECS,
+            rhythm=METERED if settings.metered else USUAL,
         )
         self._images = ImageKeeping(
             settings,

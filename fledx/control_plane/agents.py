@@ -36,6 +36,8 @@ from fledx.tunnel.stream import Stream
 
 log = logging.getLogger(__name__)
 QUEUED_MESSAGES = 256
+DISPUTE_SECS = 600.0
+"""How soon a node is asked again to tell all because of one digest: what telling all did not settle is not urgent."""
 
 
 class Agents:
@@ -165,8 +167,7 @@ class Agents:
         if kind == "report":
             await self._take_report(session, report_of(message))
         elif kind == "digest":
-            if not self._reports.agrees(session.node_id, str(message.get("digest"))):
-                session.link.send({"type": "resync"})
+            self._compare(session, str(message.get("digest")))
         elif kind == "token":
             problem = message.get("problem")
             await self._nodes.token_answered(session.node_id, None if problem is None else str(problem)[:500])
@@ -177,6 +178,15 @@ class Agents:
         elif kind == "usage" and isinstance(message.get("minutes"), bytes):
             await self._reports.usage(session.node_id, unpack(message["minutes"]))
             self._usage.told(session.node_id)
+
+    def _compare(self, session: Session, digest: str) -> None:
+        """Have a node tell everything again if something else is stored than what it has."""
+        if self._reports.agrees(session.node_id, digest):
+            return
+        before, now = session.disputed, anyio.current_time()
+        if before is None or before[0] != digest or now - before[1] >= DISPUTE_SECS:
+            session.disputed = digest, now
+            session.link.send({"type": "resync"})
 
     async def _take_digest(self, session: Session, message: Mapping[str, Any]) -> None:
         """``{"type": "resolved", "deployment_id", "revision", "digest"}``: what a tag stands for."""

@@ -38,6 +38,7 @@ class Session:
         self.link = link
         self.pushed = 0
         self.asked_by: str | None = None
+        self.disputed: tuple[str, float] | None = None
 
 
 class Dispatch:

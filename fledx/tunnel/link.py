@@ -133,6 +133,13 @@ class Link:
         self._wire.session.tell(message)
         self._wire.pump()
 
+    def send_in_time(self, message: Mapping[str, Any]) -> None:
+        """
+        The same for a message that may wait until a heartbeat is due, whose place it takes, or another is sent, which
+        follows it: it then costs no packet of its own.
+        """
+        self._wire.session.tell_in_time(message)
+
     async def closed(self) -> str:
         """
         Wait until the link is over and its socket closed; returns the reason.

@@ -83,6 +83,7 @@ class Session:
     """
 
     __slots__ = (
+        "_patient",
         "_ping_sent",
         "_pinging",
         "_reader",
@@ -108,6 +109,7 @@ class Session:
         self.heartbeat_secs: float | None = None
         self.round_trip: float | None = None
         self.round_trip_at = now
+        self._patient = b""
         self._ping_sent = now - PING_SECS
         self._pinging = False
         self._reader = FrameReader(FROM_LISTENER if dialler else FROM_DIALLER)
@@ -222,16 +224,28 @@ class Session:
     def tell(self, message: Mapping[str, Any]) -> None:
         """Send a small control message; raises LimitExceeded when the peer does not take them."""
         self._must_be_open()
-        self.order.tell(frames.map_frame(frames.MESSAGE, message))
+        self.order.tell(self._patient + frames.map_frame(frames.MESSAGE, message))
+        self._patient = b""
+
+    def tell_in_time(self, message: Mapping[str, Any]) -> None:
+        """A message that may wait for company: it goes just before the next one, or in place of a heartbeat."""
+        self._must_be_open()
+        self._patient += frames.map_frame(frames.MESSAGE, message)
 
     def beat(self, now: float) -> float:
-        """Queue a heartbeat when nothing was sent for so long; returns the seconds until it is time to ask again."""
+        """
+        Queue a heartbeat when nothing was sent for so long, or what has waited for that moment and shows as well that
+        we live; returns the seconds until it is time to ask again.
+        """
         if self.heartbeat_secs is None or self.closed:
             return NEVER
         left = self.last_sent + self.heartbeat_secs - now
         if left > 0:
             return left
-        if HEARTBEAT not in self.order.urgent:
+        if self._patient and not self.order.messages:
+            self.order.tell(self._patient)
+            self._patient = b""
+        elif HEARTBEAT not in self.order.urgent:
             self._urge(HEARTBEAT)
         return self.heartbeat_secs
 

@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from fledx.agent.report import METERED_QUIET_SECS, QUIET_SECS  # noqa: E402
+from fledx.agent.report import METERED, USUAL  # noqa: E402
 from tests.acceptance.edge import Edge  # noqa: E402
 from tests.bed.engine import Engine  # noqa: E402
 from tests.bed.engines import Engines  # noqa: E402
@@ -164,7 +164,7 @@ def measured(edge: Edge, minutes: float) -> dict[str, Figures]:
 
 def untold(edge: Edge, name: str, seconds: float) -> int:
     """What samples cost that are told later: they are asked for now, with a fair share of that packet's own cost."""
-    quiet = METERED_QUIET_SECS if "metered" in KINDS[name] else QUIET_SECS
+    quiet = (METERED if "metered" in KINDS[name] else USUAL).usage
     if seconds >= quiet:
         return 0
     before = wire(edge.engines[name])

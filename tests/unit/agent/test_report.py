@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from fledx.agent.instances import stamped
-from fledx.agent.report import MAX_HAPPENINGS, QUIET_SECS, Reporter, digest_of
+from fledx.agent.report import MAX_HAPPENINGS, USUAL, Reporter, Rhythm, digest_of
 from fledx.agent.spec import Key
 from fledx.control_plane.reports import digest_of as their_digest_of
 from fledx.errors import LimitExceeded
@@ -28,10 +28,11 @@ pytestmark = pytest.mark.anyio
 
 
 class FakeLink:
-    """Takes messages, or says that it is full."""
+    """Takes messages, or says that it is full; what would travel in a heartbeat's place is in `along` as well."""
 
     def __init__(self) -> None:
         self.sent: list[Mapping[str, Any]] = []
+        self.along: list[Mapping[str, Any]] = []
         self.full = False
         self.reason: str | None = None
 
@@ -39,6 +40,10 @@ class FakeLink:
         if self.full:
             raise LimitExceeded("the peer has left too many messages untaken")
         self.sent.append(message)
+
+    def send_in_time(self, message: Mapping[str, Any]) -> None:
+        self.send(message)
+        self.along.append(message)
 
     def reports(self) -> list[Report]:
         """The reports since the last call."""
@@ -50,7 +55,7 @@ class FakeLink:
 class Desk:
     """A reporter, what it looks at, and the link it has."""
 
-    def __init__(self, quiet: float) -> None:
+    def __init__(self, rhythm: Rhythm) -> None:
         self.clock = FakeClock()
         self.found: dict[Key, Instance] | None = {}
         self.facts = NodeFacts(name="edge-1")
@@ -58,7 +63,7 @@ class Desk:
         self.looks = 0
         self.link = FakeLink()
         self.reporter = Reporter(
-            look=self._look, facts=lambda: self.facts, revision=lambda: self.revision, clock=self.clock, quiet=quiet
+            look=self._look, facts=lambda: self.facts, revision=lambda: self.revision, clock=self.clock, rhythm=rhythm
         )
 
     def _look(self) -> dict[Key, Instance] | None:
@@ -77,10 +82,16 @@ class Desk:
         """Longer than the time in which changes are gathered."""
         await anyio.sleep(0.12)
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what the reporter does by itself."""
+        with anyio.fail_after(10):
+            while not condition():
+                await anyio.sleep(0.002)
+
 
 @asynccontextmanager
-async def desk(*, quiet: float = QUIET_SECS) -> AsyncIterator[Desk]:
-    made = Desk(quiet)
+async def desk(*, rhythm: Rhythm = USUAL) -> AsyncIterator[Desk]:
+    made = Desk(rhythm)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(made.reporter.run)
         yield made
@@ -243,20 +254,20 @@ def sample(minute: int) -> dict[str, Any]:
     return {"deployment_id": "d", "replica_number": 0, "minute": minute, **dict.fromkeys(FIGURES, 1)}
 
 
-async def test_a_quiet_node_tells_its_usage_and_its_digest_every_ten_minutes_together() -> None:
+async def test_a_quiet_node_tells_its_digest_each_minute_with_a_heartbeat_and_its_usage_every_ten() -> None:
     async with desk() as it:
         it.see(web(0))
         await it.connect()
-        it.clock.advance(61)
-        await it.settle()
         it.link.sent.clear()
         for minute in range(20):
             it.reporter.sampled([sample(minute)])
             it.clock.advance(60)
-            await it.settle()
-        assert ["usage", "digest"] * 2 == [each["type"] for each in it.link.sent]
-        told = [found.minute for each in it.link.sent[::2] for found in unpack(each["minutes"])]
-        assert list(range(told[-1] + 1)) == told
+            await it.until(lambda minute=minute: len(it.link.along) > minute)  # type: ignore[misc]
+        usage = [each for each in it.link.sent if each["type"] == "usage"]
+        assert it.link.along == [each for each in it.link.sent if each["type"] == "digest"]
+        assert (2, 20, 22) == (len(usage), len(it.link.along), len(it.link.sent))
+        told = [found.minute for each in usage for found in unpack(each["minutes"])]
+        assert list(range(20)) == told
 
 
 async def test_whoever_asks_for_usage_gets_all_that_was_not_told_even_if_it_is_nothing() -> None:

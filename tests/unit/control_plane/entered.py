@@ -86,6 +86,7 @@ class Port:
         entrance = Entrance(agents, {ROLE: operators})
         self.listener = Listener(authenticate=entrance.authenticate, on_link=entrance.attend, tls=None)
         self.number = self.listener.bind("127.0.0.1", 0)
+        self.told: list[Mapping[str, Any]] = []
         self.opened: list[tuple[str, str, Mapping[str, Any]]] = []
         self.tokens: dict[str, tuple[str, str]] = {}
         self.states: dict[str, dict[str, Any]] = {}
@@ -124,7 +125,7 @@ class Port:
             hello=hello,
             tasks=self.tasks,
             on_stream=on_stream,
-            on_message=lambda message: None,
+            on_message=self.told.append,
         )
 
     async def deploy(self, **changes: Any) -> str:

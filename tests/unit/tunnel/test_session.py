@@ -149,6 +149,44 @@ class TestMessagesAndLife:
         assert session.beat(talk.clock.now) == 5
         assert kinds(talk.dialler.sends()) == [(frames.HEARTBEAT, 0)]
 
+    def test_a_message_that_can_wait_takes_a_heartbeats_place(self) -> None:
+        talk = Talk()
+        session = talk.dialler.session
+        talk.clock.now += 3
+        session.tell_in_time({"type": "digest"})
+        assert talk.dialler.sends() == b""
+        assert session.beat(talk.clock.now) == pytest.approx(2)
+        assert talk.dialler.sends() == b""
+
+        talk.clock.now += 2
+        assert session.beat(talk.clock.now) == 5
+        assert kinds(talk.dialler.sends()) == [(frames.MESSAGE, 0)]
+        talk.clock.now += 5
+        session.beat(talk.clock.now)
+        assert kinds(talk.dialler.sends()) == [(frames.HEARTBEAT, 0)]
+
+    def test_a_message_that_can_wait_goes_before_the_next_that_cannot(self) -> None:
+        talk = Talk()
+        for kind in ("digest", "token"):
+            talk.dialler.session.tell_in_time({"type": kind})
+        talk.dialler.session.tell({"type": "report"})
+
+        talk.exchange()
+
+        told = [event.message["type"] for event in talk.listener.heard if isinstance(event, Told)]
+        assert told == ["digest", "token", "report"]
+
+    def test_a_message_that_can_wait_holds_no_heartbeat_up_while_others_wait(self) -> None:
+        talk = Talk()
+        session = talk.dialler.session
+        session.tell({"type": "report"})
+        session.tell_in_time({"type": "digest"})
+        talk.clock.now += 5
+
+        session.beat(talk.clock.now)
+
+        assert kinds(talk.dialler.sends()) == [(frames.HEARTBEAT, 0), (frames.MESSAGE, 0)]
+
     def test_a_heartbeat_is_all_a_listener_needs_to_hear(self) -> None:
         talk = Talk()
         talk.clock.now += 17
