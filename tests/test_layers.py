@@ -60,6 +60,7 @@ INSIDE_ONLY: dict[str, tuple[str, ...]] = {
     "agent/reconcile/actions.py": DECIDING,
     "agent/reconcile/plan.py": DECIDING,
     "agent/runtime/": ("fledx.agent.runtime", "fledx.models", "fledx.errors"),
+    "control_plane/rollout/": ("fledx.control_plane.rollout", "fledx.models", "fledx.errors"),
     "control_plane/scheduler/": ("fledx.control_plane.scheduler", "fledx.models", "fledx.errors"),
 }
 """All of fledx that these may import."""
@@ -88,7 +89,7 @@ PURE = (
     "control_plane/status.py",
     "control_plane/job_status.py",
     "control_plane/compatibility.py",
-    "control_plane/rollout.py",
+    "control_plane/rollout/",
     "control_plane/draining.py",
     "control_plane/part.py",
     "agent/reconcile/actions.py",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fledx.control_plane.changes import Transaction
 from fledx.control_plane.placing import revise_board
-from fledx.control_plane.rollout import begin
+from fledx.control_plane.rollout.state import begin
 from fledx.control_plane.rollout_state import kept, stored_as
 from fledx.control_plane.store import assignments, deployments
 from fledx.control_plane.store.deployments import Stored

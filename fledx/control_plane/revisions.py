@@ -11,7 +11,7 @@ from fledx.control_plane.changes import Changes
 from fledx.control_plane.deployments import Deployments, expected
 from fledx.control_plane.jobs import run_anew
 from fledx.control_plane.revising import go_back
-from fledx.control_plane.rollout import COMPLETE, FAILED, PAUSED, PROGRESSING, begin_back, last_good
+from fledx.control_plane.rollout.state import COMPLETE, FAILED, PAUSED, PROGRESSING, begin_back, last_good
 from fledx.control_plane.rollout_state import kept, stored_as
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store.database import Database

@@ -1,10 +1,10 @@
-"""What the database keeps of a rollout: what is shown of it, and what `rollout.py` must remember."""
+"""What the database keeps of a rollout: what is shown of it, and what `rollout/` must remember."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fledx.control_plane.rollout import RolloutState
+from fledx.control_plane.rollout.state import RolloutState
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.moment import stamp

@@ -17,10 +17,7 @@ from fledx.control_plane.desired import replica_of
 from fledx.control_plane.placing import advance, ends_there, move, move_out, place_extra, release
 from fledx.control_plane.reachability import LONGEST_NAP, Watchfulness
 from fledx.control_plane.revising import go_back
-from fledx.control_plane.rollout import (
-    COMPLETE,
-    PROGRESSING,
-    ROLLED_BACK,
+from fledx.control_plane.rollout.decisions import (
     Advance,
     Complete,
     Decision,
@@ -28,22 +25,20 @@ from fledx.control_plane.rollout import (
     Pause,
     Rejoin,
     Release,
-    Replica,
     RollBack,
-    RolloutState,
     Surge,
     Wait,
     Withdraw,
-    at_once,
-    begin,
-    next_step,
 )
+from fledx.control_plane.rollout.replica import Replica
+from fledx.control_plane.rollout.state import COMPLETE, PROGRESSING, ROLLED_BACK, RolloutState, begin
+from fledx.control_plane.rollout.step import at_once, next_step
+from fledx.control_plane.rollout.surge import surging_step
 from fledx.control_plane.rollout_state import kept, stored_as
 from fledx.control_plane.status import current
 from fledx.control_plane.store import assignments, deployments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
-from fledx.control_plane.surge import surging_step
 from fledx.errors import FledxError
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import UpdatePolicy

@@ -20,7 +20,7 @@ TEMPLATE_FIELDS = tuple(field.name for field in fields(Template))
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """
-    A deployment's row; `rollout` is the state that `rollout.py` keeps between two looks.
+    A deployment's row; `rollout` is the state that `rollout/` keeps between two looks.
 
     `wanted` is how many replicas a global deployment has and waits for, `job` what is shown of a job beside its status;
     None for others.

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fledx.control_plane.rollout import PROGRESSING, Advance, Decision, Replica, RolloutState, Step, next_step
+from fledx.control_plane.rollout.decisions import Advance, Decision, Step
+from fledx.control_plane.rollout.replica import Replica
+from fledx.control_plane.rollout.state import PROGRESSING, RolloutState
+from fledx.control_plane.rollout.step import next_step
 from fledx.models.deployment import UpdatePolicy
 from fledx.models.instance import Instance
 

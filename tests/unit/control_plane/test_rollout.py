@@ -10,22 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fledx.control_plane.rollout import (
-    COMPLETE,
-    FAILED,
-    PAUSED,
-    PROGRESSING,
-    ROLLED_BACK,
-    Advance,
-    Complete,
-    Pause,
-    RollBack,
-    RolloutState,
-    Wait,
-    begin,
-    next_step,
-    shown,
-)
+from fledx.control_plane.rollout.decisions import Advance, Complete, Pause, RollBack, Wait
+from fledx.control_plane.rollout.state import COMPLETE, FAILED, PAUSED, PROGRESSING, ROLLED_BACK, RolloutState, begin
+from fledx.control_plane.rollout.step import next_step
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.deployment import UpdatePolicy
 from tests.unit.control_plane.rollout_fleet import CRASHES, DIES, GOOD, NEVER_READY, Fleet
@@ -363,17 +350,6 @@ def test_long_messages_are_cut_in_the_middle() -> None:
     assert len(reason) < 1200
     assert "exited with code 1 x" in reason
     assert reason.endswith("the last line")
-
-
-def test_a_rollout_is_shown_as_the_api_shows_it() -> None:
-    found = shown(replace(after(2), reason="revision 3 failed"), 4)
-    assert (COMPLETE, 2, 0, 4, "revision 3 failed") == (
-        found.state,
-        found.revision,
-        found.updated,
-        found.wanted,
-        found.reason,
-    )
 
 
 KINDS = st.sampled_from([GOOD, GOOD, CRASHES, NEVER_READY, DIES])

@@ -7,22 +7,10 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fledx.control_plane.rollout import (
-    COMPLETE,
-    PAUSED,
-    PROGRESSING,
-    ROLLED_BACK,
-    Advance,
-    Rejoin,
-    Release,
-    RolloutState,
-    Step,
-    Surge,
-    Withdraw,
-    begin,
-    serves,
-)
-from fledx.control_plane.surge import LEAVING_SECONDS, surging_step
+from fledx.control_plane.rollout.decisions import Advance, Rejoin, Release, Step, Surge, Withdraw
+from fledx.control_plane.rollout.replica import serves
+from fledx.control_plane.rollout.state import COMPLETE, PAUSED, PROGRESSING, ROLLED_BACK, RolloutState, begin
+from fledx.control_plane.rollout.surge import LEAVING_SECONDS, surging_step
 from fledx.models.deployment import UpdatePolicy
 from tests.unit.control_plane.rollout_fleet import CRASHES, DIES, GOOD, NEVER_READY, Fleet, Slot
 from tests.unit.control_plane.test_rollout import after

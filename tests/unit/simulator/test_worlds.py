@@ -11,7 +11,7 @@ import pytest
 
 from fledx.control_plane import placing
 from fledx.control_plane.reachability import Watchfulness
-from fledx.control_plane.rollout import _Look
+from fledx.control_plane.rollout.look import Look
 from fledx.control_plane.scheduler import everywhere
 from fledx.control_plane.scheduler.draft import Draft
 from fledx.control_plane.scheduler.offers import Offers
@@ -95,7 +95,7 @@ def test_a_fence_that_is_broken_on_purpose_is_caught(monkeypatch: pytest.MonkeyP
 
 
 def test_a_rollout_gate_that_is_broken_on_purpose_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_Look, "_free", lambda *_: 99)
+    monkeypatch.setattr(Look, "_free", lambda *_: 99)
     assert "down by our doing" in breach()
 
 

@@ -1,9 +1,9 @@
 """
-Rollouts that start the new before they stop the old: the steps of `rollout.py` with replicas beyond the wanted number.
+Rollouts that start the new before they stop the old: the steps of `step.py` with replicas beyond the wanted number.
 
 Such an extra replica has a number of its own, from the wanted number on, so that every number still has one owner and
 agents see nothing but replicas. While it serves, as many others may be down. Whoever is taken down has been withdrawn
-before: it serves on, but is shown as leaving, so that nobody sends it anything new. Pure, as `rollout.py`.
+before: it serves on, but is shown as leaving, so that nobody sends it anything new.
 """
 
 from __future__ import annotations
@@ -11,27 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fledx.control_plane.rollout import (
-    COMPLETE,
-    FAILED,
-    PAUSED,
-    ROLLED_BACK,
+from fledx.control_plane.rollout.decisions import (
     Advance,
     Decision,
     Move,
     Pause,
     Rejoin,
     Release,
-    Replica,
     RollBack,
-    RolloutState,
     Step,
     Surge,
     Wait,
     Withdraw,
-    next_step,
-    serves,
 )
+from fledx.control_plane.rollout.replica import Replica, serves
+from fledx.control_plane.rollout.state import COMPLETE, FAILED, PAUSED, ROLLED_BACK, RolloutState
+from fledx.control_plane.rollout.step import next_step
 from fledx.models.deployment import UpdatePolicy
 
 #: Between being shown as leaving and being stopped: a proxy or a client that watches has long heard of it by then.
