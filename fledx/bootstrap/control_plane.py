@@ -17,7 +17,8 @@ from fledx.bootstrap.reach import try_control_plane
 from fledx.bootstrap.verify import api_answers
 from fledx.bootstrap.visit import Visit, described
 from fledx.bootstrap.wanted import DEFAULT_PORTS, Trouble, Wanted, control_plane_wish
-from fledx.client.api import ControlPlane, Credentials
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Credentials
 from fledx.client.connection import SocketTransport
 from fledx.client.http1 import Address
 from fledx.errors import InvalidSpec, Unavailable

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from fledx.bootstrap.act import Progress
-from fledx.client.api import ControlPlane, Json
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Json
 from fledx.errors import NotFound, Unavailable
 
 LOOK_SECS = 0.2

@@ -17,7 +17,8 @@ from fledx.cli.views.files import read_documents
 from fledx.cli.views.spec import asked_for
 from fledx.cli.views.text import harmless
 from fledx.cli.waiting import DONE, INTERRUPTED, until, why_not
-from fledx.client.api import ControlPlane, Json
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Json
 from fledx.errors import InvalidSpec
 from fledx.models.codec import decode, decode_lenient, encode
 from fledx.models.deployment import DeploymentSpec

@@ -16,7 +16,8 @@ from fledx.cli.types import replicas_of, some_seconds
 from fledx.cli.views.deployments import deployment_screen
 from fledx.cli.views.text import harmless
 from fledx.cli.waiting import DONE, INTERRUPTED, until
-from fledx.client.api import ControlPlane, Json
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Json
 from fledx.errors import InvalidSpec
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fledx.cli.suggest import near
-from fledx.client.api import ControlPlane, Json
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Json
 from fledx.errors import FledxError, NotFound
 
 

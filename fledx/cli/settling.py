@@ -19,7 +19,8 @@ from fledx.cli.views.documents import as_json_line
 from fledx.cli.views.replicas import replicas
 from fledx.cli.views.text import harmless
 from fledx.cli.waiting import DONE, FAILED, NOT_REACHED, tell_failure
-from fledx.client.api import ControlPlane, Json
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Json
 from fledx.errors import FledxError
 
 LOOK = 0.5

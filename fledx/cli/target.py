@@ -10,7 +10,8 @@ from typing import cast
 
 from fledx.cli import profiles
 from fledx.cli.terminal import Terminal
-from fledx.client.api import ControlPlane, Credentials
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Credentials
 from fledx.client.http1 import Address
 from fledx.client.transport import Transport
 from fledx.errors import InvalidSpec

@@ -13,7 +13,8 @@ from fledx.cli.terminal import Terminal
 from fledx.cli.views.nodes import move_table
 from fledx.cli.views.text import counted, harmless, span
 from fledx.cli.waiting import DONE, INTERRUPTED, NOT_REACHED, WAIT_TIMEOUT
-from fledx.client.api import ControlPlane, Json
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Json
 
 LOOK = 1.0
 

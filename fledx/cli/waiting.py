@@ -10,7 +10,8 @@ from fledx.cli.progress import Progress
 from fledx.cli.terminal import Terminal
 from fledx.cli.views.replicas import replicas
 from fledx.cli.views.text import brief, counted, further, harmless, harmless_line, span
-from fledx.client.api import ControlPlane, Json
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Json
 from fledx.errors import FledxError
 
 DONE, FAILED, NOT_REACHED, INTERRUPTED = 0, 1, 3, 130

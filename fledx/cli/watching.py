@@ -13,7 +13,8 @@ from fledx.cli.views.documents import as_json_line
 from fledx.cli.views.events import event_line, event_table
 from fledx.cli.views.status import status_screen
 from fledx.cli.views.text import harmless
-from fledx.client.api import ControlPlane, Page
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Page
 from fledx.client.streams import ServerEvent, Stream
 from fledx.errors import Unavailable
 

@@ -2,58 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fledx import __version__
-from fledx.client.diagnosis import UNREACHABLE, not_fledx
+from fledx.client.asking import JSON, Asking, Credentials, Json, Page, encoded
+from fledx.client.diagnosis import UNREACHABLE
 from fledx.client.http1 import Request, Upload, quoted, target
-from fledx.client.refusals import refusal
-from fledx.client.streams import JsonLines, ServerEvent, ServerEvents, Stream
+from fledx.client.streams import JsonLines, ServerEvent, Stream
 from fledx.client.transport import Response, Transport
-from fledx.errors import Denied, Unavailable
+from fledx.errors import Unavailable
 
-Json = dict[str, Any]
 ROOT = "/api/v1"
-PAGE = 500
 PAUSES = (0.2, 0.5, 1.0, 2.0, 2.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Credentials:
-    """Who asks; `header` carries the operator's token, the registration token always goes by `authorization`."""
-
-    operator_token: str | None = field(default=None, repr=False)
-    header: str = "authorization"
-    registration_token: str | None = field(default=None, repr=False)
-
-    def operator(self) -> dict[str, str]:
-        """The header of an operator's request."""
-        return {self.header.lower(): f"Bearer {self.operator_token}"} if self.operator_token else {}
-
-    def registration(self) -> dict[str, str]:
-        """The header that registers a node; an operator may do that too."""
-        if self.registration_token:
-            return {"authorization": f"Bearer {self.registration_token}"}
-        return self.operator()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """A part of a list; `total` counts what there is altogether."""
-
-    items: list[Json]
-    total: int
-    offset: int = 0
-    limit: int = PAGE
-
-    def encoded(self) -> Json:
-        """As the API itself shows a list."""
-        return {"limit": self.limit, "offset": self.offset, "total": self.total, "items": self.items}
 
 
 class ControlPlane:
@@ -67,42 +30,40 @@ class ControlPlane:
     def __init__(
         self, transport: Transport, credentials: Credentials, *, peer: str, token_hint: str | None = None
     ) -> None:
-        self._transport = transport
-        self._credentials = credentials
-        self._token_hint = token_hint
+        self._ask = Asking(transport, credentials, peer=peer, token_hint=token_hint)
         self.peer = peer
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._transport.close()
+        self._ask.close()
 
     def health(self) -> Json:
         """`GET /health`, which needs no token."""
-        return self._object("GET", "/health", headers={})
+        return self._ask.object("GET", "/health", headers={})
 
     def authority(self) -> Json:
         """`{pem, fingerprint}` of the authority that signs this control plane's certificates."""
-        return self._object("GET", f"{ROOT}/authority", headers={})
+        return self._ask.object("GET", f"{ROOT}/authority", headers={})
 
     def artifact(self) -> bytes:
         """The `fledx.pyz` that the control plane runs, for hosts that have none yet."""
-        return self._sent_as("GET", "/artifact/fledx.pyz", headers={}, extra={"accept": "*/*"}).read()
+        return self._ask.sent_as("GET", "/artifact/fledx.pyz", headers={}, extra={"accept": "*/*"}).read()
 
     def status(self) -> Json:
         """`{summary: {nodes, deployments}, control_plane}`, counted over everything."""
-        return self._object("GET", f"{ROOT}/status")
+        return self._ask.object("GET", f"{ROOT}/status")
 
     def watch(self) -> Stream[ServerEvent]:
         """Everything as it changes: events `node`, `deployment`, `whole` and `gone`, for ever."""
-        return self._events(f"{ROOT}/watch", {})
+        return self._ask.events(f"{ROOT}/watch", {})
 
     def deployments(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
         """Deployments that match; `limit` None reads all pages."""
-        return self._list(f"{ROOT}/deployments", query, limit, offset)
+        return self._ask.page(f"{ROOT}/deployments", query, limit, offset)
 
     def deployment(self, ref: str) -> Json:
         """One deployment with its instances and what is pending."""
-        return self._object("GET", _deployment(ref))
+        return self._ask.object("GET", _deployment(ref))
 
     def create_deployment(
         self, body: Json, *, pause: Callable[[float], None] = time.sleep, configs: Iterable[str] = ()
@@ -113,65 +74,71 @@ class ControlPlane:
         Where the connection breaks after the request was sent, it is asked again under the same key for some seconds,
         in which a control plane can come back. The reply is the deployment as it was created.
         """
-        headers = {**self._credentials.operator(), **JSON, "idempotency-key": os.urandom(16).hex()}
+        headers = {**self._ask.credentials.operator(), **JSON, "idempotency-key": os.urandom(16).hex()}
         path = target(f"{ROOT}/deployments", [("config", ref) for ref in configs])
-        request = Request(method="POST", target=path, headers=headers, body=_encoded(body))
+        request = Request(method="POST", target=path, headers=headers, body=encoded(body))
         for number, seconds in enumerate(PAUSES):
             try:
-                return self._json(self._sent(request))
+                return self._ask.read(self._ask.sent(request))
             except Unavailable as fault:
                 if fault.request_id is not None or (number == 0 and fault.code == UNREACHABLE):
                     raise
             pause(seconds)
-        return self._json(self._sent(request))
+        return self._ask.read(self._ask.sent(request))
 
     def check_deployment(self, body: Json, *, configs: Iterable[str] = ()) -> Json:
         """What creating it would give, without creating it."""
         query = [("dry_run", True), *(("config", ref) for ref in configs)]
-        return self._object("POST", target(f"{ROOT}/deployments", query), body=body)
+        return self._ask.object("POST", target(f"{ROOT}/deployments", query), body=body)
 
     def patch_deployment(self, ref: str, changes: Json, *, generation: int | None = None) -> Json:
         """Change the fields named; `generation` refuses the change if the deployment has moved on since."""
-        return self._object("PATCH", _deployment(ref), body=changes, extra=_matching(generation))
+        return self._ask.object("PATCH", _deployment(ref), body=changes, extra=_matching(generation))
 
     def put_deployment(self, ref: str, spec: Json, *, generation: int | None = None) -> Json:
         """Replace the whole spec: what it does not name is as if never asked for; `generation` as for a patch."""
-        return self._object("PUT", _deployment(ref), body=spec, extra=_matching(generation))
+        return self._ask.object("PUT", _deployment(ref), body=spec, extra=_matching(generation))
 
     def revisions(self, ref: str) -> Page:
         """A deployment's history, newest first."""
-        return self._list(f"{_deployment(ref)}/revisions", {}, None, 0)
+        return self._ask.page(f"{_deployment(ref)}/revisions", {}, None, 0)
 
     def rollback_deployment(self, ref: str, *, to: int | None = None) -> Json:
         """Back to an earlier revision, the last good one unless `to` names another."""
-        return self._object("POST", f"{_deployment(ref)}/rollback", body={"to": to})
+        return self._ask.object("POST", f"{_deployment(ref)}/rollback", body={"to": to})
 
     def restart_deployment(self, ref: str) -> Json:
         """New containers of the same template, step by step."""
-        return self._object("POST", f"{_deployment(ref)}/restart")
+        return self._ask.object("POST", f"{_deployment(ref)}/restart")
 
     def delete_deployment(self, ref: str, *, generation: int | None = None, volumes: bool = False) -> None:
         """Remove it; its containers follow, and with `volumes` its data; `generation` as for a patch."""
         path = target(_deployment(ref), [("volumes", volumes or None)])
-        self._sent_as("DELETE", path, extra=_matching(generation)).read()
+        self._ask.sent_as("DELETE", path, extra=_matching(generation)).read()
 
     def volumes(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
         """Where the data of replicas lies; `limit` None reads all pages."""
-        return self._list(f"{ROOT}/volumes", query, limit, offset)
+        return self._ask.page(f"{ROOT}/volumes", query, limit, offset)
 
     def backup_volume(self, ref: str, volume: str, query: Mapping[str, Any]) -> Response:
         """The content of a volume, as `models.archive` has it; to be read and closed."""
-        return self._sent_as("POST", target(f"{_volume(ref, volume)}/backup", query.items()), extra={"accept": "*/*"})
+        return self._ask.sent_as(
+            "POST", target(f"{_volume(ref, volume)}/backup", query.items()), extra={"accept": "*/*"}
+        )
 
     def restore_volume(self, ref: str, volume: str, query: Mapping[str, Any], upload: Upload) -> Json:
         """Make a backup the content of a volume; the volume then."""
-        headers = {**self._credentials.operator(), "accept": "application/json", "content-type": "application/x-tar"}
+        headers = {
+            **self._ask.credentials.operator(),
+            "accept": "application/json",
+            "content-type": "application/x-tar",
+        }
         path = target(f"{_volume(ref, volume)}/restore", query.items())
-        return self._json(self._sent(Request(method="POST", target=path, headers=headers, upload=upload)))
+        return self._ask.read(self._ask.sent(Request(method="POST", target=path, headers=headers, upload=upload)))
 
     def watch_deployment(self, ref: str) -> Stream[ServerEvent]:
         """The deployment at once and at each change; an event `gone` when it is deleted."""
-        return self._events(f"{_deployment(ref)}/watch", {})
+        return self._ask.events(f"{_deployment(ref)}/watch", {})
 
     def logs(self, refs: Iterable[str], query: Mapping[str, Any]) -> Stream[Json]:
         """Log lines of the deployments named, of all if none is; an object with `notice` is a word about the stream."""
@@ -180,257 +147,168 @@ class ControlPlane:
             path = target(f"{_deployment(named[0])}/logs", query.items())
         else:
             path = target(f"{ROOT}/logs", [*(("deployment", ref) for ref in named), *query.items()])
-        response = self._sent_as("GET", path, extra={"accept": "application/x-ndjson"})
-        return Stream(self._of_kind(response, "application/x-ndjson"), JsonLines().feed)
+        response = self._ask.sent_as("GET", path, extra={"accept": "application/x-ndjson"})
+        return Stream(self._ask.of_kind(response, "application/x-ndjson"), JsonLines().feed)
 
     def events(self, query: Mapping[str, Any]) -> list[Json]:
         """What happened, newest last."""
-        return list(self._object("GET", target(f"{ROOT}/events", query.items()))["items"])
+        return list(self._ask.object("GET", target(f"{ROOT}/events", query.items()))["items"])
 
     def follow_events(self, query: Mapping[str, Any], *, after: str | None = None) -> Stream[ServerEvent]:
         """What happens from now on, or after the event `after`."""
-        return self._events(target(f"{ROOT}/events", [*query.items(), ("follow", True)]), _resuming(after))
+        return self._ask.events(target(f"{ROOT}/events", [*query.items(), ("follow", True)]), _resuming(after))
 
     def nodes(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
         """Nodes that match; `limit` None reads all pages."""
-        return self._list(f"{ROOT}/nodes", query, limit, offset)
+        return self._ask.page(f"{ROOT}/nodes", query, limit, offset)
 
     def node(self, ref: str) -> Json:
         """One node with its instances."""
-        return self._object("GET", _node(ref))
+        return self._ask.object("GET", _node(ref))
 
     def cordon(self, ref: str, *, reason: str | None = None) -> Json:
         """Keep new replicas away from a node."""
-        return self._object("POST", f"{_node(ref)}/cordon", body={"reason": reason})
+        return self._ask.object("POST", f"{_node(ref)}/cordon", body={"reason": reason})
 
     def uncordon(self, ref: str) -> Json:
         """Let a node take replicas again."""
-        return self._object("POST", f"{_node(ref)}/uncordon")
+        return self._ask.object("POST", f"{_node(ref)}/uncordon")
 
     def drain(self, ref: str, body: Json) -> Json:
         """Empty a node; `body` has reason, deadline_seconds and force."""
-        return self._object("POST", f"{_node(ref)}/drain", body=body)
+        return self._ask.object("POST", f"{_node(ref)}/drain", body=body)
 
     def label_node(self, ref: str, labels: Mapping[str, str | None]) -> Json:
         """Lay labels over a node's own; None takes one away."""
-        return self._object("PATCH", f"{_node(ref)}/labels", body={"labels": dict(labels)})
+        return self._ask.object("PATCH", f"{_node(ref)}/labels", body={"labels": dict(labels)})
 
     def rotate_node_token(self, ref: str) -> Json:
         """Give a connected node another token over its link."""
-        return self._object("POST", f"{_node(ref)}/token")
+        return self._ask.object("POST", f"{_node(ref)}/token")
 
     def delete_node(self, ref: str, *, force: bool = False) -> None:
         """Forget a node; `force` even while it owns replicas."""
-        self._sent_as("DELETE", target(_node(ref), [("force", True)] if force else [])).read()
+        self._ask.sent_as("DELETE", target(_node(ref), [("force", True)] if force else [])).read()
 
     def rebalance(self, *, dry_run: bool, most: int) -> list[Json]:
         """The moves that are worth it, made or only told, each with its reason."""
         query = [("most", most), *([("dry_run", True)] if dry_run else [])]
-        return list(self._object("POST", target(f"{ROOT}/nodes/rebalance", query))["moves"])
+        return list(self._ask.object("POST", target(f"{ROOT}/nodes/rebalance", query))["moves"])
 
     def configs(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
         """Configs, the last changed first; `limit` None reads all pages."""
-        return self._list(f"{ROOT}/configs", query, limit, offset)
+        return self._ask.page(f"{ROOT}/configs", query, limit, offset)
 
     def config(self, ref: str) -> Json:
         """One config with its entries, its files, and what it is attached to."""
-        return self._object("GET", _config(ref))
+        return self._ask.object("GET", _config(ref))
 
     def create_config(self, body: Json) -> Json:
         """A new config."""
-        return self._object("POST", f"{ROOT}/configs", body=body)
+        return self._ask.object("POST", f"{ROOT}/configs", body=body)
 
     def put_config(self, ref: str, body: Json) -> Json:
         """Change a config; entries and files are replaced as a whole where the body has them."""
-        return self._object("PUT", _config(ref), body=body)
+        return self._ask.object("PUT", _config(ref), body=body)
 
     def delete_config(self, ref: str) -> Json:
         """Remove a config; what it was called."""
-        return self._object("DELETE", _config(ref))
+        return self._ask.object("DELETE", _config(ref))
 
     def attach_config(self, ref: str, kind: str, to: str) -> Json:
         """Give a config to a deployment or node (`kind`)."""
-        return self._object("POST", f"{_config(ref)}/{kind}s/{quoted(to)}")
+        return self._ask.object("POST", f"{_config(ref)}/{kind}s/{quoted(to)}")
 
     def detach_config(self, ref: str, kind: str, to: str) -> Json:
         """Take a config from a deployment or node (`kind`)."""
-        return self._object("DELETE", f"{_config(ref)}/{kind}s/{quoted(to)}")
+        return self._ask.object("DELETE", f"{_config(ref)}/{kind}s/{quoted(to)}")
 
     def environment(self, ref: str, replica: int = 0) -> Json:
         """Where each variable and file of a replica is from."""
-        return self._object("GET", target(f"{_deployment(ref)}/env", [("replica", replica)]))
+        return self._ask.object("GET", target(f"{_deployment(ref)}/env", [("replica", replica)]))
 
     def secrets(self, *, limit: int | None = None, offset: int = 0) -> Page:
         """What is told of secrets, by name; `limit` None reads all pages."""
-        return self._list(f"{ROOT}/secrets", {}, limit, offset)
+        return self._ask.page(f"{ROOT}/secrets", {}, limit, offset)
 
     def put_secret(self, name: str, value: bytes) -> Json:
         """Keep a value under a name; what is told of it then."""
         headers = {"accept": "application/json", "content-type": "application/octet-stream"}
-        whole = {**self._credentials.operator(), **headers}
-        return self._json(self._sent(Request(method="PUT", target=_secret(name), headers=whole, body=value)))
+        whole = {**self._ask.credentials.operator(), **headers}
+        return self._ask.read(self._ask.sent(Request(method="PUT", target=_secret(name), headers=whole, body=value)))
 
     def delete_secret(self, name: str, *, force: bool = False) -> None:
         """Forget a value; `force` even while deployments use it."""
-        self._sent_as("DELETE", target(_secret(name), [("force", True)] if force else [])).read()
+        self._ask.sent_as("DELETE", target(_secret(name), [("force", True)] if force else [])).read()
 
     def registries(self, *, limit: int | None = None, offset: int = 0) -> Page:
         """What is told of registries' logins, by host; `limit` None reads all pages."""
-        return self._list(f"{ROOT}/registries", {}, limit, offset)
+        return self._ask.page(f"{ROOT}/registries", {}, limit, offset)
 
     def put_registry(self, host: str, username: str, password: str) -> Json:
         """Keep the login of a registry; what is told of it then."""
-        return self._object("PUT", _registry(host), body={"username": username, "password": password})
+        return self._ask.object("PUT", _registry(host), body={"username": username, "password": password})
 
     def delete_registry(self, host: str) -> None:
         """Forget the login of a registry."""
-        self._sent_as("DELETE", _registry(host)).read()
+        self._ask.sent_as("DELETE", _registry(host)).read()
 
     def certificates(self, *, limit: int | None = None, offset: int = 0) -> Page:
         """What is told of gateways' certificates, by name; `limit` None reads all pages."""
-        return self._list(f"{ROOT}/certificates", {}, limit, offset)
+        return self._ask.page(f"{ROOT}/certificates", {}, limit, offset)
 
     def certificate(self, name: str) -> Json:
         """What is told of one."""
-        return self._object("GET", _certificate(name))
+        return self._ask.object("GET", _certificate(name))
 
     def create_certificate(self, name: str, chain: str, key: str) -> Json:
         """Keep a new certificate with its key; what is told of it then."""
-        return self._object("POST", f"{ROOT}/certificates", body={"name": name, "chain": chain, "key": key})
+        return self._ask.object("POST", f"{ROOT}/certificates", body={"name": name, "chain": chain, "key": key})
 
     def put_certificate(self, name: str, chain: str, key: str) -> Json:
         """Keep a certificate in the place of another."""
-        return self._object("PUT", _certificate(name), body={"chain": chain, "key": key})
+        return self._ask.object("PUT", _certificate(name), body={"chain": chain, "key": key})
 
     def delete_certificate(self, name: str) -> None:
         """Forget a certificate and its key."""
-        self._sent_as("DELETE", _certificate(name)).read()
+        self._ask.sent_as("DELETE", _certificate(name)).read()
 
     def usage(self, query: Mapping[str, Any], *, limit: int | None = None, offset: int = 0) -> Page:
         """What replicas used, minute by minute, the newest first."""
-        return self._list(f"{ROOT}/usage", query, limit, offset)
+        return self._ask.page(f"{ROOT}/usage", query, limit, offset)
 
     def requests(self, query: Mapping[str, Any]) -> Json:
         """`{limit, window_secs, as_of, items}`: what was asked of the control plane in the last minute."""
-        return self._object("GET", target(f"{ROOT}/metrics/summary", query.items()))
+        return self._ask.object("GET", target(f"{ROOT}/metrics/summary", query.items()))
 
     def tokens(self, *, limit: int | None = None, offset: int = 0) -> Page:
         """What is told of operators' tokens, by name; `limit` None reads all pages."""
-        return self._list(f"{ROOT}/tokens", {}, limit, offset)
+        return self._ask.page(f"{ROOT}/tokens", {}, limit, offset)
 
     def create_token(self, body: Json) -> Json:
         """`{token_id, token, name, role, expires_at?}`; the token is shown this once."""
-        return self._object("POST", f"{ROOT}/tokens", body=body)
+        return self._ask.object("POST", f"{ROOT}/tokens", body=body)
 
     def revoke_token(self, ref: str) -> None:
         """Let nobody in with it any more."""
-        self._sent_as("DELETE", f"{ROOT}/tokens/{quoted(ref)}").read()
+        self._ask.sent_as("DELETE", f"{ROOT}/tokens/{quoted(ref)}").read()
 
     def audit(self, query: Mapping[str, Any], *, limit: int | None = None) -> Page:
         """Who did what, the newest first; with `after` the lines after a number, oldest first."""
-        return self._list(f"{ROOT}/audit-logs", query, limit, 0)
+        return self._ask.page(f"{ROOT}/audit-logs", query, limit, 0)
 
     def verify_audit(self) -> Json:
         """`{intact, lines, first?, last?, digest?, fault?}` of the audit log."""
-        return self._object("GET", f"{ROOT}/audit-logs/verify")
+        return self._ask.object("GET", f"{ROOT}/audit-logs/verify")
 
     def register_node(self, facts: Json) -> Json:
         """`{node_id, node_token, name, tunnel}`; the token is shown this once."""
-        headers = {**self._credentials.registration(), "x-agent-version": __version__}
-        return self._object("POST", f"{ROOT}/nodes/register", body=facts, headers=headers)
+        headers = {**self._ask.credentials.registration(), "x-agent-version": __version__}
+        return self._ask.object("POST", f"{ROOT}/nodes/register", body=facts, headers=headers)
 
     def join_token(self, body: Json) -> Json:
         """`{join, expires_at, uses}`; body `{ttl_seconds?, uses?}`."""
-        return self._object("POST", f"{ROOT}/nodes/join-tokens", body=body)
-
-    def _list(self, path: str, query: Mapping[str, Any], limit: int | None, offset: int) -> Page:
-        items: list[Json] = []
-        total = 0
-        for page in self._pages(path, query, limit, offset):
-            items += page["items"]
-            total = int(page.get("total", offset + len(items)))
-        return Page(items=items, total=total, offset=offset, limit=max(len(items), 1) if limit is None else limit)
-
-    def _pages(self, path: str, query: Mapping[str, Any], limit: int | None, offset: int) -> Iterator[Json]:
-        got = 0
-        while True:
-            size = PAGE if limit is None else min(PAGE, limit - got)
-            page = self._object("GET", target(path, [("limit", size), ("offset", offset + got), *query.items()]))
-            yield page
-            got += len(page["items"])
-            if len(page["items"]) < size or got == limit or offset + got >= int(page.get("total", got + 1)):
-                return
-
-    def _events(self, path: str, extra: Mapping[str, str]) -> Stream[ServerEvent]:
-        response = self._sent_as("GET", path, extra={"accept": "text/event-stream", **extra})
-        return Stream(self._of_kind(response, "text/event-stream"), ServerEvents().feed)
-
-    def _object(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Json | None = None,
-        headers: Mapping[str, str] | None = None,
-        extra: Mapping[str, str] | None = None,
-    ) -> Json:
-        return self._json(self._sent_as(method, path, body=body, headers=headers, extra=extra))
-
-    def _sent_as(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Json | None = None,
-        headers: Mapping[str, str] | None = None,
-        extra: Mapping[str, str] | None = None,
-    ) -> Response:
-        own = self._credentials.operator() if headers is None else headers
-        raw = None if body is None else _encoded(body)
-        whole = {**own, **(JSON if raw is not None else {"accept": "application/json"}), **(extra or {})}
-        return self._sent(Request(method=method, target=path, headers=whole, body=raw))
-
-    def _sent(self, request: Request) -> Response:
-        request = Request(
-            method=request.method,
-            target=request.target,
-            headers={"user-agent": f"fledx/{__version__}", **request.headers},
-            body=request.body,
-            upload=request.upload,
-        )
-        response = self._transport.send(request)
-        if response.status < 300:
-            return response
-        try:
-            fault = refusal(response, self.peer)
-        finally:
-            response.close()
-        if isinstance(fault, Denied) and not fault.known:
-            fault.hint = self._token_hint or fault.hint
-        raise fault
-
-    def _json(self, response: Response) -> Json:
-        try:
-            value = json.loads(self._of_kind(response, "application/json").read())
-        except ValueError:
-            raise Unavailable(f"{self.peer} sent an answer that is not JSON") from None
-        if not isinstance(value, dict):
-            raise Unavailable(f"{self.peer} sent an answer that is not an object")
-        return value
-
-    def _of_kind(self, response: Response, kind: str) -> Response:
-        found = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if found != kind:
-            response.close()
-            raise not_fledx(self.peer, response.status, found)
-        return response
-
-
-JSON = {"accept": "application/json", "content-type": "application/json"}
-
-
-def _encoded(body: Json) -> bytes:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=True).encode()
+        return self._ask.object("POST", f"{ROOT}/nodes/join-tokens", body=body)
 
 
 def _deployment(ref: str) -> str:

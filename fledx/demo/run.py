@@ -11,7 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fledx.client.api import ControlPlane, Credentials
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Credentials
 from fledx.client.connection import SocketTransport
 from fledx.client.http1 import Address
 from fledx.demo.processes import Role, environment, free_port, own_command, wait_for

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fledx.client.api import ControlPlane, Credentials
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Credentials
 from fledx.client.connection import SocketTransport
 from fledx.client.http1 import Address
 from fledx.sample.image import NAME, PORT, Engine

@@ -9,7 +9,8 @@ from pathlib import Path
 from fledx.cli.live.app import LiveView
 from fledx.cli.live.detail import Source
 from fledx.cli.live.model import Picture
-from fledx.client.api import ControlPlane, Credentials
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Credentials
 from fledx.client.connection import SocketTransport
 from fledx.client.http1 import Address
 

@@ -19,7 +19,8 @@ from fledx.bootstrap.news import News
 from fledx.bootstrap.reach import ANSWER, DIAL, Ask
 from fledx.bootstrap.upkeep import describe, uninstall, upgrade
 from fledx.bootstrap.visit import Mode, Places, Visit
-from fledx.client.api import ControlPlane, Credentials
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Credentials
 from fledx.client.http1 import Request
 from fledx.errors import Conflict, InvalidSpec, NotFound, Unavailable
 from fledx.models.token import JoinString

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from fledx.client.api import ControlPlane, Credentials
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Credentials
 from fledx.client.diagnosis import unreachable
 from fledx.client.http1 import Address, Request
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, LimitExceeded, NotFound, Unavailable

@@ -12,7 +12,8 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from fledx.client.api import ControlPlane, Credentials
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Credentials
 from fledx.client.http1 import Request
 from fledx.client.operator_session import WayIn, dial_in, way_in
 from fledx.errors import Denied, Unavailable
