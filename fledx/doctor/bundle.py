@@ -124,21 +124,16 @@ def _hides(name: str, secret: set[str]) -> bool:
 
 
 def _roles(facts: MachineFacts) -> dict[str, str]:
-    """Logs, and what the roles show on loopback."""
+    """Logs, and what the roles show on this machine."""
     parts = {}
     for role in facts.roles:
         if role.unit is not None and shutil.which("journalctl"):
             parts[f"{role.role}.log"] = _output(
                 "journalctl", "-u", UNITS[role.role], "-n", LOG_LINES, "--no-pager", "-o", "cat"
             )
-    for name, port, path in (
-        ("cp-health.json", 8080, "/health"),
-        ("cp-metrics.txt", 8080, "/metrics"),
-        ("agent-health.json", 9901, "/health"),
-        ("agent-metrics.txt", 9091, "/metrics"),
-    ):
-        if shown := page(port, path):
-            parts[name] = shown.decode(errors="replace")
+    for each in facts.pages:
+        if shown := page(each.host, each.port, each.path):
+            parts[each.name] = shown.decode(errors="replace")
     return parts
 
 

@@ -56,6 +56,16 @@ class Engine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a role shows on this machine, if it runs here as it is set; ``name`` is that of the file it is kept in."""
+
+    name: str
+    host: str
+    port: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoleFacts:
     """
     One role on this machine.
@@ -88,6 +98,7 @@ class MachineFacts:
     python: str
     synchronised: bool | None = None
     roles: tuple[RoleFacts, ...] = ()
+    pages: tuple[Page, ...] = ()
     unreadable: tuple[str, ...] = field(default=())
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import fledx
-from fledx.doctor.facts import UNITS, Disk, File, MachineFacts, RoleFacts, Talk
+from fledx.doctor.facts import UNITS, Disk, File, MachineFacts, Page, RoleFacts, Talk
 from fledx.doctor.network import engine_at, page, tried
 from fledx.errors import FledxError
 from fledx.settings.agent import AgentSettings
@@ -31,6 +31,7 @@ ENV_FILES = {role: Path(f"/etc/fledx/fledx-{role}.env") for role in ROLES}
 INSTALLED = {"cp": Path("/var/lib/fledx/cp"), "agent": Path("/var/lib/fledx/agent")}
 DOCKER = "unix:///var/run/docker.sock"
 DOCKER_ROOT = "/var/lib/docker"
+LOOPBACK = "127.0.0.1"
 
 
 class Look:
@@ -39,7 +40,7 @@ class Look:
     def __init__(self, environ: Mapping[str, str], operator: Mapping[str, Any] | None) -> None:
         self._environ = environ
         self._operator = operator
-        self._unreadable: list[str] = []
+        self._unreadable: dict[str, None] = {}
 
     def facts(self, wanted: str | None) -> MachineFacts:
         """The roles this machine has, or the one that is wanted whether it has it or not."""
@@ -53,6 +54,7 @@ class Look:
             python=platform.python_version(),
             synchronised=_synchronised(),
             roles=tuple(found),
+            pages=tuple(each for each in self._pages() if each.port),
             unreadable=tuple(self._unreadable),
         )
 
@@ -64,13 +66,22 @@ class Look:
         except FledxError as fault:
             return None, environ, (fault.text,)
 
+    def _pages(self) -> Iterator[Page]:
+        """Where the settings say that the roles show themselves, the usual places where these are no good."""
+        cp = self._settings("cp", ControlPlaneSettings)[0] or ControlPlaneSettings()
+        agent = self._settings("agent", AgentSettings)[0] or AgentSettings()
+        yield Page(name="cp-health.json", host=LOOPBACK, port=cp.server_port, path="/health")
+        yield Page(name="cp-metrics.txt", host=LOOPBACK, port=cp.server_port, path="/metrics")
+        yield Page(name="agent-health.json", host=LOOPBACK, port=agent.health_port, path="/health")
+        yield Page(name="agent-metrics.txt", host=agent.metrics_host, port=agent.metrics_port, path="/metrics")
+
     def _file(self, path: Path) -> dict[str, str]:
         try:
             return values_in(path.read_text(errors="replace"))
         except FileNotFoundError:
             return {}
         except OSError:
-            self._unreadable.append(str(path))
+            self._unreadable[str(path)] = None
             return {}
 
     def _directory(self, role: str, given: str | None, usual: Path) -> Path | None:
@@ -103,7 +114,7 @@ class Look:
         try:
             there = {each.name for each in directory.iterdir()}
         except OSError:
-            self._unreadable.append(str(directory))
+            self._unreadable[str(directory)] = None
             return
         for name in names:
             if name in there or name in ("fledx.db", "identity.json"):
@@ -189,7 +200,7 @@ def _tunnel(identity: Mapping[str, Any]) -> Iterator[Talk]:
 def _health(port: int) -> tuple[str, ...]:
     """What the running agent tells of itself."""
     with contextlib.suppress(ValueError):
-        found = json.loads(page(port, "/health"))
+        found = json.loads(page(LOOPBACK, port, "/health"))
         told = [found.get("runtime_error"), (found.get("control_plane") or {}).get("problem")]
         return tuple(str(text) for text in told if text)
     return (f"no agent answers at localhost:{port}/health",)

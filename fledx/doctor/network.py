@@ -82,10 +82,10 @@ def _version(body: bytes) -> str | None:
     return version if isinstance(version, str) else None
 
 
-def page(port: int, path: str) -> bytes:
-    """What a role shows at a port of loopback, a few megabytes at most; nothing where none answers."""
+def page(host: str, port: int, path: str) -> bytes:
+    """What a role shows at an address of this machine, a few megabytes at most; nothing where none answers."""
     answer = b""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as link:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=2) as link:
         link.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
         while (piece := link.recv(65536)) and len(answer) < PAGE_BYTES:
             answer += piece

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import socket
@@ -179,6 +180,13 @@ def test_who_asks_for_a_role_that_is_not_here_is_told_so(tmp_path: Path) -> None
     assert "no agent has its state on this machine" in told.text
 
 
+def texts_of(bundle: Path) -> dict[str, str]:
+    """What is in it, by the names of its files."""
+    with tarfile.open(bundle) as archive:
+        parts = {each.name: archive.extractfile(each) for each in archive}
+        return {name.rpartition("/")[2]: io.TextIOWrapper(part).read() for name, part in parts.items() if part}
+
+
 def test_a_bundle_holds_what_helps_and_no_secret(tmp_path: Path) -> None:
     planted = {
         "FLEDX_AGENT_NODE_TOKEN": "node-token-4711",
@@ -196,15 +204,38 @@ def test_a_bundle_holds_what_helps_and_no_secret(tmp_path: Path) -> None:
     pack(home(tmp_path, **planted), tmp_path / "b.tar.gz", operator=operator)
 
     assert (tmp_path / "b.tar.gz").stat().st_mode & 0o777 == 0o600
-    with tarfile.open(tmp_path / "b.tar.gz") as archive:
-        parts = {each.name: archive.extractfile(each) for each in archive}
-        texts = {name.rpartition("/")[2]: io.TextIOWrapper(part).read() for name, part in parts.items() if part}
+    texts = texts_of(tmp_path / "b.tar.gz")
     whole = "\n".join(texts.values())
     assert "FLEDX_AGENT_NAME=edge-1" in texts["settings.txt"]
     assert f"FLEDX_SECRET_DB={HIDDEN}" in texts["settings.txt"]
     assert json.loads(texts["machine.json"])["roles"] == ["cp", "operator"]
     for secret in ("4711", "op-token", "database-password", "made-operator-token", "abcdefgh"):
         assert secret not in whole, secret
+
+
+def test_a_bundle_has_the_pages_from_where_the_settings_put_them(tmp_path: Path) -> None:
+    shown = {"cp": b'{"status": "of cp"}', "health": b'{"status": "of agent"}', "metrics": b"fledx_agent_up 1"}
+    with contextlib.ExitStack() as stack:
+        answers = {name: b"HTTP/1.0 200 OK\r\n\r\n" + body for name, body in shown.items()}
+        ports = {name: str(stack.enter_context(answering(answer))[1]) for name, answer in answers.items()}
+        environ = home(
+            tmp_path,
+            FLEDX_CP_SERVER_PORT=ports["cp"],
+            FLEDX_AGENT_HEALTH_PORT=ports["health"],
+            FLEDX_AGENT_METRICS_HOST="localhost",
+            FLEDX_AGENT_METRICS_PORT=ports["metrics"],
+        )
+        pack(environ, tmp_path / "b.tar.gz", operator=None)
+        off = {**environ, "FLEDX_AGENT_HEALTH_PORT": "0", "FLEDX_AGENT_METRICS_PORT": "0"}
+        pack(off, tmp_path / "off.tar.gz", operator=None)
+
+    texts = texts_of(tmp_path / "b.tar.gz")
+    assert texts["cp-health.json"] == texts["cp-metrics.txt"] == shown["cp"].decode()
+    assert (texts["agent-health.json"], texts["agent-metrics.txt"]) == (
+        shown["health"].decode(),
+        shown["metrics"].decode(),
+    )
+    assert not {"agent-health.json", "agent-metrics.txt"} & set(texts_of(tmp_path / "off.tar.gz"))
 
 
 def test_the_veil_hides_what_only_looks_like_a_secret() -> None:
