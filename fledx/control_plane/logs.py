@@ -13,18 +13,21 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
-from fledx.control_plane.bell import Bell
+from fledx.control_plane.bell import Bell, Ear
+from fledx.control_plane.changes import OVERVIEW
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.store import assignments, deployments
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.refs import resolve
-from fledx.errors import FledxError
+from fledx.errors import FledxError, NotFound
 from fledx.models.assignment import Assignment
 from fledx.models.event import LogLine
 
 log = logging.getLogger(__name__)
 MAX_LINE_BYTES = 64 * 1024
 QUEUED_LINES = 64
+REST = 10.0
+"""A look is followed by ten times as long a rest, so that whoever follows everything never takes more than a tenth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,11 @@ class Source:
     deployment_id: str
     deployment: str
     owner: Assignment
+
+    @property
+    def key(self) -> tuple[str, int, str, int]:
+        """What makes it another one: a replica that has moved is asked for elsewhere."""
+        return self.deployment_id, self.owner.replica_number, self.owner.node_id, self.owner.fence
 
     @property
     def label(self) -> str:
@@ -83,28 +91,24 @@ class Logs:
             scope.cancel()
 
     def _ids(self, wanted: LogRequest) -> list[str]:
-        def look(sql: sqlite3.Connection) -> list[str]:
-            if not wanted.deployments:
-                return deployments.ids(sql)
-            return [resolve(sql, "deployment", ref) for ref in wanted.deployments]
-
-        return self._store.read(look)
+        return self._store.read(
+            lambda sql: [resolve(sql, "deployment", ref) for ref in wanted.deployments] or deployments.ids(sql)
+        )
 
     async def _gather(self, ids: list[str], wanted: LogRequest, send: Lines, scope: anyio.CancelScope) -> None:
-        """Open a stream for each replica; when following, for replicas that come or move later, too."""
-        seen: set[tuple[str, int, str, int]] = set()
-        with scope, self._bell.listen(*ids) as ear:
+        topics = ids if wanted.deployments else [OVERVIEW]
+        with scope, self._bell.listen(*topics) as ear:
             async with send, anyio.create_task_group() as tasks:
+                gathering = Gathering(self._dispatch, wanted, send, ear, tasks)
                 while True:
-                    for source in self._sources(ids, wanted):
-                        given = source.owner
-                        key = (source.deployment_id, given.replica_number, given.node_id, given.fence)
-                        if key not in seen:
-                            seen.add(key)
-                            tasks.start_soon(self._copy, source, wanted, send)
+                    began = anyio.current_time()
+                    gathering.look(self._sources(ids, wanted))
                     if not wanted.follow:
                         return
+                    took = anyio.current_time() - began
                     await ear.wait()
+                    await anyio.sleep(REST * took)
+                    ids = ids if wanted.deployments else self._ids(wanted)
 
     def _sources(self, ids: list[str], wanted: LogRequest) -> list[Source]:
         def look(sql: sqlite3.Connection) -> list[Source]:
@@ -118,24 +122,66 @@ class Logs:
 
         return self._store.read(look)
 
-    async def _copy(self, source: Source, wanted: LogRequest, send: Lines) -> None:
+
+class Gathering:
+    """
+    One reading: a task for each replica that is being read.
+
+    One that is followed and gives no more, as its node is away or has it not yet, is asked again at the next look, from
+    where it stopped: `ear` rings whenever agents tell something of it, as they do of everything when they come back.
+    """
+
+    def __init__(self, dispatch: Dispatch, wanted: LogRequest, send: Lines, ear: Ear, tasks: TaskGroup) -> None:
+        self._dispatch = dispatch
+        self._wanted = wanted
+        self._send = send
+        self._ear = ear
+        self._tasks = tasks
+        self._looks = 0
+        self._busy: set[tuple[str, int, str, int]] = set()
+        self._told: set[tuple[str, int, str, int]] = set()
+        self._last: dict[tuple[str, int, str, int], str] = {}
+
+    def look(self, sources: list[Source]) -> None:
+        """Begin with each that is not being read."""
+        self._looks += 1
+        for source in sources:
+            if source.key not in self._busy:
+                self._busy.add(source.key)
+                self._tasks.start_soon(self._copy, source, self._looks)
+
+    async def _copy(self, source: Source, look: int) -> None:
         try:
-            await self._copy_stream(source, wanted, send)
-        except FledxError as problem:
-            await send.send(f"no logs of {source.label}: {problem}")
+            await self._until_it_ends(source)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             log.debug("the reader of logs has gone")
+            return
+        if self._wanted.follow:
+            self._busy.discard(source.key)
+            if look != self._looks:  # what rang meanwhile may have been about this one
+                self._ear.ring()
 
-    async def _copy_stream(self, source: Source, wanted: LogRequest, send: Lines) -> None:
+    async def _until_it_ends(self, source: Source) -> None:
+        try:
+            await self._copy_stream(source)
+        except FledxError as problem:
+            expected = self._wanted.follow and isinstance(problem, NotFound)
+            if not expected and source.key not in self._told:
+                self._told.add(source.key)
+                await self._send.send(f"no logs of {source.label}: {problem}")
+
+    async def _copy_stream(self, source: Source) -> None:
+        wanted, last = self._wanted, self._last.get(source.key)
         meta: dict[str, Any] = {
             "deployment_id": source.deployment_id,
             "replica_number": source.owner.replica_number,
             "follow": wanted.follow,
-            "since": wanted.since,
+            "since": last or wanted.since,
             "until": wanted.until,
-            "tail": wanted.tail,
+            "tail": None if last else wanted.tail,
         }
         stream = await self._dispatch.open(source.owner.node_id, "logs", meta)
+        self._told.discard(source.key)
         try:
             rest = b""
             while data := await stream.receive():
@@ -143,8 +189,9 @@ class Logs:
                 if len(rest) > MAX_LINE_BYTES:
                     rest = b""
                 for line in whole:
-                    if (found := _line(source, line)) is not None:
-                        await send.send(found)
+                    if (found := _line(source, line)) is not None and (last is None or found.time > last):
+                        await self._send.send(found)
+                        self._last[source.key] = found.time
         finally:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
