@@ -116,6 +116,27 @@ def _quoted(text: str) -> str:
 
 def save(profiles: Profiles, file: str) -> None:
     """Replace the file in one step: 0600, in a directory of 0700 that is made if need be."""
+    _replace(file, written(profiles))
+
+
+def save_authority(directory: str, name: str, pem: str) -> str:
+    """Keep the authority beside the profiles, whole or not at all; the path, in which only plain letters stand."""
+    file = os.path.join(directory, "".join(c if c.isalnum() or c in "-_." else "_" for c in name) + "-ca.pem")
+    _replace(file, pem)
+    return file
+
+
+def name_for(url: str, known: Profiles) -> str:
+    """The profile that has this URL already, else `default`, else a new one named by the host: none is overwritten."""
+    for name, values in known.known.items():
+        if values.get("control_plane_url") == url:
+            return name
+    if "default" not in known.known:
+        return "default"
+    return url.partition("://")[2].rpartition(":")[0].strip("[]")
+
+
+def _replace(file: str, text: str) -> None:
     directory = os.path.dirname(file)
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -124,7 +145,7 @@ def save(profiles: Profiles, file: str) -> None:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
             os.fchmod(opened.fileno(), 0o600)
-            opened.write(written(profiles))
+            opened.write(text)
             opened.flush()
             os.fsync(opened.fileno())
         os.replace(fresh, file)

@@ -11,7 +11,7 @@ import pytest
 from fledx.bootstrap.control_plane import Access
 from fledx.bootstrap.news import News, Outcome, Timing
 from fledx.bootstrap.steps import RemoveFile
-from fledx.cli import profiles
+from fledx.cli import bootstrapping, profiles
 from fledx.cli.command import Command
 from fledx.cli.commands import bootstrap
 from fledx.cli.options import Parser
@@ -135,14 +135,14 @@ def test_the_exit_code_is_3_only_where_all_is_installed_and_some_of_it_late(
     args = Parser("x", "").parse_args([])
     args.output, args.quiet = None, False
     out = Terminal(out=io.StringIO(), err=io.StringIO(), environ={})
-    assert expected == bootstrap._end(outcomes, args, out, lambda outcome: "well")
+    assert expected == bootstrapping._end(outcomes, args, out, lambda outcome: "well")
 
 
 def saved(home: Path, url: str, profile: str | None = None) -> profiles.Profiles:
     args = Parser("x", "").parse_args([])
     args.profile = profile
     terminal = Terminal(err=io.StringIO(), environ={"XDG_CONFIG_HOME": str(home)})
-    bootstrap._save(Access(url=url, token="hush", authority=PEM), args, terminal)
+    bootstrapping._save(Access(url=url, token="hush", authority=PEM), args, terminal)
     return profiles.load(str(home / "fledx/profiles.toml"))
 
 
@@ -176,8 +176,8 @@ def test_a_node_that_is_gone_for_good_is_forgotten_or_it_is_told_how() -> None:
     })  # fmt: skip
     terminal = cli.terminal(io.StringIO())
     command = Command(["bootstrap", "uninstall", "--purge"])
-    bootstrap._forget((gone, unknown, left), command.parse(command.parser()), terminal)
+    bootstrapping._forget((gone, unknown, left), command.parse(command.parser()), terminal)
     for each in (gone, unknown):
-        assert bootstrap._uninstall_line(each).endswith("; the control plane has forgotten its node")
-    assert "`fledx nodes delete --force n3`" in bootstrap._uninstall_line(left)
-    assert "the control plane is busy" in bootstrap._uninstall_line(left)
+        assert bootstrapping._uninstall_line(each).endswith("; the control plane has forgotten its node")
+    assert "`fledx nodes delete --force n3`" in bootstrapping._uninstall_line(left)
+    assert "the control plane is busy" in bootstrapping._uninstall_line(left)
