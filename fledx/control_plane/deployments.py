@@ -101,7 +101,8 @@ class Deployments:
         for ref in configs:  # before the first revision, which sees what is attached by then
             config_table.attach(tx.sql, resolve(tx.sql, "config", ref), "deployment", deployment_id, tx.stamp)
         table.insert(tx.sql, deployment_id, spec, by.name, tx.stamp)
-        _claim(tx, deployment_id, spec)
+        if spec.ingress:
+            _claim(tx, deployment_id, spec)
         taken = take_over(tx, deployment_id, spec)
         tx.event("deployment.created", spec.name, f"created by {by.name}", deployment_id=deployment_id)
         for each in taken:

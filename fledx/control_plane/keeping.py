@@ -111,6 +111,8 @@ def give_up(tx: Keeping, stored: Stored, *, drop: bool) -> int:
 def take_over(tx: Keeping, deployment_id: str, spec: DeploymentSpec) -> list[Volume]:
     """A new deployment gets what one of its name has left, as far as it has volumes called so; those volumes."""
     wanted = {mount.name for mount in spec.volumes or ()} - {None}
+    if not wanted:
+        return []
     taken: dict[tuple[int, str], Volume] = {}
     for each in volumes.left_by(tx.sql, spec.name):
         slot = each.replica_number, each.volume

@@ -21,7 +21,7 @@ from fledx.models.template import Template, template_hash
 def new_revision(tx: Transaction, stored: Stored, spec: DeploymentSpec, *, by: str) -> int:
     """Keep the spec's template as the next revision and begin its rollout; its number."""
     revision = deployments.newest_revision(tx.sql, stored.id) + 1
-    deployments.add_revision(tx.sql, stored.id, revision, spec, by, tx.stamp)
+    deployments.add_revision(tx.sql, stored.id, revision, encode(spec), by, tx.stamp)
     if _same_containers(tx, stored, spec, revision):
         digest = deployments.digest_of(tx.sql, stored.id, stored.revision)
         deployments.set_digest(tx.sql, stored.id, revision, digest)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fledx.models.token import Operator
@@ -102,16 +103,19 @@ def kept(facts: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _clean(key: str, value: Any) -> Any:
-    if key in REFERENCES:
+    if value is None or isinstance(value, bool) or key in REFERENCES:
         return value
+    if isinstance(value, str):
+        return REDACTED if _is_secret(key) or SECRET_TEXT.search(value) else value
     if isinstance(value, Mapping):
         if "key" in value and "value" in value:  # an entry of a config
             return {**value, "value": _clean(str(value["key"]), value["value"])}
         return {inner: _clean(str(inner), each) for inner, each in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(key, each) for each in value]
-    if value is None or isinstance(value, bool):
-        return value
-    if SECRET_KEY.search(key) or (isinstance(value, str) and SECRET_TEXT.search(value)):
-        return REDACTED
-    return value
+    return REDACTED if _is_secret(key) else value
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(key: str) -> bool:
+    return SECRET_KEY.search(key) is not None

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from fledx.models.assignment import Assignment
 from fledx.models.codec import encode
@@ -23,7 +24,7 @@ def assignment_of(row: sqlite3.Row) -> Assignment:
         node=row["node"],
         fence=row["fence"],
         revision=row["revision"],
-        ports=tuple(PortMapping(**port) for port in json.loads(row["ports"])),
+        ports=_unpacked(row["ports"]),
         leaving=None if row["leaving"] is None else True,
     )
 
@@ -46,6 +47,11 @@ def put(connection: sqlite3.Connection, deployment_id: str, *given: Assignment) 
             for each in given
         ],
     )
+
+
+@lru_cache(maxsize=2048)  # a transaction, and who looks after it, read the same rows several times
+def _unpacked(text: str) -> tuple[PortMapping, ...]:
+    return tuple(PortMapping(**port) for port in json.loads(text))
 
 
 def _packed(ports: Iterable[PortMapping]) -> str:

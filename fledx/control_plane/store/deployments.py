@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Any
 
 from fledx.models.codec import decode_lenient, encode
@@ -44,17 +44,41 @@ class Stored:
         return self.spec.mode != "global" and number >= self.spec.replicas
 
 
-@lru_cache(maxsize=1024)
-def spec_of_text(text: str) -> DeploymentSpec:
-    """A stored spec; the same text is decoded once, as a transaction and the look after it read it several times."""
-    return decode_lenient(DeploymentSpec, json.loads(text))
+class _Decoded:
+    """
+    Specs by their stored text: a transaction and the looks after it read the same one several times.
+
+    One that has just been written need not be decoded at all. The oldest of so many goes first.
+    """
+
+    LIMIT = 1024
+
+    def __init__(self) -> None:
+        self._specs: dict[str, DeploymentSpec] = {}
+        self._lock = threading.Lock()
+
+    def of(self, text: str) -> DeploymentSpec:
+        """The spec that this text is."""
+        found = self._specs.get(text)
+        return found or self.keep(text, decode_lenient(DeploymentSpec, json.loads(text)))
+
+    def keep(self, text: str, spec: DeploymentSpec) -> DeploymentSpec:
+        """Remember that they are the same."""
+        with self._lock:
+            while len(self._specs) >= self.LIMIT:
+                del self._specs[next(iter(self._specs))]
+            self._specs[text] = spec
+        return spec
+
+
+_DECODED = _Decoded()
 
 
 def stored_of(row: sqlite3.Row) -> Stored:
     """A row as facts."""
     return Stored(
         id=row["id"],
-        spec=spec_of_text(row["spec"]),
+        spec=_DECODED.of(row["spec"]),
         generation=row["generation"],
         revision=row["revision"],
         status=row["status"],
@@ -68,9 +92,11 @@ def stored_of(row: sqlite3.Row) -> Stored:
     )
 
 
-def packed(value: Any) -> str:
-    """A model as it is stored."""
-    return json.dumps(encode(value), separators=(",", ":"))
+def _packed(spec: DeploymentSpec, body: Mapping[str, Any]) -> str:
+    """A spec as it is stored; `body` is the same, encoded."""
+    text = json.dumps(body, separators=(",", ":"))
+    _DECODED.keep(text, spec)
+    return text
 
 
 def template_of(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,19 +106,20 @@ def template_of(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def insert(connection: sqlite3.Connection, deployment_id: str, spec: DeploymentSpec, by: str, now: str) -> None:
     """A new deployment, generation and revision 1."""
+    body = encode(spec)
     connection.execute(
         "INSERT INTO deployment (id, name, spec, generation, revision, status, created_at, updated_at)"
         " VALUES (?, ?, ?, 1, 1, 'pending', ?, ?)",
-        (deployment_id, spec.name, packed(spec), now, now),
+        (deployment_id, spec.name, _packed(spec, body), now, now),
     )
-    add_revision(connection, deployment_id, 1, spec, by, now)
+    add_revision(connection, deployment_id, 1, body, by, now)
 
 
 def add_revision(
-    connection: sqlite3.Connection, deployment_id: str, revision: int, spec: DeploymentSpec, by: str, now: str
+    connection: sqlite3.Connection, deployment_id: str, revision: int, spec: Mapping[str, Any], by: str, now: str
 ) -> None:
-    """Keep the template of a revision, and where configs and secrets stand now, which it sees as they are."""
-    template = json.dumps(template_of(encode(spec)), separators=(",", ":"))
+    """Keep an encoded spec's template as a revision, and where configs and secrets stand now: it sees them so."""
+    template = json.dumps(template_of(spec), separators=(",", ":"))
     connection.execute(
         "INSERT INTO revision (deployment_id, revision, template, created_at, created_by, content)"
         " VALUES (?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))",
@@ -222,7 +249,7 @@ def update(
     """Replace a deployment's spec and counters."""
     connection.execute(
         "UPDATE deployment SET name = ?, spec = ?, generation = ?, revision = ?, updated_at = ? WHERE id = ?",
-        (spec.name, packed(spec), generation, revision, now, deployment_id),
+        (spec.name, _packed(spec, encode(spec)), generation, revision, now, deployment_id),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fledx.errors import InvalidSpec
-from fledx.models.codec import decode
+from fledx.models.codec import decode, decode_lenient, encode
 from fledx.models.config import ConfigSpec
 from fledx.models.deployment import DeploymentSpec
+from tests import specs
 
 WRONG = {"wrong type": {"image": 12}, "unknown field": {"image": "x", "colour": 1}, "missing field": {}}
 
@@ -63,3 +65,9 @@ ANY = WORDS | st.lists(WORDS, max_size=2) | st.dictionaries(st.text(max_size=5),
 def test_whatever_stands_in_a_body_nothing_but_a_refusal_comes_of_it(body: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidSpec):
         assert decode(DeploymentSpec, body).image == str(body["image"]).strip()
+
+
+@given(specs.specs())
+def test_a_spec_is_the_same_when_it_comes_back_from_the_store(spec: DeploymentSpec) -> None:
+    """The store hands out the one it was given: nobody may see a difference to the one it would read."""
+    assert spec == decode_lenient(DeploymentSpec, json.loads(json.dumps(encode(spec))))
