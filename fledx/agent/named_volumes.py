@@ -57,6 +57,11 @@ class NamedVolumes:
                 gone.append(name)
         return gone
 
+    async def sizes(self) -> dict[str, int]:
+        """Bytes in each that the engine can measure, by the control plane's names."""
+        found = await self._runtime.volume_sizes(self._node_id)
+        return {form.removesuffix(f"-{self._node_id[:8]}"): size for form, size in found.items()}
+
     async def _at_hand(self, name: str, labels: Mapping[str, str]) -> str:
         return await self.find(name) or await self.make(name, labels)
 

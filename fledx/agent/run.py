@@ -268,6 +268,7 @@ class Agent:
             "exec": Commands(runtime, replicas).serve,
             "volume_backup": volumes.back_up,
             "volume_restore": volumes.restore,
+            "volume_sizes": volumes.measure,
         }
 
     async def run(self, stop: anyio.Event) -> Identity:

@@ -19,7 +19,7 @@ from fledx.models.moment import stamp
 
 SHOWN_FACTS = (
     *("arch", "os", "capacity", "public_ip", "public_host", "agent_version", "runtime", "disk_pressure"),
-    *("allows", "gateway"),
+    *("allows", "gateway", "metered"),
 )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import anyio
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
@@ -16,14 +19,18 @@ from fledx.control_plane.store import volumes as table
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
 from fledx.control_plane.store.refs import resolve
-from fledx.errors import Conflict, InvalidSpec, NotFound, Unavailable
+from fledx.errors import Conflict, FledxError, InvalidSpec, NotFound, Unavailable
 from fledx.models.archive import Unwrapped
 from fledx.models.assignment import Assignment
 from fledx.models.token import Operator
 from fledx.models.volume import Volume
 from fledx.tunnel.stream import Stream
 
+log = logging.getLogger(__name__)
 ANSWER_BYTES = 4096
+SIZES_BYTES = 1 << 20
+SIZES_SECS = 10.0
+"""How long nodes may take to measure; an engine walks through all files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,24 @@ class Volumes:
     def page(self, deployment: str | None, *, limit: int, offset: int) -> tuple[list[Volume], int]:
         """A page of volumes by deployment, replica and name; one that is gone is asked for by its name."""
         return self._store.read(lambda sql: table.page(sql, _known(sql, deployment), limit=limit, offset=offset))
+
+    async def measured(self, volumes: list[Volume]) -> list[Volume]:
+        """The same with their sizes, where the node is connected and tells them in time."""
+        sizes: dict[tuple[str, str], int] = {}
+        with anyio.move_on_after(SIZES_SECS):
+            async with anyio.create_task_group() as tasks:
+                for node_id in {each.node_id for each in volumes}:
+                    tasks.start_soon(self._measure, node_id, sizes)
+        return [replace(each, size_bytes=sizes.get((each.node_id, each.name))) for each in volumes]
+
+    async def _measure(self, node_id: str, sizes: dict[tuple[str, str], int]) -> None:
+        try:
+            async with await self._dispatch.open(node_id, "volume_sizes", {}) as stream:
+                told = await _answer(stream, SIZES_BYTES)
+        except FledxError as problem:
+            log.debug("volumes not measured", extra={"node": node_id, "reason": problem.text})
+            return
+        sizes |= {(node_id, name): size for name, size in told.items() if type(size) is int and size >= 0}
 
     async def backup(
         self, ref: str, volume: str, *, replica: int | None, mode: str, by: Operator
@@ -146,13 +171,20 @@ async def _sent(stream: Stream, pieces: AsyncIterator[bytes]) -> dict[str, Any]:
             await stream.send_all(ready)
     await stream.send_all(backup.end().last_block())
     await stream.send_eof()
+    return await _answer(stream, ANSWER_BYTES)
+
+
+async def _answer(stream: Stream, most: int) -> dict[str, Any]:
+    """What a node says at the end, an object of so many bytes at most."""
     answer = b""
-    while (piece := await stream.receive()) and len(answer) < ANSWER_BYTES:
+    while (piece := await stream.receive()) and len(answer) < most:
         answer += piece
     try:
-        found: dict[str, Any] = json.loads(answer)
+        found = json.loads(answer)
     except ValueError:
-        raise Unavailable("the node did not say what it has restored") from None
+        found = None
+    if not isinstance(found, dict):
+        raise Unavailable("the node did not say what became of it")
     return found
 
 

@@ -133,6 +133,7 @@ class Node:
     simply ready, ``since`` when that began; ``wish`` says who wanted it cordoned or drained, and since when. ``labels``
     are the operator's over those that the node tells. ``disk_pressure`` says why no images are pulled there for now.
     ``allows`` is what its own settings let workloads have. ``gateway`` is there when it serves public ingress.
+    ``metered`` is there when its link costs by the byte: it beats seldom, and is called silent later.
     """
 
     node_id: str
@@ -153,6 +154,7 @@ class Node:
     disk_pressure: str | None = None
     allows: tuple[str, ...] | None = None
     gateway: GatewayFacts | None = None
+    metered: bool | None = None
     last_seen: str | None = None
     wish: Wish | None = None
     created_at: str

@@ -59,7 +59,7 @@ class Volume:
     A replica's data on a node: ``volume`` is what the spec calls it, ``name`` what the node's engine does.
 
     ``state`` is current, former (what the last restore has replaced) or left (its deployment is gone, or its replica
-    has moved).
+    has moved). ``size_bytes`` is there when sizes were asked for and the node could tell.
     """
 
     deployment: str
@@ -71,3 +71,4 @@ class Volume:
     node_id: str
     deployment_id: str
     created_at: str
+    size_bytes: int | None = None

@@ -106,6 +106,9 @@ async def test_a_volume_keeps_its_content_when_its_container_goes(engine: Engine
     mounts = (Mount(source=name, target="/data", volume=True),)
     first = await engine.runtime.create(engine.spec(mounts=mounts))
     await engine.runtime.unpack(first, "/data", _in_pieces(_tar({"file": b"content"})))
+    sizes = await engine.runtime.volume_sizes(engine.node_id)
+    assert [name] == [each for each, size in sizes.items() if size >= len(b"content") and each == name]
+    assert name not in await engine.runtime.volume_sizes("somebody else")
     assert not await engine.runtime.remove_volume(name)
     await engine.runtime.remove(first)
     second = await engine.runtime.create(engine.spec(mounts=mounts))

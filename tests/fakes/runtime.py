@@ -232,6 +232,11 @@ class FakeRuntime:
         self.contents.pop(name, None)
         return True
 
+    async def volume_sizes(self, node_id: str) -> Mapping[str, int]:
+        await self._asked("measure volumes")
+        own = [name for name, labels in self.volumes.items() if labels.get("fledx.node_id") == node_id]
+        return {name: len(self.contents.get(name, b"")) for name in own}
+
     @asynccontextmanager
     async def archive(self, container_id: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
         await self._asked(f"archive {path}")

@@ -363,6 +363,13 @@ class Runtime(ImageStore, Protocol):
     async def remove_volume(self, name: str) -> bool:
         """Delete a volume and what lies in it; whether it is gone now: one that a container has stays."""
 
+    async def volume_sizes(self, node_id: str) -> Mapping[str, int]:
+        """
+        Bytes in each volume that carries this node's id, by name; those that the engine cannot measure are left out.
+
+        The engine walks through them, which costs the disk: to be asked seldom.
+        """
+
     def archive(self, container_id: str, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """
         What lies at a path of a container, running or not, as a tar; read only as fast as it is consumed.

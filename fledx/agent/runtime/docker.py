@@ -32,7 +32,7 @@ from fledx.agent.runtime.engine_images import EngineImages
 from fledx.agent.runtime.lines import Tally, entries
 from fledx.agent.runtime.shapes import container_of, create_body, event_of, log_bound, usage_of
 from fledx.agent.runtime.threads import Threads
-from fledx.agent.runtime.volumes import archived, labels_of, removed, unpacked
+from fledx.agent.runtime.volumes import archived, labels_of, measured, removed, unpacked
 from fledx.errors import NotFound, Unavailable
 from fledx.models.exec import ExecRequest
 from fledx.models.port import PortMapping
@@ -358,6 +358,9 @@ class DockerRuntime(EngineImages):
 
     async def remove_volume(self, name: str) -> bool:
         return await removed(self._work, name)
+
+    async def volume_sizes(self, node_id: str) -> Mapping[str, int]:
+        return await measured(self._ask, node_id)
 
     def archive(self, container_id: str, path: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         return archived(self._ask, container_id, path)

@@ -1,4 +1,7 @@
-"""The streams `volume_backup` and `volume_restore`: the content of a replica's volume as a tar, out and in."""
+"""
+The streams `volume_backup` and `volume_restore`: the content of a replica's volume as a tar, out and in; and
+`volume_sizes`: how much lies in all of this node's.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +80,12 @@ class VolumeStreams:
         self._image = image
         self._busy: set[tuple[Key, str]] = set()
         self._holders: set[str] = set()
+
+    async def measure(self, stream: Stream) -> None:
+        """Tell `{name: bytes}` of all volumes; the stream is taken at once, as the engine may need its time."""
+        stream.accept()
+        await stream.send_all(json.dumps(await self._volumes.sizes()).encode())
+        await stream.send_eof()
 
     async def back_up(self, stream: Stream) -> None:
         """Send the tar and its last block; the replica stands still meanwhile, unless a live backup was asked for."""

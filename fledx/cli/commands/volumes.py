@@ -22,6 +22,7 @@ examples:
 
 def list_flags(parser: Parser) -> None:
     complete("deployment", parser.add_argument("deployment", metavar="DEPLOYMENT", nargs="?", help="only of this one"))
+    parser.add_argument("--sizes", action="store_true", help="have the nodes measure them, which may take its time")
     parser.add_argument("--limit", metavar="N", type=types.count, help="at most so many [all]")
     parser.add_argument("--offset", metavar="N", type=types.whole, default=0, help="leave out so many first [0]")
 
@@ -31,13 +32,14 @@ def list_them(args: Namespace, terminal: Terminal) -> int:
     from fledx.cli.target import connect
     from fledx.cli.views.volumes import volume_table
 
-    page = connect(args, terminal).volumes({"deployment": args.deployment}, limit=args.limit, offset=args.offset)
+    query = {"deployment": args.deployment, "sizes": args.sizes or None}
+    page = connect(args, terminal).volumes(query, limit=args.limit, offset=args.offset)
     show_list(
         args,
         terminal,
         page.encoded(),
         page.items,
-        lambda: volume_table(page.items, terminal.now(), columns=terminal.width),
+        lambda: volume_table(page.items, terminal.now(), sizes=args.sizes, columns=terminal.width),
     )
     return 0
 

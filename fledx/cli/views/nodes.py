@@ -95,6 +95,7 @@ def node_screen(
         *[(word, harmless(item.get(field) or "") or None) for word, field in FACTS],
         ("allows", harmless(", ".join(item["allows"])) if item.get("allows") else None),
         ("gateway", gateway_line(item)),
+        ("metered", "yes: it beats seldom, and is called unreachable later" if item.get("metered") else None),
         ("joined", f"{age(item.get('created_at'), now)} ago"),
     ]
     parts = [head, fields(facts, indent="  ")]

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fledx.cli.views.table import table
-from fledx.cli.views.text import age, harmless
+from fledx.cli.views.text import age, harmless, size
 
 Json = Mapping[str, Any]
 STATES = {"current": "in use", "former": "before the last restore", "left": "left behind"}
 
 
-def volume_table(items: Sequence[Json], now: float, *, columns: int | None = None) -> str:
-    """One line a volume."""
+def volume_table(items: Sequence[Json], now: float, *, sizes: bool = False, columns: int | None = None) -> str:
+    """One line a volume; with `sizes` what lies in each, where that is known."""
     if not items:
         return "No volumes by name. `fledx deployments create --volume NAME:PATH` gives each replica one."
     rows = [
@@ -22,9 +22,11 @@ def volume_table(items: Sequence[Json], now: float, *, columns: int | None = Non
             harmless(f"{item['deployment']}/{item['replica_number']}"),
             harmless(item["node"]),
             harmless(STATES.get(item["state"], item["state"])),
+            *([size(item.get("size_bytes"))] if sizes else ()),
             age(item["created_at"], now),
             harmless(item["name"]),
         ]
         for item in items
     ]
-    return table(["VOLUME", "REPLICA", "NODE", "STATE", "AGE", "NAME ON THE NODE"], rows, columns=columns)
+    heads = ["VOLUME", "REPLICA", "NODE", "STATE", *(["SIZE"] if sizes else ()), "AGE", "NAME ON THE NODE"]
+    return table(heads, rows, columns=columns)

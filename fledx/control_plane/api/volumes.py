@@ -10,13 +10,17 @@ from starlette.responses import Response
 
 from fledx.control_plane.api.deployments import ref_of
 from fledx.control_plane.api.endpoint import Call
-from fledx.control_plane.api.params import PAGING, choice, number, reference, word
+from fledx.control_plane.api.params import PAGING, choice, flag, number, reference, word
 from fledx.control_plane.api.replies import model_reply, packed, page_reply
 from fledx.control_plane.api.streams import Framing, Pace, Stream
 from fledx.control_plane.volumes import Volumes
 from fledx.models.archive import MEDIA, failure
 
-VOLUME_FILTERS = (*PAGING, word("deployment", "only of this one (name, id or its beginning), which may be gone"))
+VOLUME_FILTERS = (
+    *PAGING,
+    word("deployment", "only of this one (name, id or its beginning), which may be gone"),
+    flag("sizes", "have the nodes measure them, which may take ten seconds"),
+)
 WHICH = (number("replica", "of this replica; needed where there are several", default=None, least=0),)
 HOW = (
     *WHICH,
@@ -45,11 +49,11 @@ class VolumeEndpoints:
         self._volumes = volumes
         self._stopping = stopping
 
-    def page(self, call: Call) -> Response:
+    async def page(self, call: Call) -> Response:
         """List where the data of replicas lies, by deployment, replica and volume."""
         query = call.query
         items, total = self._volumes.page(query["deployment"], limit=query["limit"], offset=query["offset"])
-        shown = [packed(each) for each in items]
+        shown = [packed(each) for each in (await self._volumes.measured(items) if query["sizes"] else items)]
         return page_reply(shown, limit=query["limit"], offset=query["offset"], total=total)
 
     def backup(self, call: Call) -> Stream[bytes]:

@@ -38,6 +38,7 @@ def node_of(row: sqlite3.Row) -> Node:
         disk_pressure=facts.get("disk_pressure"),
         allows=tuple(facts["allows"]) if facts.get("allows") is not None else None,
         gateway=GatewayFacts(**facts["gateway"]) if facts.get("gateway") else None,
+        metered=facts.get("metered"),
         last_seen=None if seen is None else stamp(seen),
         wish=None if row["wish"] is None else decode_lenient(Wish, json.loads(row["wish"])),
         created_at=row["created_at"],

@@ -171,6 +171,15 @@ async def test_what_is_not_there_is_refused_before_anything_stands_still(
     assert world.runtime.done == []
 
 
+async def test_sizes_are_told_of_this_nodes_volumes_by_the_control_planes_names(world: World) -> None:
+    own = world.cp.node_id
+    world.runtime.volumes |= {
+        f"fledx-web-data-1-{own[:8]}": {"fledx.node_id": own},
+        "somebody-elses": {"fledx.node_id": "another"},
+    }
+    assert {NAME: len(CONTENT), "fledx-web-data-1": 0} == json.loads(await read(await opened(world, "volume_sizes")))
+
+
 async def test_dropped_volumes_are_deleted_once_their_container_is_gone_and_that_is_told(world: World) -> None:
     world.cp.revision += 1
     state = NodeDesiredState(node_id=world.cp.node_id, revision=world.cp.revision, dropped_volumes=(NAME, "other"))

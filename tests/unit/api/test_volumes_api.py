@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -44,6 +45,9 @@ class FakeVolumes:
         self.asked.append((deployment, limit, offset))
         return [volume()], 1
 
+    async def measured(self, volumes: list[Volume]) -> list[Volume]:
+        return [replace(each, size_bytes=4096) for each in volumes]
+
     async def backup(
         self, ref: str, name: str, *, replica: int | None, mode: str, by: Any
     ) -> AsyncGenerator[bytes, None]:
@@ -75,6 +79,12 @@ async def test_the_list_is_narrowed_to_a_deployment(site: Site) -> None:
     answer = await site.call("GET", "/api/v1/volumes?deployment=web&limit=3")
     assert (200, 1) == (answer.status, answer.json()["total"])
     assert [("web", 3, 0)] == site.volumes.asked
+    assert "size_bytes" not in answer.json()["items"][0]
+
+
+async def test_sizes_are_measured_only_for_who_asks(site: Site) -> None:
+    answer = await site.call("GET", "/api/v1/volumes?sizes=true")
+    assert 4096 == answer.json()["items"][0]["size_bytes"]
 
 
 async def test_a_backup_streams_out_whole(site: Site) -> None:

@@ -275,6 +275,7 @@ def test_one_node_on_a_screen() -> None:
         runtime="Docker 27.1",
         agent_version="0.1.0",
         address="10.0.0.7",
+        metered=True,
         instances=[
             instance(0, endpoints=["10.0.0.7:30000"]),
             instance(1, "failed", deployment_id=EDGE2, message="no image"),
@@ -295,6 +296,7 @@ edge-1  ready
   address    10.0.0.7
   runtime    Docker 27.1
   agent      0.1.0
+  metered    yes: it beats seldom, and is called unreachable later
   joined     24h ago
 
 REPLICA     STATE    RESTARTS  AGE  ENDPOINTS       WHY

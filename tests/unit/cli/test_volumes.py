@@ -61,9 +61,21 @@ def test_the_list_says_whose_they_are_and_where_they_lie() -> None:
     assert "deployment=db" in cli.transport.asked()[0]
 
 
+def test_sizes_are_shown_to_who_asks_for_them_where_they_are_known() -> None:
+    items = page(volume(size_bytes=3 * 2**20), volume(state="left", node="edge-2"))
+    cli = Cli({"GET /api/v1/volumes": items})
+    assert 0 == cli.run("volumes", "list", "--sizes")
+    assert "sizes=true" in cli.transport.asked()[0]
+    lines = [line.split() for line in cli.shown.splitlines()]
+    assert "SIZE" in lines[0]
+    assert ["in", "use", "3Mi", "2h"] == lines[1][3:7]
+    assert ["left", "behind", "-", "2h"] == lines[2][3:7]
+
+
 def test_a_hostile_list_cannot_harm_a_terminal() -> None:
-    cli = Cli({"GET /api/v1/volumes": page(dict.fromkeys(volume(), HOSTILE) | {"replica_number": 0})})
-    cli.run("volumes", "list")
+    items = page(dict.fromkeys(volume(size_bytes=1), HOSTILE) | {"replica_number": 0})
+    cli = Cli({"GET /api/v1/volumes": items})
+    cli.run("volumes", "list", "--sizes")
     assert "\x1b" not in cli.shown
     assert "\u202e" not in cli.shown
 
