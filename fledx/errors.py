@@ -10,7 +10,7 @@ The one exception tree.
     └── LimitExceeded   more than this side is willing to hold, carry or do at once
 
 Raised deep, translated once at each edge: `control_plane/api/errors.py` to a status, `cli/main.py` to an exit code,
-`client/refusals.py` from a status, `agent/runtime/docker.py` from Docker's own errors.
+`client/refusals.py` from a status, `agent/runtime/engine.py` from Docker's own errors.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ Item = dict[str, Any]
 TESTS_LOCK = ROOT / "tests" / "requirements.lock"
 
 NOT_SHIPPED = {
-    "certifi": "agent/runtime/docker.py stands in for it; we name our CA files ourselves",
+    "certifi": "agent/runtime/engine.py stands in for it; we name our CA files ourselves",
     "invoke": "paramiko wants it for `Match exec` only",
     "linkify-it-py": "textual's Markdown widget",
     "markdown-it-py": "textual's Markdown widget, rich.markdown",

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from fledx.agent.runtime.base import LogEntry
 from fledx.agent.runtime.body import Body, frames, lines
-from fledx.agent.runtime.docker import QUICK_THREADS, DockerRuntime
+from fledx.agent.runtime.docker import DockerRuntime
+from fledx.agent.runtime.engine import QUICK_THREADS
 from fledx.agent.runtime.lines import Tally
 from fledx.agent.runtime.shapes import log_bound, log_entries
 from fledx.agent.runtime.threads import Threads
