@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from fledx.control_plane.delivery import Delivery, Moments, delivered
@@ -77,19 +78,14 @@ def replica_of(
     Without `seal` the secrets' values are left out.
     """
     found = delivery_of(sql, deployment["id"], template, given)
-    body = {
-        **template,
-        **found.fields(),
-        "ports": encode(given.ports),
-        **_volume_names(sql, deployment, template, given),
-    }
+    body = _resolved(sql, deployment, template, given, found)
     who = {
         "deployment_id": deployment["id"],
         "deployment": deployment["name"],
         "replica_number": given.replica_number,
         "generation": deployment["generation"],
         "revision": given.revision,
-        "template": template_hash(json.loads(json.dumps(body))),
+        "template": _hash_of(json.dumps(body)),
         "fence": given.fence,
         "desired_state": deployment["desired_state"],
         "secrets": encode(found.values(seal)) if seal else [],
@@ -97,6 +93,27 @@ def replica_of(
         "job": None if deployment["job"] is None else job_of(sql, deployment, given),
     }
     return decode_lenient(ReplicaDesired, {**body, **who})
+
+
+def replica_template(
+    sql: sqlite3.Connection, deployment: sqlite3.Row, template: dict[str, Any], given: Assignment
+) -> str:
+    """The hash by which the container that a replica is to have is known; what a rollout asks of each, all the time."""
+    found = delivery_of(sql, deployment["id"], template, given)
+    return _hash_of(json.dumps(_resolved(sql, deployment, template, given, found)))
+
+
+def _resolved(
+    sql: sqlite3.Connection, deployment: sqlite3.Row, template: dict[str, Any], given: Assignment, found: Delivery
+) -> dict[str, Any]:
+    """The encoded template as this replica gets it."""
+    own = {"ports": encode(given.ports), **_volume_names(sql, deployment, template, given)}
+    return {**template, **found.fields(), **own}
+
+
+@lru_cache(maxsize=1024)
+def _hash_of(text: str) -> str:
+    return template_hash(json.loads(text))
 
 
 def _volume_names(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fledx.control_plane.changes import Transaction
-from fledx.control_plane.desired import replica_of
+from fledx.control_plane.desired import replica_template
 from fledx.control_plane.placing import place, release, settle_waiting
 from fledx.control_plane.store import assignments, deployments, finished
 from fledx.control_plane.store.deployments import Stored
@@ -37,10 +37,11 @@ def _end(tx: Transaction, node_id: str, each: Instance) -> bool:
     if finished.outcome_of(tx.sql, stored.id, given.replica_number) is not None:
         return False
     templates = deployments.templates(tx.sql, {(stored.id, given.revision)})
-    wanted = replica_of(tx.sql, deployments.heading(tx.sql, stored.id), templates[stored.id, given.revision], given)
-    if wanted.template != each.template:
+    heading = deployments.heading(tx.sql, stored.id)
+    template = replica_template(tx.sql, heading, templates[stored.id, given.revision], given)
+    if template != each.template:
         return False
-    finished.add(tx.sql, stored.id, given.replica_number, template=wanted.template, node=given.node, run=run)
+    finished.add(tx.sql, stored.id, given.replica_number, template=template, node=given.node, run=run)
     tx.board.remove(stored.id, [given.replica_number])
     tx.board_changed()
     tx.touched_nodes.add(node_id)

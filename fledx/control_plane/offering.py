@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fledx.control_plane.desired import replica_of
+from fledx.control_plane.desired import replica_template
 from fledx.control_plane.draining import Gateway, Look, Offer, Seen, next_offers
 from fledx.control_plane.gateways import Gateways
 from fledx.control_plane.part import Part, backend_name
@@ -169,7 +169,7 @@ def _fits(sql: sqlite3.Connection, stored: Stored, given: Assignment, instance: 
         return True
     template = deployments.templates(sql, {(stored.id, given.revision)})[stored.id, given.revision]
     heading = deployments.heading(sql, stored.id)
-    return replica_of(sql, heading, template, given).template == instance.template
+    return replica_template(sql, heading, template, given) == instance.template
 
 
 def _addresses(sql: sqlite3.Connection, given: Assignment) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ import anyio
 
 from fledx.control_plane.changes import OVERVIEW, Changes, Transaction
 from fledx.control_plane.delivery import missing_for
-from fledx.control_plane.desired import replica_of
+from fledx.control_plane.desired import replica_template
 from fledx.control_plane.placing import advance, ends_there, move, move_out, place_extra, release
 from fledx.control_plane.reachability import LONGEST_NAP, Watchfulness
 from fledx.control_plane.revising import go_back
@@ -179,7 +179,7 @@ class Rollouts:
                 node=given.node or given.node_id,
                 revision=given.revision,
                 fence=given.fence,
-                template=replica_of(sql, row, templates[stored.id, given.revision], given).template,
+                template=replica_template(sql, row, templates[stored.id, given.revision], given),
                 present_since=self._since(present.get(given.node_id)),
                 seen=seen.get(given.replica_number),
                 ready_since=since.get((given.node_id, given.replica_number)),
