@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from fledx.agent.spec import Key
+from fledx.models.health import KINDS as TYPES
 from fledx.models.instance import STATES, Instance
+from fledx.models.kinds import OF_MACHINES, OF_REPLICAS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-RARE = ("crash", "drift", "restart", "unhealthy")
-"""What is counted from 0 on: a series that begins with its first happening shows no increase."""
+HAPPENINGS = (*OF_REPLICAS, *OF_MACHINES)
+PROBES = tuple(product(TYPES, ("passed", "failed")))
+"""Both are counted from 0 on: a series that begins with its first happening shows no increase."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +95,12 @@ class Metrics:
                 family.add_metric(key, value)
             return family
 
-        kinds: dict[tuple[str, ...], float] = {(kind,): self._happenings[kind] for kind in {*RARE, *self._happenings}}
+        kinds: dict[tuple[str, ...], float] = {
+            (kind,): self._happenings[kind] for kind in {*HAPPENINGS, *self._happenings}
+        }
+        probes = {**dict.fromkeys(PROBES, 0), **sight.probes}
         yield counter("fledx_agent_happenings", "What was done and found, by kind.", kinds, "kind")
-        yield counter("fledx_agent_probes", "Health probes made, by type and result.", sight.probes, "type", "result")
+        yield counter("fledx_agent_probes", "Health probes made, by type and result.", probes, "type", "result")
         yield counter("fledx_agent_reconcile_rounds", "Looks at the container engine.", {(): sight.rounds})
         yield counter("fledx_agent_reconcile_seconds", "Time spent in them.", {(): sight.round_seconds})
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import generate_latest
@@ -12,12 +13,18 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from fledx.control_plane.recent import Recent
+from fledx.models.kinds import KINDS
 
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 MAX_WORDS = 50
-RARE = ("deployment.rolled_back", "deployment.failed", "node.unreachable", "node.error", "rollout.paused")
-"""Kinds of events that are counted from 0 on: a series that begins with its first event shows no increase."""
+ADMITTED = ("ok", "conflict", "denied", "invalid", "limit_exceeded", "unavailable")
+WAYS_IN = ("ok", "away", "denied", "invalid", "limit_exceeded", "unavailable")
+OCCASIONS = ("create", "update", "reschedule")
+"""
+What is known of a label's values beforehand is counted from 0 on, as the kinds of events are: a series that begins with
+its first event shows Prometheus no increase.
+"""
 
 
 class Metrics:
@@ -84,8 +91,6 @@ class Metrics:
             "fledx_scheduler_decisions_total", "Replicas placed or left waiting, by occasion", ("context", "outcome")
         )
         self._happened = self._counter("fledx_events_total", "What happened, by kind", ("kind",))
-        for kind in RARE:
-            self._happened.labels(kind)
         self._replicas = Gauge(
             "fledx_replicas", "Replicas wanted, of these ready, and without a place", ("state",), registry=self.registry
         )
@@ -100,8 +105,17 @@ class Metrics:
         self._passed = self._counter(
             "fledx_gateway_backend_streams_total", "Connections gateways asked for, by result", ("result",)
         )
-        self._ways_in = Words()
-        self._results, self._reasons, self._occasions, self._kinds = Words(), Words(), Words(), Words()
+        self._results, self._ways_in, self._kinds = Words(ADMITTED), Words(WAYS_IN), Words(KINDS)
+        self._occasions, self._reasons = Words(OCCASIONS), Words()
+        for counter, words in (
+            (self._opened, ADMITTED),
+            (self._passed, WAYS_IN),
+            (self._happened, KINDS),
+        ):
+            for word in words:
+                counter.labels(word)
+        for occasion, outcome in product(OCCASIONS, ("assigned", "unassigned")):
+            self._decisions.labels(occasion, outcome)
 
     def _make_store(self) -> None:
         self._transactions = Histogram(
@@ -111,6 +125,8 @@ class Metrics:
             buckets=REQUEST_BUCKETS,
             registry=self.registry,
         )
+        for kind in ("durable", "relaxed"):
+            self._transactions.labels(kind)
         self._size = self._gauge("fledx_store_size_bytes", "Size of the database, its log included")
         self._backup = self._gauge(
             "fledx_backup_last_success_timestamp_seconds", "When the newest backup was taken; 0 is never"
@@ -234,14 +250,15 @@ class Metrics:
 
 
 class Words:
-    """Keeps a label's values few, whatever it is given."""
+    """Keeps a label's values few, whatever it is given: those known beforehand, and so many more."""
 
-    def __init__(self) -> None:
-        self._known: set[str] = set()
+    def __init__(self, known: Collection[str] = ()) -> None:
+        self._known = set(known)
+        self._most = len(self._known) + MAX_WORDS
 
     def bounded(self, word: str) -> str:
         """The word itself, or `other` once there have been too many."""
-        if word not in self._known and len(self._known) >= MAX_WORDS:
+        if word not in self._known and len(self._known) >= self._most:
             return "other"
         self._known.add(word)
         return word

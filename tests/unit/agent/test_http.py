@@ -126,5 +126,14 @@ def test_metrics_show_what_is_now_and_forget_what_is_gone() -> None:
     assert "instance_cpu_cores{" not in shown.metrics().body.decode()
 
 
+def test_what_has_not_happened_yet_is_counted_as_0() -> None:
+    lines = pages(standing()).metrics().body.decode().splitlines()
+    for series in (
+        *(f'happenings_total{{kind="{kind}"}}' for kind in ("crash", "gave_up", "port_taken", "runtime")),
+        *(f'probes_total{{result="failed",type="{kind}"}}' for kind in ("exec", "tcp")),
+    ):
+        assert f"fledx_agent_{series} 0.0" in lines
+
+
 def test_an_answer_as_json_is_one_line() -> None:
     assert b'{"a": 1}\n' == as_json(200, {"a": 1}).body

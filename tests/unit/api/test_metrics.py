@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from fledx.control_plane.metrics import MAX_WORDS, Metrics
+from fledx.models.kinds import KINDS, OF_REPLICAS
 
+ROOT = Path(__file__).resolve().parents[3]
+KIND = re.compile(r"[a-z]+\.[a-z_]+")
 SERIES = re.compile(r"^(?P<name>[a-z_]+)(\{.*\})? [-+0-9.eE]+(Inf)?$")
 
 
@@ -69,6 +75,51 @@ def test_a_label_never_grows_without_end() -> None:
     text = metrics.exposition().decode()
     assert text.count("fledx_tunnel_disconnections_total{") == MAX_WORDS + 1
     assert 'reason="other"} 100.0' in text
+
+
+def test_an_agent_with_words_of_its_own_hides_none_that_are_known() -> None:
+    metrics = Metrics()
+    metrics.happened(f"replica.word_{number}" for number in range(MAX_WORDS + 100))
+    metrics.happened(["rollout.paused"])
+
+    lines = metrics.exposition().decode().splitlines()
+    assert 'fledx_events_total{kind="rollout.paused"} 1.0' in lines
+    assert 'fledx_events_total{kind="other"} 100.0' in lines
+
+
+def test_what_has_not_happened_yet_is_counted_as_0() -> None:
+    lines = Metrics().exposition().decode().splitlines()
+    for series in (
+        *(f'fledx_events_total{{kind="{kind}"}}' for kind in KINDS),
+        *(f'fledx_tokens_refused_total{{kind="{kind}"}}' for kind in ("operator", "registration", "node")),
+        *(f'fledx_tunnel_connections_total{{result="{result}"}}' for result in ("ok", "denied")),
+        *(f'fledx_gateway_backend_streams_total{{result="{result}"}}' for result in ("ok", "away")),
+        'fledx_scheduler_decisions_total{context="reschedule",outcome="unassigned"}',
+        'fledx_store_transaction_duration_seconds_count{kind="relaxed"}',
+        "fledx_http_failures_total",
+    ):
+        assert f"{series} 0.0" in lines
+
+
+def calls_in(room: str) -> Iterator[ast.Call]:
+    """Every call that is written there."""
+    for path in (ROOT / "fledx" / room).rglob("*.py"):
+        yield from (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+
+
+def test_every_kind_of_event_that_is_stored_is_known() -> None:
+    telling = [call for call in calls_in("control_plane") if ast.unparse(call.func).split(".")[-1] in ("event", "tell")]
+    words = {arg.value for call in telling for arg in call.args if isinstance(arg, ast.Constant)}
+    kinds = {word for word in words if isinstance(word, str) and KIND.fullmatch(word)}
+    assert len(kinds) > 20
+    assert kinds - set(KINDS) == set()
+
+
+def test_every_word_under_which_an_agent_tells_something_is_known() -> None:
+    keywords = [keyword for call in calls_in("agent/reconcile") for keyword in call.keywords if keyword.arg == "kind"]
+    words = {keyword.value.value for keyword in keywords if isinstance(keyword.value, ast.Constant)}
+    assert len(words) > 10
+    assert words - set(OF_REPLICAS) == {"wait", "examine"}
 
 
 def test_two_control_planes_in_one_process_do_not_share_figures() -> None:
