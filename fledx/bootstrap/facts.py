@@ -93,6 +93,14 @@ class Identity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inotify:
+    """How many files a user may have watched (`fs.inotify.max_user_instances`), and whether root may say so here."""
+
+    instances: int
+    settable: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Docker:
     """
     The engine and its service.
@@ -138,6 +146,7 @@ class HostFacts:
     identity: Identity | None = None
     listening: Mapping[int, str | None] = dataclasses.field(default_factory=dict)
     docker: Docker = Docker()
+    inotify: Inotify | None = None
 
     @property
     def python(self) -> Python | None:
@@ -193,6 +202,7 @@ def read_facts(said: str) -> HostFacts:
         identity=_identity(found.get("identity", [])),
         listening=_listening(found.get("port", []), found.get("listener", [])),
         docker=_docker(found),
+        inotify=_inotify(found.get("inotify", [])),
     )
 
 
@@ -213,6 +223,12 @@ def _python(path: str, version: str, bits: str, libc: str, missing: str) -> Pyth
 
 def _file(owner: str, mode: str, content: str = "") -> Entry:
     return Entry(owner=owner, mode=mode, content=base64.b64decode(content).decode(errors="replace"))
+
+
+def _inotify(lines: list[list[str]]) -> Inotify | None:
+    if not lines or not lines[-1][0].isdigit():
+        return None
+    return Inotify(instances=int(lines[-1][0]), settable=lines[-1][1:] == ["yes"])
 
 
 NODE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{3,63}")

@@ -12,6 +12,8 @@ from fledx.errors import InvalidSpec
 Role = Literal["cp", "agent"]
 ROLES: tuple[Role, ...] = ("cp", "agent")
 UNIT_DIRECTORY = "/etc/systemd/system"
+LIMITS_FILE = "/etc/sysctl.d/60-fledx.conf"
+"""Sorted before an operator's own 99-*, which wins at boot."""
 ARCHIVE = re.compile(r"fledx-(?P<version>[0-9][A-Za-z0-9.+]*)-(?P<build>[0-9a-f]{8,64})\.pyz")
 WORDS: Mapping[Role, str] = {"cp": "control plane", "agent": "agent"}
 

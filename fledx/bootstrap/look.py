@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fledx.bootstrap.layout import LIMITS_FILE
+
 # Modules of the standard library that small Pythons leave out and that a role needs.
 NEEDED_MODULES = (
     "_ssl",
@@ -104,6 +106,14 @@ for role in cp agent; do
     fi
   fi
 done
+for path in LIMITS; do
+  if [ -f "$path" ]; then say file "$path" $(octal "$path") "$(contents "$path")"; fi
+done
+limit=/proc/sys/fs/inotify/max_user_instances
+if [ -r $limit ]; then
+  if [ -w $limit ]; then settable=yes; else settable=no; fi
+  say inotify "$(cat $limit)" $settable
+fi
 if [ -s "$data/cp/ca.pem" ]; then say authority yes; fi
 if [ -e "$config/fledx-agent.join" ]; then say join yes; fi
 if [ -s "$data/agent/identity.json" ]; then
@@ -164,7 +174,7 @@ class Look:
     def script(self) -> str:
         # `Places` has refused all that a shell would read as more than a path.
         given = f"BIN='{self.bin_dir or ''}' CONFIG='{self.config_dir or ''}' DATA='{self.data_dir or ''}'"
-        return given + SCRIPT.replace("MODULES", " ".join(NEEDED_MODULES))
+        return given + SCRIPT.replace("MODULES", " ".join(NEEDED_MODULES)).replace("LIMITS", LIMITS_FILE)
 
     def feed(self) -> bytes:
         return b""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fledx.bootstrap.accounts import JoinGroup, MakeUser
 from fledx.bootstrap.distribution import engine_script
 from fledx.bootstrap.facts import HostFacts
+from fledx.bootstrap.kernel import raised
 from fledx.bootstrap.layout import ROLES, Role, unit_name, unit_path, user_name
 from fledx.bootstrap.preflight import troubles
 from fledx.bootstrap.services import AwaitJoin, InstallDocker, ReadUnits, RestartUnit, StartUnit
@@ -160,6 +161,8 @@ def _service(facts: HostFacts, wanted: Wanted, role: Role) -> Iterator[Step]:
     env = merged(env_before.content or "" if env_before else "", _values(facts, wanted, role))
     yield from _file(facts, WriteFile, layout.env_file(role), env)
 
+    if role == "agent":
+        yield from raised(facts, values_in(env))
     wish = _unit_wish(facts, env, role)
     setup = setup_of(wish, env, wanted.package.digest)
     written = list(_file(facts, WriteUnit, unit_path(role), unit_text(wish, setup)))

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 from fledx.bootstrap.distribution import engine_script, install_command
 from fledx.bootstrap.facts import HostFacts, Python
+from fledx.bootstrap.kernel import unraisable
 from fledx.bootstrap.layout import ROLES, Role, unit_name, unit_path
 from fledx.bootstrap.wanted import DEFAULT_PORTS, Trouble, Wanted
 
@@ -38,6 +39,7 @@ def troubles(facts: HostFacts, wanted: Wanted, roles: tuple[Role, ...]) -> list[
     ]
     if "agent" in wanted.roles:
         found += [*_docker(facts, wanted), *_other_control_plane(facts, wanted)]
+        found += unraisable(facts, facts.settings("agent"))
     if wanted.reach is not None:
         found.append(wanted.reach)
     return sorted(found, key=lambda trouble: not trouble.fatal)

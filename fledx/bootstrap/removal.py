@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from fledx.bootstrap.accounts import RemoveUser
 from fledx.bootstrap.facts import HostFacts
+from fledx.bootstrap.kernel import given_back
 from fledx.bootstrap.layout import ROLES, Role, cache_dir, run_dir, unit_path, user_name
 from fledx.bootstrap.plan import Plan
 from fledx.bootstrap.services import ReadUnits, RemoveContainers, StopUnit
@@ -26,6 +27,8 @@ def plan_removal(facts: HostFacts, roles: Sequence[Role], *, purge: bool) -> Pla
     steps: list[Step] = []
     for role in roles:
         steps += _service(facts, role)
+        if role == "agent":
+            steps += given_back(facts)
     steps += _files(facts, roles, last=last)
     if purge:
         for role in roles:

@@ -72,7 +72,8 @@ class RoleFacts:
 
     ``unit`` is systemd's word for its unit (active, failed, inactive), None where systemd does not run it. ``health``
     are faults that the role tells of itself, ``broken`` those of its settings. ``database`` is what SQLite finds wrong,
-    ``backup`` the newest copy's time in unix seconds.
+    ``backup`` the newest copy's time in unix seconds. ``watches`` is how many files a user may have watched, on a
+    gateway.
     """
 
     role: str
@@ -86,6 +87,7 @@ class RoleFacts:
     database: str | None = None
     backup: float | None = None
     broken: tuple[str, ...] = ()
+    watches: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

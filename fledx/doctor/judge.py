@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fledx.doctor.facts import UNITS, Disk, Engine, File, Finding, MachineFacts, RoleFacts, Talk
+from fledx.models.ingress import WATCHES_WANTED
 
 LITTLE_BYTES, LITTLE_SHARE = 512 * 2**20, 0.05
 NOTHING_BYTES = 64 * 2**20
@@ -46,6 +47,8 @@ def _role(role: RoleFacts, facts: MachineFacts) -> Iterator[Finding]:
         yield _engine(role.engine)
     for text in role.health:
         yield _bad(role.role, "health", text, "the log says more: journalctl -u " + UNITS.get(role.role, "fledx-agent"))
+    if role.watches is not None:
+        yield _watched(role.watches)
     if role.role == "cp" and role.directory is not None:
         yield from _database(role, facts)
 
@@ -120,6 +123,15 @@ def _engine(engine: Engine) -> Finding:
     if len(known) == 2 and known < OLDEST_ENGINE:
         return _bad("agent", "engine", f"Docker {engine.version} is older than 20.10", "upgrade the package docker.io")
     return _ok("agent", "engine", f"{engine.address} is version {engine.version}")
+
+
+def _watched(most: int) -> Finding:
+    """Half of them are used, and a gateway that would need more does without: it serves, and drains more slowly."""
+    said = f"fs.inotify.max_user_instances is {most}"
+    if most < WATCHES_WANTED:
+        mend = f"fledx bootstrap agent raises it; or sysctl -w fs.inotify.max_user_instances={WATCHES_WANTED}"
+        return _bad("agent", "gateway", f"{said}: too few for Envoy to watch many backends", mend, level="warn")
+    return _ok("agent", "gateway", said)
 
 
 def _database(role: RoleFacts, facts: MachineFacts) -> Iterator[Finding]:

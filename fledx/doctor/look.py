@@ -32,6 +32,7 @@ INSTALLED = {"cp": Path("/var/lib/fledx/cp"), "agent": Path("/var/lib/fledx/agen
 DOCKER = "unix:///var/run/docker.sock"
 DOCKER_ROOT = "/var/lib/docker"
 LOOPBACK = "127.0.0.1"
+INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
 class Look:
@@ -161,6 +162,7 @@ class Look:
             engine=engine_at(engine),
             talks=tuple(_tunnel(identity)),
             health=_health(settings.health_port) if settings and settings.health_port else (),
+            watches=_watches() if settings and settings.gateway_enabled else None,
         )
 
     def _identity(self, directory: Path) -> Mapping[str, Any]:
@@ -204,6 +206,12 @@ def _health(port: int) -> tuple[str, ...]:
         told = [found.get("runtime_error"), (found.get("control_plane") or {}).get("problem")]
         return tuple(str(text) for text in told if text)
     return (f"no agent answers at localhost:{port}/health",)
+
+
+def _watches() -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int(INSTANCES.read_text())
+    return None
 
 
 def _file(path: Path) -> File:

@@ -16,6 +16,11 @@ MAX_HOST = 253
 MAX_PATH = 512
 MAX_BODY_BYTES = 1 << 30
 MAX_RULES = 100
+WATCHES_WANTED = 8192
+"""
+`fs.inotify.max_user_instances` of a gateway. Envoy takes one instance a file it watches, half of them are used, and a
+file is needed for each backend and each certificate: enough for 4,000; the kernel's default of 128 is, for 54.
+"""
 AWAY = "away"
 """
 Code with which the control plane refuses a `backend` stream whose owner node has no link to it right now. The gateway

@@ -213,13 +213,30 @@ def test_a_host_that_is_cut_off_works_on_and_nothing_is_restarted_when_it_is_bac
 
 def test_settings_by_hand_and_settings_by_flag_live_together(desk: Desk, fleet: Hosts) -> None:
     node = fleet["n2"]
-    node.shell("echo '# mine' >>/etc/fledx/fledx-agent.env; echo FLEDX_LOG=debug >>/etc/fledx/fledx-agent.env")
+    allowed = int(node.shell(f"cat {WATCHES}"))
+    node.shell(f"printf '# mine\\nFLEDX_LOG=debug\\n{GATEWAY}\\n' >>/etc/fledx/fledx-agent.env")
     desk.does("bootstrap", "agent", "--ssh-host", "n2", "--label", "disk=ssd", "--capacity-cpu-millis", "1500")
     text = node.shell("cat /etc/fledx/fledx-agent.env")
     assert "# mine\nFLEDX_LOG=debug" in text
     eventually(lambda: desk.nodes()["n2"]["labels"] == {"disk": "ssd"})
     assert 1500 == desk.nodes()["n2"]["capacity"]["cpu_millis"]
     assert "nothing to do" in desk.does("bootstrap", "agent", "--ssh-host", "n2").out
+    _the_kernel_lets_a_gateway_watch_enough(node, allowed)
+
+
+WATCHES = "/proc/sys/fs/inotify/max_user_instances"
+GATEWAY = "FLEDX_AGENT_GATEWAY_ENABLED=true\\nFLEDX_AGENT_GATEWAY_ENVOY_IMAGE=127.0.0.1:1/none"
+
+
+def _the_kernel_lets_a_gateway_watch_enough(node: Host, before: int) -> None:
+    """The machine below has it as before afterwards: all hosts of a bed share its kernel."""
+    try:
+        written = node.shell("cat /etc/sysctl.d/60-fledx.conf 2>/dev/null | grep -v '^#' || true")
+        assert ("" if before >= 8192 else "fs.inotify.max_user_instances = 8192") == written
+        assert max(before, 8192) == int(node.shell(f"cat {WATCHES}"))
+    finally:
+        node.shell(f"sed -i /GATEWAY/d /etc/fledx/fledx-agent.env; echo {before} >{WATCHES}")
+        node.shell("systemctl restart fledx-agent")
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from fledx.bootstrap import accounts, services, steps
-from fledx.bootstrap.facts import Archive, Docker, Entry, HostFacts, Identity, Python, Space, Unit, User
+from fledx.bootstrap import accounts, kernel, services, steps
+from fledx.bootstrap.facts import Archive, Docker, Entry, HostFacts, Identity, Inotify, Python, Space, Unit, User
 from fledx.bootstrap.host import Done, Order
 from fledx.bootstrap.layout import ROLES, Layout, Role, cache_dir, run_dir, unit_name, unit_path, user_name
 from fledx.bootstrap.look import Look
@@ -42,6 +42,7 @@ def bare_host(**changes: Any) -> HostFacts:
         "spaces": dict.fromkeys((layout.bin_dir, layout.config_dir, layout.data_dir), roomy),
         "directories": {layout.bin_dir: Entry(owner="root:root", mode="755")},
         "docker": ENGINE,
+        "inotify": Inotify(instances=128),
     }
     return HostFacts(**{**usual, **changes})
 
@@ -177,6 +178,13 @@ class FakeHost:
         self._see_units()
         return None
 
+    def _RaiseLimit(self, step: kernel.RaiseLimit) -> None:
+        self._put("files", step.path, Entry(owner=step.owner, mode=step.mode, content=step.content))
+        self.change(inotify=Inotify(instances=step.value))
+
+    def _LowerLimit(self, step: kernel.LowerLimit) -> None:
+        self.change(inotify=Inotify(instances=step.value))
+
     def _RemoveFile(self, step: steps.RemoveFile) -> None:
         for table in ("files", "archives", "links"):
             self._drop(table, step.path)
@@ -302,6 +310,7 @@ def told(facts: HostFacts) -> str:
         *(f"port 00000000:{port:04X}" for port in facts.listening),
         *(f"listener 0.0.0.0:{port} {_users(holder)}" for port, holder in facts.listening.items() if holder),
         *_docker(facts.docker),
+        *_inotify(facts),
         "end",
     ]
     return "\n".join(lines) + "\n"
@@ -344,6 +353,11 @@ def _identity(facts: HostFacts) -> Iterator[str]:
     it = facts.identity
     if it is not None:
         yield f"identity {it.node_id or '-'} {it.host} {it.port} {','.join(it.authorities) or '-'}"
+
+
+def _inotify(facts: HostFacts) -> Iterator[str]:
+    if facts.inotify is not None:
+        yield f"inotify {facts.inotify.instances} {'yes' if facts.inotify.settable else 'no'}"
 
 
 def _users(holder: str) -> str:

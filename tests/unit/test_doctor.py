@@ -44,6 +44,7 @@ def test_a_machine_that_is_well_is_called_so() -> None:
         disks=(Disk(what="containers", path="/", free=50 * GIB, total=100 * GIB),),
         talks=(Talk(what="tunnel", where="cp:7443", ends=NOW + 80 * 86400, version="1.0", skew=0.2),),
         engine=Engine(address="unix:///s", version="20.10.24+dfsg1"),
+        watches=8192,
     )
     assert found(well, synchronised=True) == {}
     assert found(CONTROL_PLANE) == {}
@@ -80,6 +81,7 @@ def test_a_machine_that_is_well_is_called_so() -> None:
         (replace(AGENT, talks=(Talk(what="t", where="cp:1", skew=400.0),)), "clock", "bad", "set-ntp"),
         (replace(AGENT, engine=Engine(address="a", problem="refused")), "engine", "bad", "group docker"),
         (replace(AGENT, engine=Engine(address="a", version="19.3.1")), "engine", "bad", "upgrade"),
+        (replace(AGENT, watches=128), "gateway", "warn", "fledx bootstrap agent"),
         (replace(AGENT, health=("engine away",)), "health", "bad", "journalctl"),
         (replace(AGENT, broken=("FLEDX_AGENT_X: 'a' is no number",)), "settings", "bad", "--help"),
         (replace(CONTROL_PLANE, database="it is damaged"), "database", "bad", "fledx cp restore"),

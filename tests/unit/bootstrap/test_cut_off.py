@@ -23,8 +23,12 @@ def fresh() -> FakeHost:
     return FakeHost()
 
 
+GATEWAY = Entry(owner="root:root", mode="600", content="FLEDX_AGENT_GATEWAY_ENABLED=true\n")
+
+
 def with_the_old_version() -> FakeHost:
-    host = FakeHost()
+    """A gateway, whose kernel is to allow what its Envoy needs."""
+    host = FakeHost(bare_host(files={"/etc/fledx/fledx-agent.env": GATEWAY}))
     install(host, wanted(package=OLD))
     host.reconnect()
     return host
@@ -34,7 +38,10 @@ def with_a_half_made_one() -> FakeHost:
     """Somebody began by hand: a user with a shell, a directory of the wrong owner, an env file of their own."""
     host = FakeHost(
         bare_host(
-            files={"/etc/fledx/fledx-cp.env": Entry(owner="root:root", mode="644", content="RUST_LOG=debug\n")},
+            files={
+                "/etc/fledx/fledx-cp.env": Entry(owner="root:root", mode="644", content="RUST_LOG=debug\n"),
+                "/etc/fledx/fledx-agent.env": GATEWAY,
+            },
             directories={
                 "/usr/local/bin": Entry(owner="root:root", mode="755"),
                 "/etc/fledx": Entry(owner="root:root", mode="777"),

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from fledx.bootstrap.facts import Archive, Docker, Entry, Python, User
+from fledx.bootstrap.facts import Archive, Docker, Entry, HostFacts, Inotify, Python, User
 from fledx.bootstrap.layout import ROLES, Layout, Role, unit_path
 from fledx.bootstrap.plan import plan
 from fledx.bootstrap.services import InstallDocker
@@ -229,6 +229,42 @@ def test_the_join_string_is_in_no_line_and_no_repr_of_the_plan() -> None:
     (step,) = [step for step in found.steps if isinstance(step, WriteFile) and step.path.endswith(".join")]
     assert step.feed() == b"FLEDX_AGENT_JOIN=fledx-join.aHVzaA\n"
     assert (step.owner, step.mode) == ("root:root", "600")
+
+
+def gateway(**facts: object) -> HostFacts:
+    """A host whose operator has written into its settings that it is a gateway."""
+    settings = Entry(owner="root:root", mode="600", content="FLEDX_AGENT_GATEWAY_ENABLED=yes\n")
+    return bare_host(files={Layout().env_file("agent"): settings}, **facts)
+
+
+def limit_lines(facts: HostFacts) -> list[str]:
+    return [line for line in lines(plan(facts, wanted(one_role("agent")))) if "inotify" in line]
+
+
+def test_the_kernel_of_a_gateway_is_to_let_envoy_watch_a_file_for_each_backend() -> None:
+    expected = "write /etc/sysctl.d/60-fledx.conf (fs.inotify.max_user_instances from 128 to 8192)"
+    assert [expected] == limit_lines(gateway())
+    host = FakeHost(gateway())
+    install(host, wanted(one_role("agent")))
+    assert "fs.inotify.max_user_instances = 8192\n" in (host.facts.files["/etc/sysctl.d/60-fledx.conf"].content or "")
+    assert Inotify(instances=8192) == host.facts.inotify
+    assert [] == lines(plan(host.facts, wanted(one_role("agent"))))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [bare_host(), gateway(inotify=Inotify(instances=65536)), gateway(inotify=None)],
+    ids=["no gateway", "allowed already", "a kernel without it"],
+)
+def test_a_kernel_that_is_good_enough_is_left_alone(facts: HostFacts) -> None:
+    assert [] == limit_lines(facts)
+
+
+def test_a_kernel_that_cannot_be_told_from_there_keeps_no_gateway_from_its_work() -> None:
+    found = plan(gateway(inotify=Inotify(instances=128, settable=False)), wanted(one_role("agent")))
+    (trouble,) = found.troubles
+    assert (False, []) == (trouble.fatal, [step.line for step in found.steps if "inotify" in step.line])
+    assert "sudo sysctl -w fs.inotify.max_user_instances=8192" in trouble.mend
 
 
 def test_links_are_relative_so_that_the_directory_can_be_mounted_elsewhere() -> None:
