@@ -20,6 +20,7 @@ from fledx.agent.spec import Key
 from fledx.errors import FledxError
 from fledx.models.desired import NodeDesiredState
 from fledx.models.ingress import GatewayFacts, GatewayStatus
+from fledx.models.registry import RegistryLogin
 from fledx.settings.agent import AgentSettings
 from fledx.tunnel.link import Link
 
@@ -98,6 +99,7 @@ def public_of(
     copies: Callable[[Key], Sequence[Copy]],
     prober: Callable[[], Prober],
     link: Callable[[], Link | None],
+    login: Callable[[str], RegistryLogin | None],
     changed: Callable[[], None],
 ) -> Public:
     """The gateway of a node whose settings say that it is one."""
@@ -119,6 +121,7 @@ def public_of(
         copies=copies,
         healthy=functools.partial(_healthy, prober),
         link=link,
+        login=login,
         changed=changed,
     )
     return Gateway(settings, shared, node)

@@ -215,6 +215,7 @@ class Agent:
             copies=self._observed.copies,
             prober=lambda: self._prober,
             link=lambda: self._serving.link,
+            login=self._images.login,
             changed=self._reporter.changed,
         )
         self._pages = Pages(settings, self._metrics, self._standing, self._public.pages)

@@ -34,14 +34,16 @@ def desired_state(sql: sqlite3.Connection, node_id: str, seal: Seal) -> NodeDesi
         replica_of(sql, rows[deployment_id], templates[deployment_id, given.revision], given, seal)
         for deployment_id, given in owned
     ]
+    gateway = json.loads(node["facts"]).get("gateway")
+    envoy = {gateway["image"]} if gateway and gateway.get("image") else set[str]()
     return NodeDesiredState(
         node_id=node_id,
         revision=node["desired_revision"],
         replicas=tuple(replicas),
-        registries=logins_for(sql, {replica.image for replica in replicas}, seal),
+        registries=logins_for(sql, {replica.image for replica in replicas} | envoy, seal),
         dropped_volumes=tuple(volumes.to_drop(sql, node_id)),
         held=_held(sql, node_id),
-        gateway=_gateway(sql, seal) if json.loads(node["facts"]).get("gateway") else None,
+        gateway=_gateway(sql, seal) if gateway else None,
     )
 
 

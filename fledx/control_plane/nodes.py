@@ -151,9 +151,14 @@ class Nodes:
 
 
 def _note_reach(tx: Transaction, row: sqlite3.Row, facts: NodeFacts, address: str) -> None:
-    """One that becomes a gateway gets what to serve, and gateways learn where a node is reached now."""
+    """
+    One that becomes a gateway gets what to serve, and gateways learn where a node is reached now.
+
+    A gateway of another image may need the login of another registry.
+    """
     before, node_id = json.loads(row["facts"]), row["id"]
-    if (before.get("gateway") is None) != (facts.gateway is None):
+    gateway = before.get("gateway")
+    if (gateway is None) != (facts.gateway is None) or (facts.gateway and facts.gateway.image != gateway.get("image")):
         tx.touched_nodes.add(node_id)
     told = (facts.public_host, facts.public_ip, address.rpartition(":")[0])
     had = (before.get("public_host"), before.get("public_ip"), (row["address"] or "").rpartition(":")[0])

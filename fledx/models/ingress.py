@@ -142,10 +142,15 @@ def path_fault(path: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayFacts:
-    """What a node that is a gateway tells of it: the ports it listens on; ``https_port`` None serves no TLS."""
+    """
+    What a node that is a gateway tells of it: the ports it listens on; ``https_port`` None serves no TLS.
+
+    ``image`` is that of its Envoy: a login that there is for its registry is sent along.
+    """
 
     http_port: int
     https_port: int | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fledx.agent.memory import shared_with_envoy
 from tests.acceptance.system import System
 from tests.bed.engine import Engine
 from tests.bed.engines import Engines
@@ -159,6 +161,35 @@ def test_a_login_held_centrally_opens_a_private_registry_and_is_found_nowhere(th
     files = [path for path in there.system.folder.rglob("*") if path.is_file() and "cache" not in path.parts]
     assert len(files) > 5
     assert not [path for path in files for word in planted if word.encode() in path.read_bytes()]
+
+
+@pytest.fixture
+def gate(there: Field) -> Iterator[str]:
+    """The name of a node that is a gateway, with an Envoy from the registry, which nobody has a login for yet."""
+    there.shelf.put("envoy:1", note="it is the pull that counts")
+    there.system.cli("registries", "delete", there.front.address, "--yes")
+    process = there.system.start_agent(
+        "gate",
+        FLEDX_AGENT_DOCKER_HOST=there.engine("big").docker_host,
+        FLEDX_AGENT_CONFIG_DIR=str(there.system.folder / "etc-gate"),
+        FLEDX_AGENT_GATEWAY_ENABLED="true",
+        FLEDX_AGENT_GATEWAY_ENVOY_IMAGE=there.name("envoy:1"),
+    )
+    yield "gate"
+    process.stop()
+    node_id = json.loads((there.system.folder / "gate/identity.json").read_text())["node_id"]
+    shutil.rmtree(Path("/run", shared_with_envoy(node_id)), ignore_errors=True)
+    assert there.system.cli("nodes", "delete", "gate", "--yes", "--force").returncode == 0
+
+
+def test_the_envoy_of_a_gateway_is_pulled_with_the_login_held_centrally(there: Field, gate: str) -> None:
+    def told(*words: str) -> bool:
+        shown = there.system.cli("nodes", "show", gate).stdout
+        return all(word in shown for word in words)
+
+    eventually(lambda: told("failed", "denies access"), within=WITHIN)
+    there.login(PASSWORD)
+    eventually(lambda: there.engine("big").docker("images", "-q", there.name("envoy:1")), within=WITHIN)
 
 
 def test_all_replicas_run_the_same_bytes_though_the_tag_moves(there: Field) -> None:

@@ -55,7 +55,7 @@ class ImageKeeping:
             tell=tell,
             eased=lambda: pull_again("no_space", {each.key for each in self._replicas()}),
         )
-        self.images = Images(store, pins=self._pins, records=self._records, disk=self._disk, login=self._login)
+        self.images = Images(store, pins=self._pins, records=self._records, disk=self._disk, login=self.login)
 
     @property
     def pressure(self) -> str | None:
@@ -82,7 +82,8 @@ class ImageKeeping:
             keys = {each.key for each in self._replicas() if registry_of(each.image) in fresh}
             self._pull_again("denied", keys)
 
-    def _login(self, image: str) -> RegistryLogin | None:
+    def login(self, image: str) -> RegistryLogin | None:
+        """What the control plane holds for the registry that an image comes from."""
         state = self._desired()
         registry = registry_of(image)
         return next((each for each in (state.registries if state else ()) if each.host == registry), None)

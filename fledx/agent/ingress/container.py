@@ -12,6 +12,7 @@ from fledx.agent.ingress.shared import Owner, Shared
 from fledx.agent.listening import listening
 from fledx.agent.runtime.base import Confinement, Container, ContainerSpec, ImageMissing, Mount, Runtime
 from fledx.errors import NotFound, Unavailable
+from fledx.models.registry import RegistryLogin
 
 OWNED, MADE_OF = "fledx.gateway", "fledx.gateway_spec"
 """Labels: whose gateway it is, and what it was made of. A replica's are others, so it is never taken for one."""
@@ -25,7 +26,7 @@ ALIVE = ("running", "paused", "restarting")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that Envoy's container is made of; another one for another of these."""
+    """All that Envoy's container is made of; another one for another of these. ``login`` is what pulls its image."""
 
     node_id: str
     image: str
@@ -33,6 +34,7 @@ class Recipe:
     bootstrap: bytes = field(repr=False)
     owner: Owner
     shared: Shared
+    login: Callable[[], RegistryLogin | None] = lambda: None
     concurrency: int | None = None
 
     def spec(self) -> ContainerSpec:
@@ -64,6 +66,7 @@ class EnvoyContainer:
 
     def __init__(self, runtime: Runtime, recipe: Recipe) -> None:
         self.id: str | None = None
+        self.login = recipe.login
         self._runtime = runtime
         self._recipe = recipe
 
@@ -147,7 +150,7 @@ class EnvoyContainer:
             return await self._runtime.create(spec)
         except ImageMissing:
             tell(f"pulling {spec.image}")
-            await self._runtime.pull(spec.image, tell)
+            await self._runtime.pull(spec.image, tell, login=self.login())
             return await self._runtime.create(spec)
 
     async def _started(self, container_id: str) -> None:

@@ -30,6 +30,7 @@ from fledx.agent.spec import Key
 from fledx.errors import FledxError, Unavailable
 from fledx.models.desired import NodeDesiredState
 from fledx.models.ingress import Backend, Drained, Endpoint, GatewayDesired, GatewayFacts, GatewayStatus
+from fledx.models.registry import RegistryLogin
 from fledx.settings.agent import AgentSettings
 from fledx.tunnel.link import Link
 
@@ -56,7 +57,7 @@ class Node:
     What a gateway asks of the rest of the agent.
 
     `asked` says whether the engine has told of its containers yet, `healthy` whether a container's probes say nothing
-    against it, `changed` hears that the status has.
+    against it, `changed` hears that the status has. `login` gives what the control plane holds for an image's registry.
     """
 
     node_id: str
@@ -67,6 +68,7 @@ class Node:
     copies: Callable[[Key], Sequence[Copy]]
     healthy: Callable[[str], bool]
     link: Callable[[], Link | None]
+    login: Callable[[str], RegistryLogin | None]
     changed: Callable[[], None]
     spread: Callable[[], float] = field(default=random.random)
 
@@ -89,7 +91,9 @@ class Gateway:
     def __init__(self, settings: AgentSettings, places: Sequence[str], node: Node) -> None:
         self.status: GatewayStatus | None = GatewayStatus(state="starting", reason="Envoy has not been started yet")
         self.front = front_of(settings)
-        self.facts: GatewayFacts | None = GatewayFacts(http_port=self.front.http_port, https_port=self.front.https_port)
+        self.facts: GatewayFacts | None = GatewayFacts(
+            http_port=self.front.http_port, https_port=self.front.https_port, image=settings.gateway_envoy_image
+        )
         self.pages: Mapping[str, Callable[[str], Awaitable[Answer]]] = {
             path: functools.partial(self._page, path) for path in READ_ONLY
         }
@@ -106,6 +110,7 @@ class Gateway:
             Recipe(
                 node_id=node.node_id,
                 image=settings.gateway_envoy_image,
+                login=functools.partial(node.login, settings.gateway_envoy_image),
                 ports=tuple(ports),
                 bootstrap=repr(self._feed.bootstrap).encode(),
                 owner=owner,
@@ -121,6 +126,7 @@ class Gateway:
         self._unanswered = 0
         self._failures = 0
         self._not_before = 0.0
+        self._login: RegistryLogin | None = None
         self._up_since: float | None = None
 
     def wake(self) -> None:
@@ -187,11 +193,11 @@ class Gateway:
         logger.warning("Envoy has ended and is started again", extra={"exit_code": code})
 
     async def _bring_up(self) -> None:
-        """Start it or find it running; after a failure not before some time has passed."""
-        now = self._clock.monotonic()
-        if now < self._not_before:
+        """Start it or find it running; after a failure not before some time has passed, or another login is there."""
+        now, login = self._clock.monotonic(), self._container.login()
+        if now < self._not_before and login == self._login:
             raise Unavailable((self.status and self.status.reason) or "Envoy could not be started")
-        self._failures += 1
+        self._failures, self._login = self._failures + 1, login
         self._not_before = now + delay(PACE, self._failures, self._node.spread())
         if self.status is None or self.status.state != "failed":
             self._show("starting", "Envoy is being started")

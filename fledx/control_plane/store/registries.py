@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from fledx.control_plane.store.parts import GATEWAYS
 from fledx.models.image import registry_of
 
 
@@ -53,9 +54,11 @@ def users(connection: sqlite3.Connection) -> dict[str, list[str]]:
 
 
 def nodes_using(connection: sqlite3.Connection, host: str) -> set[str]:
-    """The nodes that are to run an image of this registry."""
+    """The nodes that are to run an image of this registry, a gateway's Envoy included."""
     rows = connection.execute(
         "SELECT DISTINCT node_id, json_extract(template, '$.image') FROM assignment"
         " JOIN revision USING (deployment_id, revision)"
+        f" UNION SELECT id, json_extract(facts, '$.gateway.image') FROM {GATEWAYS}"
+        " AND json_extract(facts, '$.gateway.image') IS NOT NULL"
     )
     return {row[0] for row in rows if registry_of(row[1]) == host}

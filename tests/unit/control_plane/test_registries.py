@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from fledx.control_plane.audit import AuditFilter
 from fledx.control_plane.desired import desired_state
 from fledx.errors import InvalidSpec, NotFound
 from fledx.models.codec import encode
+from fledx.models.ingress import GatewayFacts
+from fledx.models.node import NodeFacts
 from fledx.models.placement import Constraints
 from fledx.models.registry import RegistryLogin
 from fledx.sealing import Seal
@@ -57,6 +60,21 @@ async def test_another_password_reaches_the_nodes_at_once_and_makes_no_new_revis
     assert after.registries[0].password == "changed"
     assert [each.template for each in after.replicas] == [each.template for each in before.replicas]
     assert stage.deployments.get("shop").revision == shop.revision
+
+
+async def test_the_envoy_of_a_gateway_is_pulled_with_the_login_of_its_registry(stage: Stage) -> None:
+    facts = NodeFacts(name="gate", gateway=GatewayFacts(http_port=80, image=f"{HOST}/envoy:1"))
+    gate, other = await stage.node("gate", gateway=facts.gateway), await stage.node("edge-1")
+    stage.told.clear()
+
+    await stage.registries.put(login(), by=ME)
+
+    assert [{gate}] == stage.told
+    assert ((login(),), ()) == (stage.desired(gate).registries, stage.desired(other).registries)
+    before = stage.desired(gate).revision
+    await stage.nodes.told(gate, replace(facts, gateway=GatewayFacts(http_port=80, image="envoyproxy/envoy:v1.33")))
+    assert () == stage.desired(gate).registries
+    assert before < stage.desired(gate).revision
 
 
 async def test_the_same_login_again_is_no_change(stage: Stage) -> None:
