@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import json
 import resource
 import selectors
 import socket
@@ -15,7 +17,7 @@ import anyio.to_thread
 import pytest
 
 from fledx.models.ingress import GatewayDesired
-from tests.acceptance.gateways import Fleet, elsewhere, gateway, rule, shop
+from tests.acceptance.gateways import Fleet, docker, elsewhere, gateway, rule, shop
 from tests.acceptance.grpc import Call, echoing
 from tests.acceptance.origin import Origin
 
@@ -51,12 +53,39 @@ async def test_behind_a_load_balancer_the_client_is_who_the_balancer_says(fleet:
         await fleet.serves(PLAIN)
         with pytest.raises(OSError, match=r"(?i)reset|closed|disconnected"):
             await fleet.get("/echo")
-        said = await _exchange(
-            fleet.http,
-            b"PROXY TCP4 203.0.113.7 203.0.113.1 40000 80\r\n"
-            b"GET /echo HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n",
-        )
-        assert b'"x-forwarded-for": "203.0.113.7"' in said
+        for header, client in PROXIED:
+            said = await _exchange(fleet.http, header + ASKED)
+            assert f'"x-forwarded-for": "{client}"'.encode() in said
+        said = await _exchange(fleet.http, LOCAL + ASKED)
+        assert b'"server": "one"' in said
+        assert b"203.0.113" not in said
+        await _logged(fleet, {client for _, client in PROXIED})
+
+
+ASKED = b"GET /echo HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n"
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+"""That of the PROXY protocol's version 2: version and command, family, length and addresses follow."""
+FOUR, SIX = ipaddress.ip_address("203.0.113.8"), ipaddress.ip_address("2001:db8::7")
+PROXIED = (
+    (b"PROXY TCP4 203.0.113.7 203.0.113.1 40000 80\r\n", "203.0.113.7"),
+    (b"PROXY TCP6 2001:db8::6 2001:db8::1 40000 80\r\n", "2001:db8::6"),
+    (SIGNATURE + b"\x21\x11\x00\x0c" + FOUR.packed * 2 + b"\x9c\x40\x00\x50", str(FOUR)),
+    (SIGNATURE + b"\x21\x21\x00\x24" + SIX.packed * 2 + b"\x9c\x40\x00\x50", str(SIX)),
+)
+LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
+"""A balancer that speaks for itself, as for its checks."""
+
+
+async def _logged(fleet: Fleet, clients: set[str]) -> None:
+    """Envoy writes its access log a little later."""
+
+    def seen() -> set[str]:
+        lines = docker("logs", *fleet.containers()).splitlines()
+        return {json.loads(line)["client"] for line in lines if line.startswith("{")}
+
+    with anyio.fail_after(30):
+        while not clients <= await anyio.to_thread.run_sync(seen):
+            await anyio.sleep(0.1)
 
 
 async def _exchange(port: int, data: bytes) -> bytes:

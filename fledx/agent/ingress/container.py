@@ -48,6 +48,7 @@ class Recipe:
             command=(
                 *("-c", f"{CONF}/bootstrap.json", "--disable-hot-restart", "--reject-unknown-dynamic-fields"),
                 *("--drain-time-s", str(DRAIN_SECS), "--log-level", "warning", *threads),
+                *("--file-flush-interval-msec", "1000"),  # who follows the access log waits 10 s otherwise
             ),
             mounts=(
                 Mount(source=str(self.shared.conf), target=CONF, read_only=True),
