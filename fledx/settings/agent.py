@@ -91,6 +91,9 @@ class AgentSettings:
     gateway_dir: str | None = setting(
         None, "directory in memory shared with Envoy [RUNTIME_DIRECTORY, /run or /dev/shm]"
     )
+    gateway_watches: int | None = setting(
+        None, "files that Envoy may watch [half of fs.inotify.max_user_instances]", parse=whole(least=1)
+    )
     gateway_concurrency: int | None = setting(None, "threads of Envoy [one a core]", parse=whole(least=1, most=512))
     gateway_max_connections: int = setting(
         12000, "clients at the same time; more are closed at once", parse=whole(least=10)

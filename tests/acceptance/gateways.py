@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import shutil
 import socket
 import ssl
@@ -19,6 +18,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from fledx.agent.memory import places, shared_with_envoy
 from fledx.agent.run import serve
 from fledx.errors import Unavailable
 from fledx.models.codec import encode
@@ -35,7 +35,6 @@ from tests.fakes.control_plane import FakeControlPlane
 
 ENGINE = "unix:///var/run/docker.sock"
 LIMIT = 30.0
-PLACE = "/run" if os.access("/run", os.W_OK) else "/dev/shm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +59,9 @@ class Fleet:
 
     @property
     def shared(self) -> Path:
-        """What Envoy and the agent share, in memory."""
-        return Path(f"{PLACE}/fledx-gateway-{os.geteuid()}-{self.cp.node_id[:8]}")
+        """What Envoy and the agent share, in memory; once there is an agent."""
+        found = [path for path in shared_by(self.cp.node_id) if path.exists()]
+        return found[0] if found else Path("/nowhere")
 
     async def _lead(self, stream: Stream) -> None:
         """As the control plane and the owner's agent do together."""
@@ -176,7 +176,18 @@ async def gateway(directory: Path) -> AsyncIterator[Fleet]:
             yield made
         finally:
             made.remove()
-            shutil.rmtree(made.shared, ignore_errors=True)
+            forget_shared(made.cp.node_id)
+
+
+def shared_by(node_id: str) -> list[Path]:
+    """Where an agent and its Envoy may have their directory: not every machine has `/run` in memory."""
+    return [Path(place, shared_with_envoy(node_id)) for place in places({})]
+
+
+def forget_shared(node_id: str) -> None:
+    """Remove it, after the agent and its Envoy."""
+    for path in shared_by(node_id):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _wrapped(raw: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
@@ -199,16 +210,16 @@ def docker(*words: str) -> str:
     return done.stdout.strip()
 
 
-def shop(*endpoints: Endpoint, protocol: str = "http") -> Backend:
+def shop(*endpoints: Endpoint, **changes: Any) -> Backend:
     """The backend that the tests' rules name."""
-    return Backend(
-        name="d-shop-8080",
-        deployment_id="d-shop",
-        deployment="shop",
-        port=8080,
-        protocol=protocol,
-        endpoints=endpoints,
-    )
+    fields: dict[str, Any] = {
+        "name": "d-shop-8080",
+        "deployment_id": "d-shop",
+        "deployment": "shop",
+        "port": 8080,
+        "protocol": "http",
+    }
+    return Backend(**{**fields, **changes}, endpoints=endpoints)
 
 
 def local_replica(number: int) -> ReplicaDesired:

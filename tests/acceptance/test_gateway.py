@@ -10,7 +10,7 @@ import socket
 import ssl
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,8 @@ import pytest
 import trustme
 
 from fledx.agent.ingress.shared import ENVOY_ID
-from fledx.models.ingress import GatewayDesired
+from fledx.models.desired import ReplicaDesired
+from fledx.models.ingress import Endpoint, GatewayDesired
 from fledx.sample.image import NAME as SAMPLE
 from fledx.sample.image import ensure_image
 from tests.acceptance.gateways import ENGINE, Fleet, docker, elsewhere, gateway, local_replica, rule, shop
@@ -200,10 +201,13 @@ async def test_while_the_tunnel_is_away_requests_wait_and_a_dead_backend_is_left
         assert [200] * 6 == posted
 
 
-async def test_an_endpoint_that_drains_gets_nothing_new_and_is_told_when_it_is_empty(fleet: Fleet) -> None:
+@pytest.mark.parametrize("watches", [None, 1], ids=["endpoints in files", "endpoints in their clusters"])
+async def test_an_endpoint_that_drains_gets_nothing_new_and_is_told_when_it_is_empty(
+    fleet: Fleet, watches: int | None
+) -> None:
     desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(), elsewhere(1)),))
     leaving = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(draining=True), elsewhere(1)),))
-    async with Origin.serving("one") as one, Origin.serving("two") as two, fleet.agent():
+    async with Origin.serving("one") as one, Origin.serving("two") as two, fleet.agent(gateway_watches=watches):
         fleet.ports.update({("d-shop", 0): one.port, ("d-shop", 1): two.port})
         await fleet.serves(desired)
         one.gate = two.gate = anyio.Event()
@@ -232,6 +236,32 @@ async def test_an_endpoint_that_drains_gets_nothing_new_and_is_told_when_it_is_e
         assert (6, busy) == (len(under_way), one.requests)
 
 
+async def test_where_envoy_may_watch_few_files_every_change_reaches_it_all_the_same(fleet: Fleet) -> None:
+    """Eighty backends, of which it may watch sixty: their endpoints stand in their clusters; with fewer they do not."""
+    many = [shop(elsewhere(), name=f"d-{number}-80", deployment_id=f"d-{number}") for number in range(80)]
+    rules = [rule(host=f"h{number}.example.com", backend=each.name) for number, each in enumerate(many)]
+    async with Origin.serving("one") as one, Origin.serving("two") as two, fleet.agent(gateway_watches=70):
+        fleet.ports.update({(each.deployment_id, 0): one.port for each in many})
+        fleet.ports["d-79", 1] = two.port
+        await fleet.serves(GatewayDesired(routes=tuple(rules), backends=tuple(many)))
+        assert [] == list(fleet.shared.rglob("eds-*.json"))
+        for host in ("h0.example.com", "h79.example.com"):
+            assert b"one" == (await fleet.get(host=host)).body
+        async with await anyio.connect_tcp("127.0.0.1", fleet.http) as chat:
+            await chat.send(UPGRADE.replace(b"shop.", b"h79."))
+            assert (await chat.receive()).startswith(b"HTTP/1.1 101")
+            moved = [*many[:-1], replace(many[-1], endpoints=(elsewhere(1),))]
+            await fleet.serves(GatewayDesired(routes=tuple(rules), backends=tuple(moved)))
+            assert [b"two"] * 3 == [(await fleet.get(host="h79.example.com")).body for _ in range(3)]
+            assert b"one" == (await fleet.get(host="h0.example.com")).body
+            await chat.send(b"still here?")
+            assert b"still here?" == await chat.receive()
+        await fleet.serves(GatewayDesired(routes=tuple(rules[-50:]), backends=tuple(moved[-50:])))
+        assert 50 == len(list(fleet.shared.rglob("eds-*.json")))
+        assert b"two" == (await fleet.get(host="h79.example.com")).body
+        assert 404 == (await fleet.get(host="h0.example.com")).status
+
+
 async def test_an_upgraded_connection_outlives_every_change_around_it(fleet: Fleet) -> None:
     desired = PLAIN
     async with Origin.serving("one") as origin, Origin.serving("two") as other, fleet.agent():
@@ -252,7 +282,10 @@ UPGRADE = (
 )
 
 
-async def test_an_instance_of_the_gateways_own_node_is_addressed_itself_and_is_out_when_it_ends(fleet: Fleet) -> None:
+@pytest.mark.parametrize("watches", [None, 1], ids=["endpoints in files", "endpoints in their clusters"])
+async def test_an_instance_of_the_gateways_own_node_is_addressed_itself_and_is_out_when_it_ends(
+    fleet: Fleet, watches: int | None
+) -> None:
     """With the control plane away as well: Envoy's own checks and the agent's look see to it."""
     await anyio.to_thread.run_sync(lambda: ensure_image(SAMPLE, docker_host=ENGINE))
     both = [local_replica(number) for number in range(2)]
@@ -260,17 +293,36 @@ async def test_an_instance_of_the_gateways_own_node_is_addressed_itself_and_is_o
         elsewhere(each.replica_number, node_id=fleet.cp.node_id, template=each.template, fence=each.fence)
         for each in both
     ]
-    async with fleet.agent():
+    async with fleet.agent(gateway_watches=watches):
         await fleet.cp.push(*both)
         await fleet.cp.until(lambda: len([each for each in fleet.cp.instances.values() if each.ready]) == 2)
         status = await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(*here),)), replicas=both)
         assert {"d-shop-8080/0": "local", "d-shop-8080/1": "local"} == dict(status.ways)
         await _each_answers(b"0", b"1", ask=lambda: _replica_that_answers(fleet))
+        await _drained_once_its_download_is_over(fleet, both, here)
         fleet.cp.refuses_links = True
         fleet.cp.cut()
         ends = docker("ps", "-q", "--filter", f"label=fledx.node_id={fleet.cp.node_id}").split()[0]
         docker("kill", ends)
         assert {b"0", b"1"} >= {await _replica_that_answers(fleet) for _ in range(30)}
+
+
+async def _drained_once_its_download_is_over(
+    fleet: Fleet, replicas: Sequence[ReplicaDesired], here: Sequence[Endpoint]
+) -> None:
+    """A client that does not read on keeps its answer under way for as long as it likes."""
+    await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(here[0]),)), replicas=replicas)
+    async with await anyio.connect_tcp("127.0.0.1", fleet.http) as download:
+        await download.send(b"GET /stream?bytes=100000000 HTTP/1.1\r\nHost: shop.example.com\r\n\r\n")
+        assert (await download.receive()).startswith(b"HTTP/1.1 200")
+        leaving = shop(replace(here[0], draining=True), here[1])
+        status = await fleet.serves(GatewayDesired(routes=(rule(),), backends=(leaving,)), replicas=replicas)
+        assert () == status.drained
+        assert {b"1"} == {await _replica_that_answers(fleet) for _ in range(5)}
+    status = await fleet.until(lambda told: told.drained)
+    assert [0] == [each.replica_number for each in status.drained]
+    status = await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(*here),)), replicas=replicas)
+    assert () == status.drained
 
 
 async def _each_answers(*expected: bytes, ask: Callable[[], Awaitable[bytes]]) -> None:

@@ -7,7 +7,6 @@ Clients ask all the time while the deployment behind the gateway is updated, sca
 from __future__ import annotations
 
 import json
-import shutil
 import ssl
 import subprocess
 import time
@@ -20,9 +19,9 @@ import anyio
 import pytest
 import trustme
 
-from fledx.agent.memory import shared_with_envoy
 from fledx.sample.image import PORT
 from tests.acceptance.edge import Edge
+from tests.acceptance.gateways import forget_shared
 from tests.acceptance.grpc import Call
 from tests.acceptance.load import WORKERS, Load, Tally
 from tests.bed import envoy, talker
@@ -59,7 +58,7 @@ def edge(pyz: Path, tmp_path_factory: pytest.TempPathFactory, engines_of_session
         assert made.cli("nodes", "cordon", "e1").returncode == 0
         yield made
     node_id = json.loads((made.folder / "e1/identity.json").read_text())["node_id"]
-    shutil.rmtree(Path("/run", shared_with_envoy(node_id)), ignore_errors=True)
+    forget_shared(node_id)
 
 
 def test_http_websockets_grpc_and_tls_go_through_both_tunnels(edge: Edge) -> None:

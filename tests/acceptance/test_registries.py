@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fledx.agent.memory import shared_with_envoy
+from tests.acceptance.gateways import forget_shared
 from tests.acceptance.system import System
 from tests.bed.engine import Engine
 from tests.bed.engines import Engines
@@ -178,7 +177,7 @@ def gate(there: Field) -> Iterator[str]:
     yield "gate"
     process.stop()
     node_id = json.loads((there.system.folder / "gate/identity.json").read_text())["node_id"]
-    shutil.rmtree(Path("/run", shared_with_envoy(node_id)), ignore_errors=True)
+    forget_shared(node_id)
     assert there.system.cli("nodes", "delete", "gate", "--yes", "--force").returncode == 0
 
 

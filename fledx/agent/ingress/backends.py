@@ -43,13 +43,18 @@ BACKLOG = 512
 
 @dataclass(kw_only=True)
 class _Door:
-    """One socket; ``listening`` None while nobody answers behind it."""
+    """
+    One socket; ``listening`` None while nobody answers behind it.
+
+    ``connections`` are Envoy's, ``carried`` those of them that have found their way.
+    """
 
     name: str
     meta: Mapping[str, object]
     backend: str
     others: Callable[[], bool]
     carried: set[anyio.CancelScope] = field(default_factory=set)
+    connections: int = 0
     asking: anyio.CancelScope | None = None
     listening: socket.socket | None = None
     refused: str | None = None
@@ -86,6 +91,10 @@ class Backends:
         """Whether nobody answers behind a socket."""
         door = self._doors.get(name)
         return door is not None and door.refused is not None
+
+    def busy(self, name: str) -> bool:
+        """Whether Envoy has a connection to a socket."""
+        return name in self._doors and self._doors[name].connections > 0
 
     def reasons(self) -> dict[str, str]:
         """Why, by the names of the sockets."""
@@ -213,6 +222,13 @@ class Backends:
 
     async def _carry(self, door: _Door, sock: socket.socket) -> None:
         """One connection of Envoy's, from its beginning to its end."""
+        door.connections += 1
+        try:
+            await self._carried(door, sock)
+        finally:
+            door.connections -= 1
+
+    async def _carried(self, door: _Door, sock: socket.socket) -> None:
         try:
             stream = await self._reached(door)
         except FledxError as problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -31,22 +31,36 @@ INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
 def watches_allowed(setting: Path = INSTANCES) -> int:
-    """How many files a user may have watched, by inotify(7); its default is 128."""
+    """
+    How many files Envoy may watch: half of what a user may, by inotify(7), whose default is 128.
+
+    Every file costs one inotify instance, and one too many ends Envoy.
+    """
     try:
-        return int(setting.read_text("ascii"))
+        return int(setting.read_text("ascii")) // 2
     except (OSError, ValueError):
-        return 128
+        return 64
 
 
 class Feed:
     """
     What Envoy has been given.
 
-    ``inline`` says that it was given endpoints within their clusters, ``refused`` what was said against the newest
+    ``inline`` says that it was given endpoints within their clusters, as it may not watch a file for each: `watches`
+    says how many it may. ``refused`` what was said against the newest
     structure; what was accepted before stays then, with the endpoints of now.
     """
 
-    def __init__(self, front: Front, node_id: str, shared: Shared, admin: Admin, clock: Clock) -> None:
+    def __init__(
+        self,
+        front: Front,
+        node_id: str,
+        shared: Shared,
+        admin: Admin,
+        clock: Clock,
+        *,
+        watches: Callable[[], int] = watches_allowed,
+    ) -> None:
         self.bootstrap = bootstrap(front, node_id)
         self.inline = False
         self.refused: str | None = None
@@ -54,6 +68,7 @@ class Feed:
         self._shared = shared
         self._admin = admin
         self._clock = clock
+        self._watches = watches
         self._accepted: Served | None = None
         self._structure = ""
         self._refused_structure = ""
@@ -76,7 +91,7 @@ class Feed:
         if wanted == self._wanted:
             return self._whole
         self._wanted = None
-        self.inline = not fits_watches(wanted, watches_allowed())
+        self.inline = not fits_watches(wanted, self._watches())
         fit = await self._checked(wanted, container)
         chosen = wanted if fit else with_endpoints(self._accepted, wanted) if self._accepted is not None else None
         if chosen is None:
@@ -88,8 +103,7 @@ class Feed:
         return fit
 
     async def _checked(self, wanted: Served, container: EnvoyContainer) -> bool:
-        """Endpoints in files of their own need no check: whatever is in them, nothing else can be hurt."""
-        structure = structure_of(files_of(wanted, self._front, inline=self.inline))
+        structure = structure_of(wanted, self._front, inline=self.inline)
         if structure == self._refused_structure:
             return False
         if structure != self._structure:

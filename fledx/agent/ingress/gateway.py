@@ -10,17 +10,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.to_thread
 
 from fledx.agent.backoff import Pace, delay
 from fledx.agent.clock import Clock, Wake
 from fledx.agent.http import Answer
 from fledx.agent.ingress.admin import READ_ONLY, Admin
 from fledx.agent.ingress.backends import Backends
+from fledx.agent.ingress.connected import connected
 from fledx.agent.ingress.container import EnvoyContainer, Recipe
 from fledx.agent.ingress.direct import Direct
 from fledx.agent.ingress.envoy_config.bootstrap import ADMIN
-from fledx.agent.ingress.envoy_config.shapes import Front
-from fledx.agent.ingress.feeding import Feed
+from fledx.agent.ingress.envoy_config.shapes import Front, Target
+from fledx.agent.ingress.feeding import Feed, watches_allowed
 from fledx.agent.ingress.shared import Owner, Shared
 from fledx.agent.ingress.targets import Reached, Sight, reached, served
 from fledx.agent.memory import shared_with_envoy
@@ -104,7 +106,15 @@ class Gateway:
         owner = Owner.of(ports)
         self._shared = Shared(places, shared_with_envoy(node.node_id), owner)
         self.admin = Admin(self._shared.socket_path(ADMIN))
-        self._feed = Feed(self.front, node.node_id, self._shared, self.admin, self._clock)
+        watches = settings.gateway_watches
+        self._feed = Feed(
+            self.front,
+            node.node_id,
+            self._shared,
+            self.admin,
+            self._clock,
+            watches=watches_allowed if watches is None else lambda: watches,
+        )
         self._container = EnvoyContainer(
             node.runtime,
             Recipe(
@@ -287,15 +297,28 @@ class Gateway:
             return LOOK_SECS
         await anyio.sleep(SETTLED_SECS)
         began = self._clock.monotonic()
-        active = {} if self._feed.inline else await self.admin.active()
-        for each in waiting:
-            gone = each.target is None
-            under_way = 0 if each.target is None else active.get((each.backend.name, each.target.shown), 0)
-            if gone or (not self._feed.inline and not under_way):
-                self._drained.add(each.drained)
+        busy = await self._busy()
+        self._drained |= {
+            each.drained for each in waiting if each.target is None or not busy(each.backend, each.target)
+        }
         if len(self._drained) == len(draining):
             return LOOK_SECS
         return max(DRAIN_LOOK_SECS, 5 * (self._clock.monotonic() - began))
+
+    async def _busy(self) -> Callable[[Backend, Target], bool]:
+        """
+        Whether something is under way at an endpoint of a backend.
+
+        Envoy counts requests. Of endpoints within their clusters it forgets what is under way with each change, but the
+        connections that it keeps to one that drains are for nothing else.
+        """
+        if not self._feed.inline:
+            active = await self.admin.active()
+            return lambda backend, target: active.get((backend.name, target.shown), 0) > 0
+        there = await anyio.to_thread.run_sync(connected)
+        return lambda _, target: (
+            self._backends.busy(target.address) if target.port is None else (target.address, target.port) in there
+        )
 
     def _show(self, state: str, reason: str | None, *, revision: int | None = None) -> None:
         """Take over how it stands, and let it be told if that is news."""

@@ -123,9 +123,9 @@ def test_only_endpoints_change_when_an_instance_comes_or_drains() -> None:
     after = served(route(), shop=(Target(address="172.17.0.2", port=8080, draining=True), Target(address="ab12.sock")))
     changed = {name for name, file in files(after).items() if file != files(before)[name]}
     assert {"eds-d-shop-8080.json"} == changed
-    assert structure_of([*files(before).values()]) == structure_of([*files(after).values()])
-    structures = [structure_of([*files(each, inline=True).values()]) for each in (before, after)]
-    assert structures[0] != structures[1]
+    for inline in (False, True):
+        assert structure_of(before, FRONT, inline=inline) == structure_of(after, FRONT, inline=inline)
+    assert structure_of(before, FRONT, inline=False) != structure_of(served(route("/new")), FRONT, inline=False)
 
 
 def test_a_draining_endpoint_gets_nothing_new_and_a_socket_is_not_checked_by_envoy() -> None:
@@ -145,10 +145,10 @@ def test_inline_has_the_same_endpoints_and_no_files_of_their_own() -> None:
     assert not any(name.startswith("eds-") for name in files(what, inline=True))
 
 
-def test_endpoints_have_files_of_their_own_while_half_of_the_watches_is_enough() -> None:
+def test_endpoints_have_files_of_their_own_while_the_watches_are_enough() -> None:
     clusters = tuple(Cluster(name=f"d-{number}-80") for number in range(53))
-    assert fits_watches(Served(clusters=clusters, certificates=(FAKE,)), 128)
-    assert not fits_watches(Served(clusters=(*clusters, Cluster(name="d-x-80")), certificates=(FAKE,)), 128)
+    assert fits_watches(Served(clusters=clusters, certificates=(FAKE,)), 64)
+    assert not fits_watches(Served(clusters=(*clusters, Cluster(name="d-x-80")), certificates=(FAKE,)), 64)
 
 
 def test_two_certificates_for_one_host_are_told_apart_by_name() -> None:

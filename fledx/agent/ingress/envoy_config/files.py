@@ -34,12 +34,8 @@ class EnvoyFile:
 
 
 def fits_watches(served: Served, most: int) -> bool:
-    """
-    Whether each cluster may have its endpoints in a file of its own.
-
-    Every file costs Envoy one inotify instance, and one too many ends it: half of what its user may have is enough.
-    """
-    return len(served.clusters) + len(served.certificates) + OTHER_WATCHES <= most // 2
+    """Whether each cluster may have its endpoints in a file of its own, where Envoy may watch so many files."""
+    return len(served.clusters) + len(served.certificates) + OTHER_WATCHES <= most
 
 
 def files_of(served: Served, front: Front, *, inline: bool) -> list[EnvoyFile]:
@@ -68,8 +64,14 @@ def shown_certificates(served: Served, front: Front) -> list[GatewayCertificate]
     return [each for each, _ in shown_for(served.certificates)] if front.https_port is not None else []
 
 
-def structure_of(files: Sequence[EnvoyFile]) -> str:
-    """Names all that is checked before it is written: everything but endpoints in files of their own."""
+def structure_of(served: Served, front: Front, *, inline: bool) -> str:
+    """
+    Names all that is checked before it is written.
+
+    Everything but endpoints: whatever these are, nothing else can be hurt.
+    """
+    bare = replace(served, clusters=tuple(replace(each, targets=()) for each in served.clusters))
+    files = files_of(bare, front, inline=inline)
     return _digest("\n".join(f"{file.name} {file.version}" for file in files if not file.endpoints))
 
 
