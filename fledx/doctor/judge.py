@@ -126,7 +126,7 @@ def _engine(engine: Engine) -> Finding:
 
 
 def _watched(most: int) -> Finding:
-    """A gateway that would need more serves all the same, but each change of an endpoint gives its backend a new pool."""
+    """A gateway that would need more serves all the same; each change of an endpoint makes its backend anew then."""
     said = f"fs.inotify.max_user_instances is {most}"
     if most < WATCHES_WANTED:
         mend = f"fledx bootstrap agent raises it; or sysctl -w fs.inotify.max_user_instances={WATCHES_WANTED}"

@@ -10,6 +10,7 @@ import json
 import ssl
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -154,6 +155,39 @@ def test_updates_scaling_and_a_restart_of_the_control_plane_fail_no_request(edge
     lost = load.fresh()
     print(f"node killed: {lost}", *lost.failed[:5], sep="\n    ")
     assert len(lost.failed) <= WORKERS, lost.failed[:10]
+
+
+def test_the_straight_way_is_taken_where_there_is_one_and_left_for_the_tunnel_when_it_is_cut(edge: Edge) -> None:
+    gate, host = edge.engines["e1"], "near.example.com"
+    edge.agents["e1"].stop()
+    edge.agents["e1"].environ["FLEDX_AGENT_GATEWAY_DIRECT"] = "auto"
+    gate.net.heal()
+    edge.agents["e1"].start()
+    edge.deploy("near", "--ingress", f"{host}:{PORT}")
+    load = Load(gate.address, HTTP, host)
+    eventually(lambda: "direct" in _ways(edge, "near"), within=30)
+    assert eventually(load.answers, within=30)
+    streams = _streams(edge)
+    assert all(load.answers() for _ in range(5))
+    assert streams == _streams(edge)
+    gate.net.cut(edge.engines["e2"].address, edge.engines["e3"].address)
+    began = time.monotonic()
+    assert eventually(load.answers, within=30)
+    print(f"answered through the tunnel {time.monotonic() - began:.1f} s after the straight way was cut")
+    eventually(lambda: "tunnel" in _ways(edge, "near"), within=30)
+    _done(edge, "deployments", "delete", "near", "--yes")
+
+
+def _ways(edge: Edge, name: str) -> str:
+    done = edge.cli("deployments", "show", name)
+    return done.stdout.partition("REACHES REPLICA")[2]
+
+
+def _streams(edge: Edge) -> str:
+    """How many connections of gateways the control plane has led through so far."""
+    with urllib.request.urlopen(f"{edge.url}/metrics", timeout=10) as answer:
+        shown = answer.read().decode()
+    return "".join(line for line in shown.splitlines() if line.startswith("fledx_gateway_backend_streams_total"))
 
 
 def _flows(load: Load) -> bool:

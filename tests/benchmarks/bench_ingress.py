@@ -147,7 +147,7 @@ def _config(port: int, path: str) -> dict[str, Any]:
     )
     served = Served(routes=routes, clusters=(cluster,))
     config: dict[str, Any] = json.loads(flattened(bootstrap(front, "bench"), served, front))
-    told = cluster_of(cluster, inline=True)
+    told = cluster_of(cluster, front, inline=True)
     told.pop("@type")
     config["static_resources"]["clusters"] = [told]
     found: dict[str, Any] = json.loads(json.dumps(config).replace(f"{SOCKETS}/bench", path))

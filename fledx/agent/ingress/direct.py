@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
@@ -13,14 +14,18 @@ from fledx.models.ingress import Endpoint
 
 logger = logging.getLogger(__name__)
 
+Place = tuple[str, int]
+Tried = dict[tuple[str, ...], "Place | None"]
+
 TRY_SECS = 1.0
-LOOK_SECS = 15.0
+LOOK_SECS, CHECK_SECS = 15.0, 2.0
+"""Between two tries of everything, and of what is in use: it has the tunnel to fall back on, and should do so soon."""
 AT_ONCE = 16
 
 
 class Direct:
     """
-    Tries the addresses of endpoints every quarter of a minute, and those that are new at once.
+    Tries the addresses of endpoints every quarter of a minute, those in use more often, and those that are new at once.
 
     Something that answers at an address may be another machine of the same private network's number elsewhere: that is
     why this is a setting.
@@ -33,7 +38,7 @@ class Direct:
         self._changed = changed
         self._clock = clock
         self._asked = Wake()
-        self._tried: dict[tuple[str, ...], tuple[str, int] | None] = {}
+        self._tried: Tried = {}
 
     def found(self, endpoint: Endpoint) -> tuple[str, int] | None:
         """Host and port that answered last time."""
@@ -46,26 +51,36 @@ class Direct:
 
     async def run(self) -> None:
         """Try, for ever."""
+        due = self._clock.monotonic()
         while True:
-            before = dict(self._tried)
-            await self._round()
+            now, before = self._clock.monotonic(), self._tried
+            if now >= due:
+                due = now + LOOK_SECS
+                await self._round(lambda addresses: True)
+            else:
+                await self._round(lambda addresses: self._tried.get(addresses, NEW) is not None)
             if self._tried != before:
                 self._changed()
-            await self._clock.wait(self._asked, LOOK_SECS)
+            await self._clock.wait(self._asked, CHECK_SECS)
 
-    async def _round(self) -> None:
+    async def _round(self, due: Callable[[tuple[str, ...]], bool]) -> None:
         wanted = {each.addresses for each in self._endpoints() if each.addresses}
         limit = anyio.CapacityLimiter(AT_ONCE)
-        found: dict[tuple[str, ...], tuple[str, int] | None] = {}
+        found: Tried = {addresses: self._tried.get(addresses) for addresses in wanted}
 
         async def attempt(addresses: tuple[str, ...]) -> None:
             async with limit:
-                found[addresses] = await _first(addresses)
+                known = self._tried.get(addresses)
+                found[addresses] = (known and await _answers(*known)) or await _first(addresses)
 
         async with anyio.create_task_group() as tasks:
-            for addresses in wanted:
+            for addresses in filter(due, wanted):
                 tasks.start_soon(attempt, addresses)
         self._tried = found
+
+
+NEW = ("", 0)
+"""Of addresses that were never tried."""
 
 
 async def _first(addresses: Iterable[str]) -> tuple[str, int] | None:
@@ -73,14 +88,16 @@ async def _first(addresses: Iterable[str]) -> tuple[str, int] | None:
     for address in addresses:
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
-        if not port.isdigit():
-            continue
-        with anyio.move_on_after(TRY_SECS):
-            try:
-                stream = await anyio.connect_tcp(host, int(port))
-            except OSError:
-                continue
-            peer = stream.extra(SocketAttribute.remote_address)
-            await stream.aclose()
-            return str(peer[0]), int(peer[1])
+        if port.isdigit() and (found := await _answers(host, int(port))) is not None:
+            return found
+    return None
+
+
+async def _answers(host: str, port: int) -> tuple[str, int] | None:
+    """Address and port of the one who took a connection, None where nobody did in time."""
+    with anyio.move_on_after(TRY_SECS), contextlib.suppress(OSError):
+        stream = await anyio.connect_tcp(host, port)
+        peer = stream.extra(SocketAttribute.remote_address)
+        await stream.aclose()
+        return str(peer[0]), int(peer[1])
     return None

@@ -84,6 +84,7 @@ def front_of(settings: AgentSettings) -> Front:
         proxy_protocol=settings.gateway_proxy_protocol,
         hops=settings.gateway_trusted_hops,
         max_connections=settings.gateway_max_connections,
+        direct=settings.gateway_direct == "auto",
     )
 
 

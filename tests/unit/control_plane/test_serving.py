@@ -24,8 +24,8 @@ def serving(stage: Stage) -> Serving:
     return found
 
 
-async def gateway(stage: Stage, **ports: int) -> str:
-    node = await stage.node("gate", gateway=GatewayFacts(**{"http_port": 80, **ports}))
+async def gateway(stage: Stage, http_port: int = 80, https_port: int | None = None) -> str:
+    node = await stage.node("gate", gateway=GatewayFacts(http_port=http_port, https_port=https_port))
     await stage.act(lambda tx: cordon(tx, node))
     stage.gateways.enter(node)
     return node

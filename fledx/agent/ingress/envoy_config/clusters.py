@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fledx.agent.ingress.envoy_config.shapes import BUFFER_BYTES, SOCKETS, Cluster, Json, Target, from_file, typed, word
+from fledx.agent.ingress.envoy_config.shapes import (
+    BUFFER_BYTES,
+    SOCKETS,
+    Cluster,
+    Front,
+    Json,
+    Target,
+    from_file,
+    typed,
+    word,
+)
 
 KEPT_SECS = 4
 """An idle connection to a backend; the common runtimes close theirs after 5 s, and must not be the first."""
@@ -33,12 +43,36 @@ OUTLIERS = {
 }
 
 
+SILENCE_MS = 8000
+IPPROTO_TCP, TCP_USER_TIMEOUT = 6, 18  # of Linux
+SILENT_NO_LONGER: Json = {
+    "upstream_bind_config": {
+        "socket_options": [
+            {
+                "description": "TCP_USER_TIMEOUT of tcp(7)",
+                "level": IPPROTO_TCP,
+                "name": TCP_USER_TIMEOUT,
+                "int_value": SILENCE_MS,
+                "state": "STATE_PREBIND",
+            }
+        ]
+    },
+    "upstream_connection_options": {
+        "tcp_keepalive": {"keepalive_time": 4, "keepalive_interval": 2, "keepalive_probes": 2}
+    },
+}
+"""
+The straight way to another node may end without a word, and then what is under way there is cut after 8 s, so that it
+can be tried on the tunnel. Envoy cannot set these options on unix sockets: a backend that has one goes without.
+"""
+
+
 def endpoints_file(cluster: Cluster) -> str:
     """Where the endpoints of a cluster lie."""
     return f"eds-{word(cluster.name)}.json"
 
 
-def cluster_of(cluster: Cluster, *, inline: bool) -> Json:
+def cluster_of(cluster: Cluster, front: Front, *, inline: bool) -> Json:
     """A cluster whose endpoints are in a file of their own, or, with `inline`, in it."""
     spoken: Json = {"http2_protocol_options": {}} if cluster.protocol == "h2c" else {"http_protocol_options": {}}
     found = typed(
@@ -68,6 +102,8 @@ def cluster_of(cluster: Cluster, *, inline: bool) -> Json:
         ignore_health_on_host_removal=True,
         outlier_detection=OUTLIERS,
     )
+    if front.direct and cluster.targets and all(target.port is not None for target in cluster.targets):
+        found |= SILENT_NO_LONGER
     if inline:
         return {**found, "type": "STATIC", "load_assignment": _assignment(cluster)}
     return {**found, "type": "EDS", "eds_cluster_config": {"eds_config": from_file(endpoints_file(cluster))}}

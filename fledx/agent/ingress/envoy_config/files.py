@@ -45,7 +45,7 @@ def files_of(served: Served, front: Front, *, inline: bool) -> list[EnvoyFile]:
         for cluster in served.clusters:
             statistic = f"cluster.{cluster.name}.version_text"
             found.append(_file(endpoints_file(cluster), statistic, [endpoints_of(cluster)], endpoints=True))
-    clusters = [cluster_of(each, inline=inline) for each in served.clusters]
+    clusters = [cluster_of(each, front, inline=inline) for each in served.clusters]
     found.append(_file("cds.json", "cluster_manager.cds.version_text", clusters))
     for certificate in shown_certificates(served, front):
         statistic = f"sds.{word(certificate.name)}.version_text"
@@ -78,7 +78,7 @@ def structure_of(served: Served, front: Front, *, inline: bool) -> str:
 def flattened(bootstrap: Mapping[str, object], served: Served, front: Front) -> bytes:
     """One file that has all in itself: `--mode validate` reads no other."""
     heard = [_flat(each, served, front) for each in listeners(front, served.certificates)]
-    clusters = [_static(cluster_of(replace(each, targets=()), inline=True)) for each in served.clusters]
+    clusters = [_static(cluster_of(replace(each, targets=()), front, inline=True)) for each in served.clusters]
     kept = {key: value for key, value in bootstrap.items() if key not in ("dynamic_resources", "admin")}
     return _packed({**kept, "static_resources": {"listeners": heard, "clusters": clusters}})
 

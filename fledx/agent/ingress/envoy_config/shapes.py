@@ -26,6 +26,7 @@ class Front:
 
     ``https_port`` None serves no TLS. ``hops`` is how many proxies before it are trusted to say who the client is.
     ``proxy_protocol`` expects the PROXY header at the start of every connection, and refuses those without it.
+    ``direct`` says that other nodes are reached without the tunnel: such a way may end without a word.
     """
 
     address: str = "0.0.0.0"
@@ -34,6 +35,7 @@ class Front:
     proxy_protocol: bool = False
     hops: int = 0
     max_connections: int = 12000
+    direct: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
