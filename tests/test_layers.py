@@ -15,7 +15,7 @@ PACKAGE = PROJECT / "fledx"
 MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "_boot": set(),
-    "agent": {"sealing", "systemd_notify", "tracing", "tunnel", "client", "models", "settings", "errors"},
+    "agent": {"sealing", "stopping", "systemd_notify", "tracing", "tunnel", "client", "models", "settings", "errors"},
     "bootstrap": {"_boot", "client", "models", "settings", "errors"},
     "cli": {
         "_boot",
@@ -30,18 +30,21 @@ MAY_IMPORT: dict[str, set[str]] = {
         "models",
         "settings",
     }
-    | {"errors", "tracing"},
+    | {"child", "errors", "tracing"},
+    "child": set(),
     "client": {"tunnel", "models", "errors"},
     "compose": {"models", "errors"},
-    "control_plane": {"_boot", "sealing", "systemd_notify", "tracing", "tunnel", "models", "settings", "errors"},
-    "demo": {"_boot", "control_plane", "agent", "client", "sample", "models", "settings", "errors"},
+    "control_plane": {"_boot", "sealing", "stopping", "systemd_notify", "tracing", "tunnel", "models", "settings"}
+    | {"errors"},
+    "demo": {"_boot", "child", "control_plane", "agent", "client", "sample", "models", "settings", "errors"},
     "doctor": {"control_plane", "models", "settings", "errors"},
     "errors": set(),
     "models": {"errors"},
     "sample": {"errors"},
     "sealing": {"errors"},
     "settings": {"errors"},
-    "systemd_notify": {"errors"},
+    "stopping": {"systemd_notify"},
+    "systemd_notify": set(),
     "tracing": set(),
     "tunnel": {"models", "errors"},
 }
@@ -112,8 +115,8 @@ LIVES_IN: dict[str, tuple[str, ...]] = {
     "anyio": (
         "control_plane/",
         "agent/",
+        "stopping.py",
         *(f"tunnel/{edge}.py" for edge in ("link", "dial", "connect", "listen")),
-        "demo.py",
         "demo/",
         "client/operator_session.py",
         *(f"cli/{entering}.py" for entering in ("execution", "forwarding")),

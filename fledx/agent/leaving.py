@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
 
-from fledx import systemd_notify
 from fledx.agent.runtime.base import Runtime
 from fledx.errors import FledxError
 
@@ -19,15 +17,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 EXIT_SECS = 2.0
-
-
-async def stop_on_signal(stop: anyio.Event) -> None:
-    """Set `stop` at SIGTERM or SIGINT."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            logger.info("stopping", extra={"signal": signal.Signals(number).name})
-            systemd_notify.stopping()
-            stop.set()
 
 
 def leave_anyway() -> None:

@@ -22,7 +22,7 @@ from fledx.agent.identity import Identity
 from fledx.agent.images.keeping import ImageKeeping
 from fledx.agent.jobs import Jobs, boot_id
 from fledx.agent.joining import Membership
-from fledx.agent.leaving import clean_up, leave_anyway, stop_on_signal, unless
+from fledx.agent.leaving import clean_up, leave_anyway, unless
 from fledx.agent.listening import Listening
 from fledx.agent.memory import MemoryFiles, places
 from fledx.agent.metrics import Metrics
@@ -53,6 +53,7 @@ from fledx.models.node import NodeFacts
 from fledx.models.token import JoinString
 from fledx.settings.agent import AgentSettings
 from fledx.settings.places import agent_config_directory, agent_directory
+from fledx.stopping import stop_on_signal
 from fledx.tunnel.link import OnStream
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,6 @@ MAX_INCLUDES = 16
 TARGET = re.compile(
     r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@\s:\[\]]+|[0-9A-Fa-f:.]+)(?::(?P<port>\d+))?"
 )
-POLICIES = ("accept-new", "strict", "off")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import signal
 import socket
 import ssl
 import time
@@ -69,6 +68,7 @@ from fledx.errors import FledxError
 from fledx.sealing import kept
 from fledx.settings.control_plane import LOOPBACK, ControlPlaneSettings
 from fledx.settings.places import control_plane_directory
+from fledx.stopping import stop_on_signal
 from fledx.tunnel.listen import Listener
 from fledx.tunnel.tls import server_context
 
@@ -155,18 +155,10 @@ async def _run(settings: ControlPlaneSettings, home: Home, store: Database, back
     raise_file_limit()
     stopping = anyio.Event()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_on_signal, stopping)
+        tasks.start_soon(stop_on_signal, stopping)
         tasks.start_soon(BackupLoop(backups).run)
         await _serve(settings, home, store, backups, stopping)
         tasks.cancel_scope.cancel()
-
-
-async def _stop_on_signal(stopping: anyio.Event) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            log.info("stopping", extra={"signal": signal.Signals(number).name})
-            systemd_notify.stopping()
-            stopping.set()
 
 
 async def _serve(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -14,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from fledx import _boot
+from fledx import _boot, child
 from fledx.errors import FledxError, Unavailable
 
 T = TypeVar("T")
 STOP_SECONDS = 20.0
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 TAIL_BYTES = 2000
 
 
@@ -59,7 +57,7 @@ class Role:
                 stderr=out,
                 env=self._environ,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=child.end_with_parent,
             )
 
     def running(self) -> bool:
@@ -91,13 +89,6 @@ class Role:
         with contextlib.suppress(OSError):
             return self.log.read_bytes()[-TAIL_BYTES:].decode(errors="replace").strip()
         return ""
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def wait_for(what: str, look: Callable[[], T | None], *, seconds: float, roles: Sequence[Role] = ()) -> T:

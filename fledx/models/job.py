@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OUTCOMES = ("succeeded", "failed")
 DEFAULT_RETRIES = 3
 MAX_RETRIES = 1000
 

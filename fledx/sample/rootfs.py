@@ -66,13 +66,6 @@ class Interpreter:
         )
 
 
-def build_tar() -> bytes:
-    """The root file system as a tar archive, about 40 MB; the same bytes for the same interpreter and app."""
-    buffer = io.BytesIO()
-    write_tar(buffer, gather(Interpreter.running()))
-    return buffer.getvalue()
-
-
 def gather(python: Interpreter) -> Files:
     """All files of the image that runs the sample app on this interpreter."""
     programs = {"usr/bin/python3": python.executable, **dict(_tools())}

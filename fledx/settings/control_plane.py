@@ -46,9 +46,6 @@ class ControlPlaneSettings:
     ports_range_start: int = setting(30000, "first host port to choose from", parse=whole(least=1, most=65535))
     ports_range_end: int = setting(40000, "last host port to choose from", parse=whole(least=1, most=65535))
     ports_public_host: str | None = setting(None, "host shown in endpoints where a node names none")
-    volumes_allowed_host_prefixes: tuple[str, ...] = setting(
-        ("/var/lib/fledx/volumes",), "host directories a volume may lie under", parse=words
-    )
     ingress_drain_grace_secs: float = setting(
         10.0, "how long a replica behind gateways is drained at most", parse=seconds()
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -11,11 +10,12 @@ import termios
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from fledx.child import end_with_parent
+
 #: The main screen, a cursor, no reports of mouse, focus or pastes, long lines wrapped: ctlseqs of xterm.
 OFF = (1049, 1000, 1002, 1003, 1006, 1015, 1004, 2004)
 ON = (25, 7)
 RESTORE = "".join([f"\x1b[?{mode}l" for mode in OFF] + [f"\x1b[?{mode}h" for mode in ON]) + "\x1b[0m\r"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def guarded(run: Callable[[], int]) -> int:
@@ -47,7 +47,7 @@ def guarded(run: Callable[[], int]) -> int:
 def _be_the_child(run: Callable[[], int], parent: int, restore: Callable[[], None]) -> None:
     code = 1
     try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        end_with_parent()
         if os.getppid() == parent:
             code = run()
     finally:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fledx.cli.views.text import cut, width
 
-GREEN, YELLOW, RED, CYAN, BLUE, DIM = "32", "33", "31", "36", "34", "2"
+GREEN, YELLOW, RED, CYAN, BLUE = "32", "33", "31", "36", "34"
 COLOURS = {
     "ready": GREEN,
     "running": GREEN,

@@ -16,7 +16,7 @@ from fledx.bootstrap.control_plane import Access, ControlPlaneWanted, install_co
 from fledx.bootstrap.fleet import on_each
 from fledx.bootstrap.host import Done, Order
 from fledx.bootstrap.news import News
-from fledx.bootstrap.reach import ANSWER, DIAL, Ask
+from fledx.bootstrap.reach import DIAL, Ask
 from fledx.bootstrap.upkeep import describe, uninstall, upgrade
 from fledx.bootstrap.visit import Mode, Places, Visit
 from fledx.client.api import ControlPlane
@@ -156,15 +156,6 @@ class Saved:
     def __call__(self, access: Access) -> str:
         self.access.append(access)
         return "/nowhere/ca.pem"
-
-
-class Answering(FakeHost):
-    """A host whose ports are not tried: nothing listens in memory."""
-
-    def run(self, order: Order) -> Done:
-        if isinstance(order, Ask) and order.program == ANSWER:
-            raise AssertionError("a running control plane is not tried")
-        return super().run(order)
 
 
 def test_a_control_plane_gives_its_operator_token_and_authority_to_the_profile() -> None:
