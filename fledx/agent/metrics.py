@@ -98,7 +98,7 @@ class Metrics:
         kinds: dict[tuple[str, ...], float] = {
             (kind,): self._happenings[kind] for kind in {*HAPPENINGS, *self._happenings}
         }
-        probes = {**dict.fromkeys(PROBES, 0), **sight.probes}
+        probes: dict[tuple[str, ...], float] = {**dict.fromkeys(PROBES, 0), **sight.probes}
         yield counter("fledx_agent_happenings", "What was done and found, by kind.", kinds, "kind")
         yield counter("fledx_agent_probes", "Health probes made, by type and result.", probes, "type", "result")
         yield counter("fledx_agent_reconcile_rounds", "Looks at the container engine.", {(): sight.rounds})
