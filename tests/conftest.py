@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -12,8 +13,12 @@ pytest_plugins = ["tests.bed.fixtures"]
 # Who was started in the background by a shell ignores Ctrl-C, and so would every child of these tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A machine that does much else is slow, and no property is wrong for that.
-settings.register_profile("fledx", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A machine that does much else is slow, and no property is wrong for that. Every run tries the same examples, so that a
+# change is refused for what it changed; `build.py test --seed N` and `--soak` draw others.
+drawn = bool(os.environ.keys() & {"FLEDX_TEST_SEED", "FLEDX_TEST_SOAK"})
+settings.register_profile(
+    "fledx", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not drawn, database=None
+)
 settings.load_profile("fledx")
 
 # A shell starts what it puts in the background, and nohup all it starts, deaf to these; whatever a test runs inherits

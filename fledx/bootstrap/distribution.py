@@ -12,10 +12,12 @@ INSTALL = {
     "arch": "sudo pacman -S",
 }
 
+APT = "apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
+"""Waits for updates that run by themselves, as they do on a machine that has just booted, and for its mirror."""
+
 ENGINES = {
     "debian": (
-        "export DEBIAN_FRONTEND=noninteractive\napt-get -qq update\n"
-        "apt-get -qq -y install --no-install-recommends docker.io\n"
+        f"export DEBIAN_FRONTEND=noninteractive\n{APT} update\n{APT} -y install --no-install-recommends docker.io\n"
     ),
     "fedora": "dnf -q -y install moby-engine\n",
     "suse": "zypper -q -n install docker\n",

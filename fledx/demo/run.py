@@ -21,7 +21,7 @@ from fledx.errors import FledxError, Unavailable
 from fledx.sample.image import NAME, Engine, ensure_image
 
 NODES = 3
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 
 
 class System:

@@ -14,7 +14,7 @@ from fledx.errors import FledxError, NotFound, Unavailable
 from fledx.sample.image import NAME, PORT, Engine
 
 T = TypeVar("T")
-SECONDS = 60.0
+SECONDS = 180.0
 WEB = "web"
 
 
@@ -206,7 +206,7 @@ def ports_of_containers(containers: list[dict[str, Any]]) -> list[int]:
 def fetch(port: int, path: str = "/") -> str:
     """What the app answers on a port of this machine."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
             return str(answer.read().decode())
     except (urllib.error.URLError, OSError) as problem:
         raise Unavailable(f"nothing answers on port {port}: {problem}") from None

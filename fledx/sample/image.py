@@ -24,7 +24,7 @@ PORT = 8080
 INPUTS_LABEL = "fledx-sample.inputs"
 """Label of the image: digest of all it was made from, so that an unchanged one is not made again."""
 
-SECONDS = 60.0
+SECONDS = 180.0
 """Longest silence of the engine that is waited out."""
 
 

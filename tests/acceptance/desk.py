@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.bed.hosts import Hosts
 
-SECONDS = 240.0
+SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Desk:
         return ended
 
     def until(self, line: str, then: Callable[[], None], *words: str) -> Ended:
-        """Run a command, and do something as soon as it says this on stderr; its end."""
+        """Run a command, and do something as soon as it says this on stderr, while it is held up there; its end."""
         process = subprocess.Popen(
             [str(self.pyz), *words],
             env=self.environ,
@@ -89,7 +89,11 @@ class Desk:
             for text in process.stderr:
                 heard.append(text)
                 if line in text:
-                    then()
+                    process.send_signal(signal.SIGSTOP)
+                    try:
+                        then()
+                    finally:
+                        process.send_signal(signal.SIGCONT)
                     break
             heard.append(process.stderr.read())
             out = process.stdout.read()

@@ -20,7 +20,7 @@ from tests.bed.waiting import eventually
 
 CALM, BUSY = "calm", "busy"
 TICK_SECS = 0.1
-CONVERGED_SECS = 75.0
+CONVERGED_SECS = 180.0
 """Beyond the minute after which a digest brings to light what a full disk has swallowed."""
 
 

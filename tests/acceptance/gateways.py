@@ -34,7 +34,7 @@ from tests.bed import envoy
 from tests.fakes.control_plane import FakeControlPlane
 
 ENGINE = "unix:///var/run/docker.sock"
-LIMIT = 30.0
+LIMIT = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class Fleet:
         headers: Mapping[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         body: bytes | None = None,
-        seconds: float = 20.0,
+        seconds: float = 60.0,
     ) -> Answered:
         """The same, blocking; with `tls` the host is also the SNI."""
         port = self.https if tls else self.http
@@ -148,7 +148,7 @@ class Fleet:
 
     def page(self, path: str) -> tuple[int, Any]:
         """A page of the agent's own port, JSON where it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.health, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.health, timeout=60)
         connection.request("GET", path)
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -199,7 +199,7 @@ def _wrapped(raw: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocke
 
 
 def _connect(sock: socket.socket, port: int) -> None:
-    sock.settimeout(5)
+    sock.settimeout(60)
     sock.connect(("127.0.0.1", port))
     sock.setblocking(False)
 

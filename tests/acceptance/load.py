@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 WORKERS = 20
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass(kw_only=True)

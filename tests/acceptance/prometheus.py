@@ -25,7 +25,7 @@ def ensure_prometheus() -> None:
 
 def promtool(*arguments: str, given: bytes = b"") -> str:
     """What promtool says; it must be content."""
-    done = subprocess.run(["promtool", *arguments], input=given, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(["promtool", *arguments], input=given, capture_output=True, check=False, timeout=180)
     said = (done.stdout + done.stderr).decode()
     assert done.returncode == 0, said
     return said
@@ -61,17 +61,17 @@ class Prometheus:
                 stdout=log,
                 stderr=log,
             )
-        eventually(self._ready, within=60)
+        eventually(self._ready, within=120)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(120)
 
     def _ready(self) -> bool:
         assert self._process.poll() is None, (self._folder / "prometheus.log").read_text()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=30) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -79,7 +79,7 @@ class Prometheus:
     def ask(self, path: str, **query: str) -> Any:
         """The `data` of an answer of its API."""
         asked = urllib.parse.urlencode(query)
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}?{asked}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}?{asked}", timeout=60) as answer:
             return json.load(answer)["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:

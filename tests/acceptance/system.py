@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -23,11 +24,35 @@ from tests.bed.waiting import eventually
 ENGINE = "unix:///var/run/docker.sock"
 
 
+BESIDE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+"""Which of the test processes on this machine this is."""
+
+PORTS = (12000 + 1000 * BESIDE + number % 1000 for number in itertools.count(os.getpid() * 37))
+
+
 def free_port() -> int:
-    """A TCP port of loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """
+    A TCP port that nobody has now, and that nobody is given by chance while its user starts or is away.
+
+    Below 32768, from where on the kernel hands ports out to whoever dials or asks for any; each test process has its
+    own, and none comes again before all others have come.
+    """
+    for port in PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("", port))
+            return port
+    raise AssertionError("they have no end")
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file below a folder in which others are at work: what goes while it is looked at is not there."""
+    found = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                found[path] = path.read_bytes()
+    return found
 
 
 class Process:
@@ -59,7 +84,7 @@ class Process:
         self.running.kill()
         self.running.wait()
 
-    def stop(self, *, seconds: float = 5.0) -> int:
+    def stop(self, *, seconds: float = 60.0) -> int:
         """SIGTERM; the exit code, which must come within `seconds`."""
         assert self.running is not None
         if self.running.poll() is None:
@@ -114,7 +139,7 @@ class System:
         self.start_control_plane()
         for name in agents:
             self.start_agent(name)
-        eventually(lambda: self.ready_nodes() >= len(agents), within=30)
+        eventually(lambda: self.ready_nodes() >= len(agents), within=120)
 
     def start_control_plane(self) -> None:
         """Start it and wait until the API answers."""
@@ -158,8 +183,7 @@ class System:
 
         Below 32768, from where on the kernel hands ports out to whoever dials.
         """
-        beside = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
-        first = 20000 + 100 * (sum(name.encode()) % 45 + 45 * beside)
+        first = 20000 + 100 * (sum(name.encode()) % 45 + 45 * (BESIDE % 2))
         return f"{first}-{first + 99}"
 
     @property
@@ -169,7 +193,7 @@ class System:
 
     def api(self) -> ControlPlane:
         """A client of the API; to be closed."""
-        transport = SocketTransport(Address(scheme="http", host="127.0.0.1", port=self.api_port), timeout=20)
+        transport = SocketTransport(Address(scheme="http", host="127.0.0.1", port=self.api_port), timeout=60)
         return ControlPlane(transport, Credentials(operator_token=self.token), peer=self.url)
 
     def ready_nodes(self) -> int:
@@ -192,7 +216,7 @@ class System:
         """A command line of the built file."""
         return self._command(*arguments)
 
-    def cli(self, *arguments: str, seconds: float = 90.0, **environ: str) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, seconds: float = 180.0, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run the CLI against this system."""
         return subprocess.run(
             self._command(*arguments),

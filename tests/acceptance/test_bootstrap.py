@@ -23,7 +23,7 @@ from tests.bed.waiting import eventually
 pytestmark = [pytest.mark.bed, pytest.mark.slow]
 
 NODES = ("n1", "n2")
-EVERYTHING = "find / -xdev ! -path '/proc/*' ! -path '/var/log/*' -iname '*fledx*' -print"
+EVERYTHING = "find / -ignore_readdir_race -xdev ! -path '/proc/*' ! -path '/var/log/*' -iname '*fledx*' -print"
 
 # Whatever any process is called with, for as long as it goes on.
 WATCH_ARGUMENTS = """
@@ -74,7 +74,7 @@ def containers(host: Host) -> str:
 
 
 def answers(address: str, port: int) -> bool:
-    with urllib.request.urlopen(f"http://{address}:{port}/", timeout=2) as answer:
+    with urllib.request.urlopen(f"http://{address}:{port}/", timeout=10) as answer:
         return bool(answer.status == 200)
 
 
@@ -94,7 +94,7 @@ def test_the_quick_start_works_word_for_word(desk: Desk, fleet: Hosts, sample_in
         *("--replicas", "2", "--port", str(PORT)),
     )
     for name in NODES:
-        eventually(lambda name=name: answers(fleet[name].address, PORT), within=30)  # type: ignore[misc]
+        eventually(lambda name=name: answers(fleet[name].address, PORT), within=120)  # type: ignore[misc]
     assert "ready=2" in desk.first_words("nginx-demo", "status", "--watch")
 
 
@@ -119,7 +119,7 @@ def test_the_doctor_finds_every_host_well_and_names_what_is_broken(desk: Desk, f
 
     told = fleet["n1"].shell("systemctl stop docker.socket docker; fledx doctor agent || true; systemctl start docker")
     assert "systemctl start docker; is this user in the group docker?" in told
-    eventually(lambda: ready(desk, "n1"), within=60)
+    eventually(lambda: ready(desk, "n1"), within=120)
 
 
 def test_the_profile_that_was_written_pins_the_authority_and_is_for_its_owner_alone(desk: Desk, fleet: Hosts) -> None:
@@ -196,18 +196,18 @@ def test_no_secret_is_in_a_process_list_a_journal_a_history_or_a_readable_file(
 def test_a_host_that_was_rebooted_is_the_same_node_and_starts_its_work(desk: Desk, fleet: Hosts) -> None:
     before = desk.nodes()["n1"]["node_id"]
     fleet["n1"].reboot()
-    eventually(lambda: ready(desk, "n1"), within=60)
+    eventually(lambda: ready(desk, "n1"), within=120)
     assert before == desk.nodes()["n1"]["node_id"]
-    eventually(lambda: answers(fleet["n1"].address, PORT), within=60)
+    eventually(lambda: answers(fleet["n1"].address, PORT), within=120)
 
 
 def test_a_host_that_is_cut_off_works_on_and_nothing_is_restarted_when_it_is_back(desk: Desk, fleet: Hosts) -> None:
-    running = eventually(lambda: containers(fleet["n1"]), within=30)
+    running = eventually(lambda: containers(fleet["n1"]), within=120)
     fleet["n1"].net.cut(fleet["cp"].address)
-    eventually(lambda: not ready(desk, "n1"), within=60)
-    assert answers(fleet["n1"].address, PORT)
+    eventually(lambda: not ready(desk, "n1"), within=120)
+    eventually(lambda: answers(fleet["n1"].address, PORT))
     fleet["n1"].net.heal()
-    eventually(lambda: ready(desk, "n1"), within=60)
+    eventually(lambda: ready(desk, "n1"), within=120)
     assert running == containers(fleet["n1"])
 
 
@@ -253,7 +253,7 @@ def test_a_new_host_joins_by_one_line_in_its_own_shell_and_stays(desk: Desk, lat
     eventually(lambda: ready(desk, "late"))
     late.reboot()
     assert "active" == late.shell("systemctl is-active fledx-agent")
-    eventually(lambda: ready(desk, "late"), within=60)
+    eventually(lambda: ready(desk, "late"), within=120)
 
     assert "" == late.shell("ls /etc/fledx | grep join || true; ls /tmp | grep '^tmp' || true")
     late.ssh("sudo fledx bootstrap uninstall agent --local --purge --yes")
@@ -271,8 +271,7 @@ def test_a_node_runs_the_version_of_its_control_plane_whoever_installs_it(
     newer = rebuilt(desk.pyz, tmp_path / "fledx.pyz", version="9.9.2")
     desk.known_hosts.unlink()
     desk.does("bootstrap", "agent", "--ssh-host", "late", "--name", "later", pyz=newer)
-    nodes = desk.nodes()
-    assert nodes["n1"]["agent_version"] == nodes["later"]["agent_version"]
+    eventually(lambda: len({desk.nodes()[name]["agent_version"] for name in ("n1", "later")}) == 1)
     assert fleet["cp"].shell("readlink /usr/local/bin/fledx") == late.shell("readlink /usr/local/bin/fledx")
 
 
@@ -280,14 +279,14 @@ def test_another_version_is_put_beside_the_old_one_and_going_back_is_one_command
     desk: Desk, fleet: Hosts, tmp_path: Path
 ) -> None:
     newer = rebuilt(desk.pyz, tmp_path / "fledx.pyz", version="9.9.0")
-    running = eventually(lambda: containers(fleet["n1"]), within=30)
+    running = eventually(lambda: containers(fleet["n1"]), within=120)
     every = ("--ssh-host", "cp", "--ssh-host", "n1", "--ssh-host", "n2")
     desk.does("bootstrap", "upgrade", *every, pyz=newer)
-    assert {"9.9.0"} == versions(desk)
+    eventually(lambda: {"9.9.0"} == versions(desk))
     assert "nothing to do" in desk.does("bootstrap", "upgrade", *every, pyz=newer).out
 
     desk.does("bootstrap", "upgrade", "--back", *every)
-    assert "9.9.0" not in versions(desk)
+    eventually(lambda: "9.9.0" not in versions(desk))
     assert running == containers(fleet["n1"])
     told = desk.does("bootstrap", "status", "--ssh-host", "n1", "--json").facts()[0]
     assert "9.9.0" in told["previous"]
@@ -323,5 +322,5 @@ def test_without_purge_a_control_plane_comes_back_with_all_it_knew(desk: Desk, f
     told = desk.does("bootstrap", "status", "--ssh-host", "cp", "--json").facts()[0]
     assert (["/var/lib/fledx/cp"], {}) == (told["kept"], told["roles"])
     desk.does("bootstrap", "cp", "--cp-hostname", fleet["cp"].address, "--ssh-host", "ops@cp")
-    eventually(lambda: ready(desk, "n1"), within=60)
+    eventually(lambda: ready(desk, "n1"), within=120)
     assert "nginx-demo" in desk.does("deployments", "list").out

@@ -28,7 +28,7 @@ def running(pyz: Path, tmp_path: Path) -> Iterator[System]:
 
 def told(system: System, *words: str, code: int = 1, **environ: str) -> str:
     """The one line that a command ends with."""
-    done = system.cli(*words, seconds=60.0, **environ)
+    done = system.cli(*words, seconds=180.0, **environ)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     assert done.stdout == ""
     lines = done.stderr.splitlines()

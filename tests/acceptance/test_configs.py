@@ -16,7 +16,7 @@ import pytest
 
 from fledx.sample.image import PORT
 from tests.acceptance.desk import Desk
-from tests.acceptance.system import System
+from tests.acceptance.system import System, contents
 from tests.bed.hosts import Hosts
 from tests.bed.waiting import eventually
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 def env(system: System, name: str) -> dict[str, str]:
     """The environment that the sample app tells of."""
     port = system.deployment(name)["assignments"][0]["ports"][0]["host_port"]
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/env", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/env", timeout=60) as answer:
         found: dict[str, str] = json.loads(answer.read())
     return found
 
@@ -44,7 +44,7 @@ def settled(system: System, name: str) -> dict[str, Any]:
         found = system.deployment(name)
         return found if found["status"] == "running" else None
 
-    found = eventually(look, within=40)
+    found = eventually(look, within=120)
     assert found is not None
     return found
 
@@ -54,7 +54,7 @@ def put(system: System, name: str, value: bytes) -> None:
     own = {"FLEDX_CLI_CONTROL_PLANE_URL": system.url, "FLEDX_CLI_OPERATOR_TOKEN": system.token}
     command = [*system._command("secrets", "set", name), "--from-file", "-"]
     done = subprocess.run(
-        command, env={**system.environ, **own}, input=value, capture_output=True, timeout=30, check=False
+        command, env={**system.environ, **own}, input=value, capture_output=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     assert value not in done.stdout + done.stderr
@@ -71,7 +71,7 @@ def started(system: System, tmp_path: Path) -> Iterator[System]:
     """A control plane and a node whose key lies apart from its data."""
     system.start()
     system.start_agent("edge-1", FLEDX_AGENT_CONFIG_DIR=str(tmp_path / "etc"))
-    eventually(lambda: system.ready_nodes() == 1, within=30)
+    eventually(lambda: system.ready_nodes() == 1, within=120)
     yield system
     for place in Path("/dev/shm"), Path("/run"):
         for left in place.glob("fledx-*"):
@@ -101,7 +101,7 @@ def test_every_config_command_of_the_readme(started: System, tmp_path: Path) -> 
     ok(system, "configs", "attach", "deployment", "--config-id", config, "--deployment-id", web)
     ok(system, "configs", "attach", "node", "--config-id", ids["envconfig"], "--node-id", node)
     ok(system, "configs", "attach", "deployment", "--config-id", ids["secretconfig"], "--deployment-id", web)
-    eventually(lambda: env(system, "web").get("API_KEY") == "hunter2", within=40)
+    eventually(lambda: env(system, "web").get("API_KEY") == "hunter2", within=120)
     settled(system, "web")
     assert (env(system, "web")["KEY"], env(system, "web")["FROM_FILE"]) == ("VALUE", "yes")
     assert "KEY = VALUE" in ok(system, "configs", "show", "--id", config)
@@ -111,12 +111,12 @@ def test_every_config_command_of_the_readme(started: System, tmp_path: Path) -> 
     assert "VALUE" not in table.replace("VALUE   ", "")
 
     ok(system, "configs", "update", "--id", config, "--var", "NEW_KEY=NEW_VALUE")
-    eventually(lambda: env(system, "web").get("NEW_KEY") == "NEW_VALUE", within=40)
+    eventually(lambda: env(system, "web").get("NEW_KEY") == "NEW_VALUE", within=120)
     assert env(system, "web")["KEY"] == "other"
 
     ok(system, "configs", "detach", "deployment", "--config-id", config, "--deployment-id", web)
     ok(system, "configs", "detach", "node", "--config-id", ids["envconfig"], "--node-id", node)
-    eventually(lambda: not {"NEW_KEY", "FROM_FILE"} & env(system, "web").keys(), within=40)
+    eventually(lambda: not {"NEW_KEY", "FROM_FILE"} & env(system, "web").keys(), within=120)
     ok(system, "configs", "delete", "--id", config)
     assert "myconfig" not in ok(system, "configs", "list")
 
@@ -147,7 +147,7 @@ def test_secret_files_lie_in_memory_and_follow_a_rotation(started: System, tmp_p
     settled(system, "web")
 
     assert inside(system, "web", "/run/db").read_bytes() == b"rotated"
-    eventually(lambda: not Path(mounts["/run/db"]["Source"]).exists(), within=60)
+    eventually(lambda: not Path(mounts["/run/db"]["Source"]).exists(), within=120)
 
 
 def test_a_missing_secret_holds_a_change_up_while_the_old_container_serves(started: System) -> None:
@@ -158,11 +158,11 @@ def test_a_missing_secret_holds_a_change_up_while_the_old_container_serves(start
 
     done = system.cli("deployments", "update", "web", "--secret-env", "TOKEN=token", "--wait-timeout", "6s")
     assert done.returncode == 3
-    assert "secret token does not exist" in done.stderr + done.stdout
+    eventually(lambda: "secret token does not exist" in str(system.deployment("web")))
     assert system.processes("web") == before
 
     put(system, "token", b"hunter2")
-    eventually(lambda: env(system, "web").get("TOKEN") == "hunter2", within=40)
+    eventually(lambda: env(system, "web").get("TOKEN") == "hunter2", within=120)
     settled(system, "web")
 
 
@@ -175,11 +175,11 @@ def test_a_node_that_starts_cold_and_alone_has_its_secrets(started: System) -> N
     source = next(Path(mount["Source"]) for mount in container["Mounts"] if mount["Destination"] == "/run/db")
     system.control_plane.kill()
     system.agents["edge-1"].kill()
-    subprocess.run(["docker", "stop", "-t", "1", container["Id"]], check=True, capture_output=True, timeout=30)
+    subprocess.run(["docker", "stop", "-t", "1", container["Id"]], check=True, capture_output=True, timeout=120)
     shutil.rmtree(source.parent.parent.parent)
 
     system.agents["edge-1"].start()
-    eventually(lambda: system.processes("web"), within=20)
+    eventually(lambda: system.processes("web"), within=120)
 
     assert inside(system, "web", "/run/db").read_bytes() == b"hunter2"
     (pid,) = system.processes("web").values()
@@ -230,9 +230,9 @@ def test_fifty_planted_secrets_are_found_nowhere_in_clear(started: System, tmp_p
             ("nodes", "show", "edge-1", "--json"),
         )
     ]
-    ps = subprocess.run(["ps", "axeww"], capture_output=True, text=True, timeout=20, check=True).stdout
+    ps = subprocess.run(["ps", "axeww"], capture_output=True, text=True, timeout=120, check=True).stdout
     told = "\n".join([*api_texts, ps, refused.stderr, json.dumps(system.containers("web"))])
-    kept = {path: path.read_bytes() for path in system.folder.rglob("*") if path.is_file()}
+    kept = contents(system.folder)
     assert any(path.name == "desired.json" for path in kept)
     assert any(path.name == "secrets.key" for path in kept)
 
@@ -271,6 +271,6 @@ def test_a_service_that_is_not_root_has_its_secrets_after_a_reboot_without_a_con
     try:
         bed["cp"].stop()
         node.reboot()
-        eventually(lambda: read().split() == ["hunter2"] * 3, within=60)
+        eventually(lambda: read().split() == ["hunter2"] * 3, within=120)
     finally:
         bed.restore()

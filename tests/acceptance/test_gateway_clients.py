@@ -38,7 +38,7 @@ async def test_grpc_talks_both_ways_and_ends_with_its_status(fleet: Fleet) -> No
     async with echoing() as port, fleet.agent():
         fleet.ports["d-shop", 0] = port
         await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(), protocol="h2c"),)))
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             async with Call(fleet.http, "shop.example.com") as call:
                 for message in (b"one", b"two" * 5_000, b"three"):
                     await call.say(message)
@@ -91,7 +91,7 @@ async def _logged(fleet: Fleet, clients: set[str]) -> None:
 async def _exchange(port: int, data: bytes) -> bytes:
     """Everything that comes back until the other side closes."""
     said = b""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
             await stream.send(data)
             with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):

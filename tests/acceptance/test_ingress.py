@@ -55,7 +55,7 @@ def edge(pyz: Path, tmp_path_factory: pytest.TempPathFactory, engines_of_session
         made.start_agent("e1", **GATEWAY)
         for name in ("e2", "e3"):
             made.start_agent(name)
-        eventually(lambda: made.ready_nodes() == 3, within=40)
+        eventually(lambda: made.ready_nodes() == 3, within=120)
         assert made.cli("nodes", "cordon", "e1").returncode == 0
         yield made
     node_id = json.loads((made.folder / "e1/identity.json").read_text())["node_id"]
@@ -73,7 +73,7 @@ def test_http_websockets_grpc_and_tls_go_through_both_tunnels(edge: Edge) -> Non
     ca = edge.folder / "public-ca.pem"
     authority.cert_pem.write_to_path(str(ca))
     for host in ("talk.example.com", "x.apps.example.com"):
-        seen = eventually(partial(_curl, gate, host, ca), within=30)["headers"]
+        seen = eventually(partial(_curl, gate, host, ca), within=120)["headers"]
         own_address = edge.engines.gateway
         told = (seen["x-forwarded-for"], seen["x-forwarded-proto"], seen["x-forwarded-host"], seen["host"])
         assert (own_address, "https", f"{host}:{HTTPS}", f"{host}:{HTTPS}") == told
@@ -101,14 +101,14 @@ def _curl(gate: str, host: str, ca: Path) -> Any:
     """What the app says was asked, None while it is not reached; the certificate must be the host's own."""
     lies = ("-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Forwarded-Proto: gopher")
     url = f"https://{host}:{HTTPS}/who"
-    words = ["curl", "-sf", "-m", "10", "--cacert", str(ca), "--resolve", f"{host}:{HTTPS}:{gate}", *lies, url]
+    words = ["curl", "-sf", "-m", "60", "--cacert", str(ca), "--resolve", f"{host}:{HTTPS}:{gate}", *lies, url]
     done = subprocess.run(words, capture_output=True, check=False)
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
 async def _talk(gate: str) -> None:
     """A WebSocket over TLS's port would do as well; here it comes in the clear, as does gRPC."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with Call(HTTP, "call.example.com", address=gate) as call:
             for message in (b"one", b"two" * 5_000):
                 await call.say(message)
@@ -136,7 +136,7 @@ def test_updates_scaling_and_a_restart_of_the_control_plane_fail_no_request(edge
     ready = ("--readiness-http", "/healthz", "--max-surge", "1", "--max-unavailable", "0", *quick)
     edge.deploy("shop", "--ingress", f"{HOST}:{PORT}", *ready, replicas=2)
     load = Load(edge.engines["e1"].address, HTTP, HOST)
-    eventually(load.answers, within=30)
+    eventually(load.answers, within=120)
     with load.running():
         _nothing_failed("quiet", load)
         _done(edge, "deployments", "update", "shop", "--env", "COLOUR=blue")
@@ -147,11 +147,11 @@ def test_updates_scaling_and_a_restart_of_the_control_plane_fail_no_request(edge
         _nothing_failed("scaled to 2", load)
         edge.control_plane.stop()
         edge.start_control_plane()
-        eventually(lambda: _flows(load), within=40)
+        eventually(lambda: _flows(load), within=120)
         _nothing_failed("control plane restarted", load)
         _die(edge, "e3")
-        eventually(lambda: edge.ready_nodes() == 2, within=60)
-        eventually(lambda: _flows(load), within=40)
+        eventually(lambda: edge.ready_nodes() == 2, within=120)
+        eventually(lambda: _flows(load), within=120)
     lost = load.fresh()
     print(f"node killed: {lost}", *lost.failed[:5], sep="\n    ")
     assert len(lost.failed) <= WORKERS, lost.failed[:10]
@@ -194,7 +194,7 @@ def _flows(load: Load) -> bool:
     """Whether requests that begin now are answered."""
     before = len(load.tally.seconds)
     time.sleep(0.5)
-    return len(load.tally.seconds) - before > 50
+    return len(load.tally.seconds) - before > 10
 
 
 def _done(edge: Edge, *command: str) -> None:

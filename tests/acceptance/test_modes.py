@@ -99,9 +99,9 @@ def test_a_schedule_fires_with_the_control_plane_stopped_and_is_told_when_it_is_
         ]
         return any(run >= due and state == "exited" for run, state in states)
 
-    eventually(ended, within=75)
+    eventually(ended, within=120)
     site.start_control_plane()
-    shown = eventually(lambda: told(site, due), within=30)
+    shown = eventually(lambda: told(site, due), within=120)
     assert (shown["status"], shown["outcome"]) == ("running", "succeeded")
     assert shown["next_run"] > shown["last_run"] >= due
     listed = site.cli("deployments", "list").stdout

@@ -71,7 +71,7 @@ def test_prometheus_scrapes_the_demo_and_every_query_of_the_dashboard_has_an_ans
         for port in (control_plane, *agents):
             assert promtool("check", "metrics", given=page(port)) == ""
         with Prometheus(tmp_path / "prometheus", control_plane, agents) as prometheus:
-            eventually(lambda: len(prometheus.query("up == 1")) == 4, within=30)
+            eventually(lambda: len(prometheus.query("up == 1")) == 4, within=120)
             assert {each["metric"]["job"] for each in prometheus.query("up")} == {"fledx", "fledx-agent"}
 
             def silent() -> set[str]:
@@ -234,7 +234,7 @@ def watched(small_state: Path, system: System, tmp_path: Path) -> Iterator[Watch
     assert made.returncode == 0, made.stderr
     system.control_plane.kill()  # certificates are looked at when it starts, and once a minute
     system.start_control_plane()
-    eventually(lambda: system.ready_nodes() == 3, within=30)
+    eventually(lambda: system.ready_nodes() == 3, within=120)
     with Prometheus(tmp_path / "prometheus", system.api_port, ports, rules) as prometheus:
         yield Watched(system, prometheus, tmp_path)
 
@@ -254,7 +254,7 @@ class Watched:
     def fires(self, *names: str) -> None:
         """Wait until these fire, which none of them did before."""
         assert not self.fired & set(names)
-        eventually(lambda: set(names) <= self.prometheus.firing(), within=60, every=0.5)
+        eventually(lambda: set(names) <= self.prometheus.firing(), within=120, every=0.5)
         self.fired |= set(names)
 
     def create(self, name: str, *flags: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.gateways import forget_shared
-from tests.acceptance.system import System
+from tests.acceptance.system import System, contents
 from tests.bed.engine import Engine
 from tests.bed.engines import Engines
 from tests.bed.front import Asked, Front
@@ -25,7 +25,7 @@ from tests.bed.waiting import eventually
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 SMALL_DISK = 220_000_000
 RESERVE = 60_000_000
-WITHIN = 40.0
+WITHIN = 120.0
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Field:
         command = self.system._command("registries", "login", self.front.address, "-u", USER, "--password-stdin")
         environ = {**self.system.environ, **own}
         done = subprocess.run(
-            command, env=environ, input=password, text=True, capture_output=True, timeout=30, check=False
+            command, env=environ, input=password, text=True, capture_output=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
@@ -124,7 +124,7 @@ def whole(pyz: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field
                 FLEDX_AGENT_CONFIG_DIR=str(system.folder / f"etc-{name}"),
                 FLEDX_AGENT_RESTART_BACKOFF_MAX_SECS="2",
             )
-        eventually(lambda: system.ready_nodes() == 2, within=30)
+        eventually(lambda: system.ready_nodes() == 2, within=120)
         yield Field(system=system, engines=bed, front=front, shelf=shelf)
 
 
@@ -157,9 +157,9 @@ def test_a_login_held_centrally_opens_a_private_registry_and_is_found_nowhere(th
     said += there.engine("big").docker("inspect", before[0][0])
     planted = ("planted-0451", PASSWORD)
     assert not [word for word in planted if word in said]
-    files = [path for path in there.system.folder.rglob("*") if path.is_file() and "cache" not in path.parts]
+    files = {path: kept for path, kept in contents(there.system.folder).items() if "cache" not in path.parts}
     assert len(files) > 5
-    assert not [path for path in files for word in planted if word.encode() in path.read_bytes()]
+    assert not [path for path, kept in files.items() for word in planted if word.encode() in kept]
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_fault_30_the_old_version_serves_whatever_the_registry_does_and_says_wha
 
 def test_fault_30_a_pull_that_breaks_off_goes_on_where_it_was_and_its_progress_is_seen(there: Field) -> None:
     digest = there.shelf.put("large:1", note="large", filling=12_000_000)
-    there.front.behave(cut_at=6_000_000, cuts=1, rate=5_000_000)
+    there.front.behave(cut_at=6_000_000, cuts=1, rate=3_000_000)
     flags = ["--image", there.name("large:1"), "--require-label", "node=big", "--watch-time", "0s"]
     there.made.append("large")
     done = there.system.cli("deployments", "create", "--name", "large", *flags)
@@ -320,7 +320,7 @@ def test_fault_30_what_does_not_fit_is_not_pulled_the_old_one_serves_and_it_come
         (data / name).unlink()
     there.settled("fits")
     assert there.running("fits", "small")[0][2].startswith(there.name("huge"))
-    assert disk_of(there, "small") == ""
+    eventually(lambda: disk_of(there, "small") == "")
 
 
 def disk_of(there: Field, node: str) -> str:

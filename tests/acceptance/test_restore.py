@@ -43,8 +43,8 @@ def test_agents_come_back_to_a_restored_control_plane_and_nothing_is_restarted(s
     assert done.returncode == 0, done.stderr
     system.start_control_plane()
 
-    eventually(lambda: system.ready_nodes() == 1, within=30)
-    eventually(lambda: system.deployment("web")["ready_replicas"] == 2, within=30)
+    eventually(lambda: system.ready_nodes() == 1, within=120)
+    eventually(lambda: system.deployment("web")["ready_replicas"] == 2, within=120)
     assert system.processes("web") == before
     assert [each["kind"] for each in system.events("control_plane")] == ["control_plane.restored"]
     assert "the audit log is whole" in system.cli("audit", "verify").stdout
@@ -67,7 +67,7 @@ def test_fault_4_a_damaged_database_is_named_at_the_start_and_the_command_it_nam
 
     system.control_plane.start()
     assert system.control_plane.running is not None
-    assert system.control_plane.running.wait(20) == 1
+    assert system.control_plane.running.wait(120) == 1
     said = system.control_plane.said().splitlines()[-1]
     assert f"{database} is damaged" in said
     assert "Traceback" not in system.control_plane.said()

@@ -17,16 +17,16 @@ import pytest
 from fledx.sample.image import PORT
 from tests.acceptance.system import System
 from tests.acceptance.test_main_job import page, running
-from tests.bed.waiting import eventually
+from tests.bed.waiting import eventually, in_time
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 READY = ("--readiness-http", "/healthz", "--readiness-port", str(PORT), "--readiness-interval", "1s")
 AGENTS = ("edge-1", "edge-2", "edge-3")
 #: By name: what the update sets, what its reason says, and what a container wrote last.
 BROKEN = {
-    "crashes": ("EXIT_AFTER=0.2", "crashed 3 times", "exit"),
-    "never": ("READY_AFTER=3600", "has not been ready for 25 s", "503"),
-    "dies": ("EXIT_AFTER=20", "died after it had been ready", "exit"),
+    "crashes": (("EXIT_AFTER=0.2", "READY_AFTER=3600"), "crashed 3 times", "exit"),
+    "never": (("READY_AFTER=3600",), "has not been ready for 25 s", "503"),
+    "dies": (("EXIT_AFTER=20",), "died after it had been ready", "exit"),
 }
 
 
@@ -39,8 +39,8 @@ def test_fault_32_what_is_no_good_goes_back_by_itself_and_says_why(system: Syste
     kept = {name: system.processes(name) for name in BROKEN}
 
     def update(name: str) -> subprocess.CompletedProcess[str]:
-        setting = BROKEN[name][0]
-        return system.cli("deployments", "update", name, "--env", "VERSION=bad", "--env", setting, seconds=150)
+        settings = [word for setting in BROKEN[name][0] for word in ("--env", setting)]
+        return system.cli("deployments", "update", name, "--env", "VERSION=bad", *settings, seconds=300)
 
     with ThreadPoolExecutor() as threads:
         done = dict(zip(BROKEN, threads.map(update, BROKEN), strict=True))
@@ -49,7 +49,7 @@ def test_fault_32_what_is_no_good_goes_back_by_itself_and_says_why(system: Syste
         assert done[name].returncode == 1, (name, done[name])
         assert reason in done[name].stderr, (name, done[name].stderr)
         assert last in done[name].stderr, (name, done[name].stderr)
-        now = eventually(lambda name=name: rolled_back(system, name), within=60)  # type: ignore[misc]
+        now = eventually(lambda name=name: rolled_back(system, name), within=120)  # type: ignore[misc]
         assert now["env"]["VERSION"] == "good"
         assert [page(now, replica).count("version: good") for replica in range(2)] == [1, 1]
         untouched = kept[name].items() & system.processes(name).items()
@@ -65,13 +65,13 @@ def test_fault_34_an_update_whose_cli_is_killed_is_finished_by_the_server_and_no
     system.deploy("web", *READY, "--env", "VERSION=1", replicas=2)
 
     with system.begin("deployments", "update", "web", "--env", "VERSION=2") as operator:
-        eventually(lambda: system.deployment("web")["rollout"]["updated"] == 1)
+        eventually(lambda: system.deployment("web")["rollout"]["updated"] >= 1)
         operator.kill()
 
     late = system.cli("deployments", "update", "web", "--env", "VERSION=3", "--if-generation", "1")
     assert late.returncode == 1
     assert "env changed by" in late.stderr
-    now = eventually(lambda: all_updated(system, "web"), within=60)
+    now = eventually(lambda: all_updated(system, "web"), within=120)
     assert [page(now, replica).count("version: 2") for replica in range(2)] == [1, 1]
     assert system.cli("scale", "web=1", "--detach").returncode == 0
 
@@ -95,14 +95,14 @@ def rolled_back(system: System, name: str) -> dict[str, Any]:
 def test_a_control_plane_that_was_away_for_longer_than_its_patience_restarts_nothing(system: System) -> None:
     system.control_plane.environ |= {
         "FLEDX_CP_TUNNEL_HEARTBEAT_INTERVAL_SECS": "1",
-        "FLEDX_CP_REACHABILITY_HEARTBEAT_STALE_SECS": "4",
+        "FLEDX_CP_REACHABILITY_HEARTBEAT_STALE_SECS": "8",
     }
     system.start(*AGENTS)
     system.deploy("web", replicas=6)
     before, owners = system.processes("web"), owners_of(system)
 
     system.control_plane.stop()
-    until = time.monotonic() + 8
+    until = time.monotonic() + 12
     eventually(lambda: time.monotonic() > until)
     system.start_control_plane()
 
@@ -123,19 +123,26 @@ def test_fault_9_a_frozen_agent_is_shown_replaced_and_fenced_in_that_order(syste
     system.control_plane.environ["FLEDX_CP_REACHABILITY_HEARTBEAT_STALE_SECS"] = "10"
     system.start("edge-1", "edge-2")
     system.deploy("web", "--on-return", policy)
-    (owner,) = [each["node"] for each in system.deployment("web")["assignments"]]
-    (original,) = system.processes("web")
-    frozen = system.agents[owner]
+    owner = original = ""
 
-    os.kill(frozen.pid, signal.SIGSTOP)
-    began = time.monotonic()
-    try:
-        eventually(lambda: len(system.processes("web")) == 2, within=20)
-        assert time.monotonic() - began <= 15.5
-    finally:
-        os.kill(frozen.pid, signal.SIGCONT)
+    def replaced() -> float:
+        nonlocal owner, original
+        (owner,) = [each["node"] for each in system.deployment("web")["assignments"]]
+        (original,) = system.processes("web")
+        frozen = system.agents[owner]
+        os.kill(frozen.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            eventually(lambda: len(system.processes("web")) == 2)
+            took = time.monotonic() - began
+        finally:
+            os.kill(frozen.pid, signal.SIGCONT)
+        eventually(lambda: len(system.processes("web")) == 1)
+        eventually(lambda: system.ready_nodes() == 2)
+        running(system, "web", 1)
+        return took
 
-    eventually(lambda: len(system.processes("web")) == 1, within=25)
+    assert in_time(replaced, 15.5) <= 15.5
     now = running(system, "web", 1)
     assert (now["assignments"][0]["node"] == owner) is (policy == "keep-original")
     assert (set(system.processes("web")) == {original}) is (policy == "keep-original")
@@ -173,7 +180,11 @@ def test_fault_37_a_drain_empties_a_node_and_one_that_cannot_be_is_refused(syste
 
 
 class Traffic:
-    """A client that watches the deployment and sends 50 requests a second to the instances that are ready."""
+    """
+    A client that watches the deployment and sends 50 requests a second to the instances that are ready.
+
+    It hears what there is to hear before each request, so that one that was held up itself does not act on old news.
+    """
 
     def __init__(self, system: System, name: str) -> None:
         self.sent = 0
@@ -182,40 +193,36 @@ class Traffic:
         self._system = system
         self._over = threading.Event()
         self._targets: list[str] = ready_instances(system.deployment(name))
-        self._threads = [threading.Thread(target=self._watch), threading.Thread(target=self._send)]
+        self._thread = threading.Thread(target=self._work)
 
     def __enter__(self) -> Traffic:
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._over.set()
-        for thread in self._threads:
-            thread.join(30)
+        self._thread.join()
 
-    def _watch(self) -> None:
+    def _work(self) -> None:
+        began = time.monotonic()
         with (
             contextlib.closing(self._system.api()) as api,
             contextlib.closing(api.watch_deployment(self._name)) as stream,
+            ThreadPoolExecutor(20) as threads,
         ):
             while not self._over.is_set():
-                for event in stream.take(0.2):
+                due = began + self.sent / RATE
+                for event in stream.take(max(0.001, due - time.monotonic())):
                     self._targets = ready_instances(event.data)
-
-    def _send(self) -> None:
-        began = time.monotonic()
-        with ThreadPoolExecutor(20) as threads:
-            while not self._over.is_set():
-                threads.submit(self._request, self.sent)
-                self.sent += 1
-                self._over.wait(max(0.0, began + self.sent / RATE - time.monotonic()))
+                if time.monotonic() >= due:
+                    threads.submit(self._request, self.sent)
+                    self.sent += 1
 
     def _request(self, number: int) -> None:
         targets = self._targets
         target = targets[number % len(targets)]
         try:
-            with urllib.request.urlopen(f"http://{target}/", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{target}/", timeout=60) as answer:
                 assert b"version" in answer.read()
         except Exception as problem:
             self.failed.append(f"{time.monotonic():.2f} {target}: {problem!r}")

@@ -94,7 +94,7 @@ def test_without_a_control_plane_there_is_a_banner_and_then_it_comes_back(runnin
     running.control_plane.kill()
     tmux.shows("does not answer", "old; trying again", "web")
     running.start_control_plane()
-    eventually(lambda: "does not answer" not in tmux.screen(), within=30)
+    eventually(lambda: "does not answer" not in tmux.screen(), within=120)
     with_one_more = running.cli("deployments", "update", "waits", "--label", "seen=late", "--detach")
     assert with_one_more.returncode == 0, with_one_more.stderr
     tmux.type("/")
@@ -127,7 +127,7 @@ def grey(sequence: str) -> bool:
 
 
 def test_one_deployment_is_watched_with_its_logs(running: System, tmux: Tmux) -> None:
-    eventually(lambda: running.ready_nodes() == 2, within=60)
+    eventually(lambda: running.ready_nodes() == 2, within=120)
     watch(running, tmux, "deployments", "watch", "web", "--follow-logs")
     tmux.shows("2/2 ready", "web/0 |", "web/1 |", "Back")
     tmux.type("q")

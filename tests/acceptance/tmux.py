@@ -40,7 +40,7 @@ class Tmux:
 
     def _do(self, *words: str, env: Mapping[str, str] | None = None) -> str:
         command = ["tmux", "-S", self._socket, "-f", os.devnull, *words]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=30)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120)
         return done.stdout
 
     def type(self, *keys: str) -> None:
@@ -56,7 +56,7 @@ class Tmux:
         """What is to be seen."""
         return self._do("capture-pane", "-p", *(["-e"] if colours else []))
 
-    def shows(self, *words: str, within: float = 30.0) -> str:
+    def shows(self, *words: str, within: float = 90.0) -> str:
         """Wait until all of these are on the screen; the screen."""
 
         def look() -> str:

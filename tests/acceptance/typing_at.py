@@ -11,7 +11,7 @@ import termios
 import time
 from collections.abc import Mapping, Sequence
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Sitting:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 SECONDS = 120.0
 
@@ -39,3 +43,14 @@ def finish(
     return subprocess.run(
         words, input=stdin, stdin=quiet, env=around, text=True, capture_output=True, timeout=timeout, check=False
     )
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do what asks a package mirror, and again after a while, twice, when it fails: mirrors have their moments."""
+    for pause in (5, 20):
+        try:
+            return work()
+        except (CommandFailed, subprocess.TimeoutExpired) as problem:
+            print(f"once more in {pause} s: {problem}", flush=True)
+        time.sleep(pause)
+    return work()

@@ -100,7 +100,7 @@ class Engine:
 
     def wait(self) -> None:
         """Until it answers; an error with the end of its log if it ends instead."""
-        eventually(self._answers_or_ended, within=30)
+        eventually(self._answers_or_ended, within=120)
         if self._daemon is not None and self._daemon.poll() is not None:
             raise RuntimeError(f"{self.name} did not start: {(self._home / 'log').read_text()[-1500:]}")
 
@@ -228,9 +228,9 @@ class Engine:
 
     def _reap(self) -> None:
         if self._daemon is not None:
-            self._daemon.wait(timeout=60)
+            self._daemon.wait(timeout=120)
             self._daemon = None
-        eventually(lambda: self.pid is None, within=60)
+        eventually(lambda: self.pid is None, within=120)
 
 
 def _running(pid_file: Path) -> bool:

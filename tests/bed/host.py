@@ -42,7 +42,7 @@ class Host:
         """What the docker command prints, asked of this host's engine."""
         return run("docker", "exec", self.container, "docker", *words, check=check)
 
-    def ssh(self, command: str, *, user: str = "ops", stdin: str | None = None, timeout: float = 60.0) -> str:
+    def ssh(self, command: str, *, user: str = "ops", stdin: str | None = None, timeout: float = 180.0) -> str:
         """What the command prints, run by that user over ssh with the bed's key."""
         done = self.ssh_finish(command, user=user, stdin=stdin, timeout=timeout)
         if done.returncode:
@@ -50,7 +50,7 @@ class Host:
         return done.stdout.strip()
 
     def ssh_finish(
-        self, command: str, *, user: str = "ops", stdin: str | None = None, timeout: float = 60.0
+        self, command: str, *, user: str = "ops", stdin: str | None = None, timeout: float = 180.0
     ) -> subprocess.CompletedProcess[str]:
         """The same, whatever its end."""
         config = self._home / ".ssh/config"
@@ -66,7 +66,7 @@ class Host:
 
     def stop(self) -> None:
         """Shut down in good order."""
-        run("docker", "stop", "-t", "30", self.container)
+        run("docker", "stop", "-t", "60", self.container)
 
     def kill(self) -> None:
         """Cut the power; peers see silence, not an end of the connection."""
@@ -104,7 +104,7 @@ class Host:
             self.start()
         self.net.heal()
 
-    def wait(self, *, degraded: bool = False, within: float = 60.0) -> None:
+    def wait(self, *, degraded: bool = False, within: float = 180.0) -> None:
         """Until it has booted. A unit that failed is an error, unless it may be ``degraded``."""
         state = eventually(self._booted, within=within)
         if state != "running" and not (degraded and state == "degraded"):

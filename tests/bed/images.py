@@ -15,7 +15,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from tests.bed.commands import CommandFailed, run
+from tests.bed.commands import CommandFailed, patiently, run
+from tests.tools.machine import install_packages
 
 HERE = Path(__file__).resolve().parent
 BOOKWORM, TRIXIE = "bookworm", "trixie"
@@ -38,7 +39,8 @@ def ensure(target: str, suite: str = BOOKWORM) -> str:
     """The name of the image, built if it is not there."""
     tag = f"fledx-bed:{target}-{suite}-{_digest()}"
     if not _exists(tag):
-        _build(tag, target=target, base=_base(suite))
+        base = _base(suite)
+        patiently(lambda: _build(tag, target=target, base=base))
         outdated = set(_tags(f"fledx-bed:{target}-{suite}-*")) - {tag}
         if outdated:
             run("docker", "rmi", *outdated, check=False)
@@ -68,16 +70,21 @@ def _base(suite: str) -> str:
     have("mmdebstrap")
     slim = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale", "info")]
     options = ["--quiet", "--variant=minbase", *slim, "--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Languages "none"']
+    options += ['--aptopt=Acquire::Retries "3"']
     mirror = _mirror()
     sources = [
         f"deb {mirror} {suite} main",
         f"deb {mirror} {suite}-updates main",
         f"deb {mirror}-security {suite}-security main",
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder, "root.tar")
-        run("mmdebstrap", *options, suite, root, *sources, timeout=MINUTES)
-        run("docker", "import", root, tag)
+
+    def make() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder, "root.tar")
+            run("mmdebstrap", *options, suite, root, *sources, timeout=MINUTES)
+            run("docker", "import", root, tag)
+
+    patiently(make)
     return tag
 
 
@@ -91,9 +98,7 @@ def _mirror() -> str:
 def have(program: str, *, package: str = "") -> None:
     """Install a program that is not there, from the Debian package of the same name unless told otherwise."""
     if not shutil.which(program):
-        patient = ["apt-get", "-o", "DPkg::Lock::Timeout=300"]
-        run(*patient, "update", timeout=MINUTES)
-        run(*patient, "install", "-y", "--no-install-recommends", package or program, timeout=MINUTES)
+        install_packages([package or program], f"there is no {program}", allowed=True, recommended=False)
 
 
 def _build(tag: str, *, target: str, base: str) -> None:

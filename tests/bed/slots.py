@@ -53,7 +53,7 @@ class Slot:
         """Have the keeper look once more, and give the number back."""
         assert self._keeper.stdin is not None
         self._keeper.stdin.close()
-        self._keeper.wait(timeout=120)
+        self._keeper.wait(timeout=300)
         os.close(self._lock)
 
 

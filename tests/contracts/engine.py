@@ -14,7 +14,7 @@ from fledx.agent.runtime.docker import DockerRuntime
 from tests.contracts.shell_image import ensure_shell_image
 from tests.fakes.runtime import FakeRuntime
 
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 @dataclass(kw_only=True)

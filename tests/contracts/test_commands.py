@@ -94,7 +94,9 @@ async def test_a_command_gets_signals_and_is_hung_up_when_it_is_left(docker: Eng
         wanted = ExecRequest(command=("sh", "-c", "echo ready; sleep 73"), tty=tty)
         async with docker.runtime.command(container_id, wanted) as command:
             await anext(command.output())
-            assert "sleep\x0073" in await running()
+            with anyio.fail_after(LIMIT):
+                while "sleep\x0073" not in await running():
+                    await anyio.sleep(0.05)
         with anyio.fail_after(LIMIT):
             while "sleep\x0073" in await running():
                 await anyio.sleep(0.05)

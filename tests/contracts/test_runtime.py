@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import anyio
@@ -21,17 +20,10 @@ from fledx.agent.runtime.docker import DockerRuntime
 from fledx.errors import NotFound, Unavailable
 from fledx.models.port import PortMapping
 from fledx.models.template import Limits
+from tests.acceptance.system import free_port
 from tests.contracts.engine import LIMIT, Engine, lines_of
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port of this machine that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_a_container_lives_through_its_states(engine: Engine) -> None:
@@ -97,8 +89,8 @@ async def test_a_missing_image_and_a_taken_name_are_told_apart(engine: Engine) -
         await engine.runtime.create(engine.spec(name=f"fledx-test-{engine.node_id}"))
 
 
-async def test_a_taken_port_is_told_and_its_holder_is_known(engine: Engine, free_port: int) -> None:
-    port = PortMapping(container_port=80, host_port=free_port)
+async def test_a_taken_port_is_told_and_its_holder_is_known(engine: Engine) -> None:
+    port = PortMapping(container_port=80, host_port=free_port())
     first = await engine.running(ports=(port,))
     assert (port,) == (await engine.shown(first)).ports
     second = await engine.runtime.create(engine.spec(ports=(port,)))
@@ -183,10 +175,15 @@ async def test_a_command_that_does_not_exist_is_refused_with_dockers_words(docke
 
 
 async def test_lines_come_with_their_stream_and_time_in_order(docker: Engine) -> None:
-    container_id = await docker.running("for i in 1 2 3; do echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05; done")
-    await docker.until(container_id, lambda each: each.state == "exited")
-    entries = await lines_of(docker.runtime, container_id)
-    assert [f"{stream} {i}" for i in (1, 2, 3) for stream in ("out", "err")] == [entry.line for entry in entries]
+    expected = [f"{stream} {i}" for i in (1, 2, 3) for stream in ("out", "err")]
+    for pause in ("0.05", "0.5", "2"):  # an engine that is held up between two lines may take the later one first
+        script = "for i in 1 2 3; do echo out $i; sleep {0}; echo err $i >&2; sleep {0}; done"
+        container_id = await docker.running(script.format(pause))
+        await docker.until(container_id, lambda each: each.state == "exited")
+        entries = await lines_of(docker.runtime, container_id)
+        if expected == [entry.line for entry in entries]:
+            break
+    assert expected == [entry.line for entry in entries]
     assert ["stdout", "stderr"] * 3 == [entry.stream for entry in entries]
     assert sorted(entry.time for entry in entries) == [entry.time for entry in entries]
     assert ["err 2", "out 3", "err 3"] == [entry.line for entry in await lines_of(docker.runtime, container_id, tail=3)]

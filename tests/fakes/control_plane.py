@@ -22,7 +22,7 @@ from fledx.tunnel.link import Link
 from fledx.tunnel.listen import Listener
 from fledx.tunnel.stream import Stream
 
-LIMIT = 10.0
+LIMIT = 60.0
 
 
 class FakeControlPlane:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.tools import engine
-from tests.tools.machine import BUILD, ROOT, Stop, make_venv, pip_environment, quiet, run, say
+from tests.tools.machine import BUILD, ROOT, Stop, make_venv, patient, pip_environment, run, say
 
 LOCK = ROOT / "tests" / "requirements.lock"
 CHECKED = ("fledx", "tests", "build.py")
@@ -91,7 +91,7 @@ def environment(*, install: bool) -> Path:
         make_venv(folder, install=install)
         pip = [str(python), "-m", "pip"]
         options = ["--quiet", "--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(LOCK)]
-        quiet([*pip, "install", *options], pip_environment(pip))
+        patient([*pip, "install", *options], pip_environment(pip))
         complete.touch()
     return python
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.tools.machine import BUILD, Stop, install_packages, quiet, say
 
 LOG = BUILD / "dockerd.log"
-START_SECONDS = 60
+START_SECONDS = 180
 STOP_SECONDS = 30
 
 HINTS = {
@@ -47,7 +47,7 @@ def answers() -> bool:
         )
     try:
         with socket.socket(socket.AF_UNIX) as peer:
-            peer.settimeout(10)
+            peer.settimeout(30)
             peer.connect(host.removeprefix("unix://"))
             peer.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
             return b" 200 " in peer.recv(64)

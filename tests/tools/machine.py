@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -56,6 +57,17 @@ def quiet(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -
     return done.stdout
 
 
+def patient(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> str:
+    """The same for what asks the network: what it fails at is tried again after a while, twice."""
+    for pause in (5, 20):
+        try:
+            return quiet(command, env)
+        except Stop as problem:
+            say(f"once more in {pause} s: {problem}")
+        time.sleep(pause)
+    return quiet(command, env)
+
+
 def install_packages(packages: Sequence[str], why: str, *, allowed: bool, recommended: bool = True) -> None:
     """Install packages of the distribution, saying so; `Stop` with the command to type where that may not be done."""
     options = ["-y"] if recommended else ["-y", "--no-install-recommends"]
@@ -68,9 +80,9 @@ def install_packages(packages: Sequence[str], why: str, *, allowed: bool, recomm
         raise Stop(f"{why}, and only root can install it: sudo {command}")
     say(f"{why}: installing {' '.join(packages)} from the distribution")
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    apt = "apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
     with _turn("apt"):
-        quiet(["apt-get", "update"], env)
-        quiet(["apt-get", "install", *options, *packages], env)
+        patient(["sh", "-c", f"{apt} update && {apt} install {' '.join([*options, *packages])}"], env)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tools.machine import BUILD, ROOT, Stop, pip, pip_environment, quiet, say
+from tests.tools.machine import BUILD, ROOT, Stop, patient, pip, pip_environment, say
 
 LOCK = ROOT / "fledx" / "requirements.lock"
 FOLDER = BUILD / "wheels"
@@ -99,6 +99,8 @@ def _download(
             (lock[name][0], *(f"--hash=sha256:{digest}" for digest in sorted(lock[name][1]))) for name in batch.names
         )
         asked.write_text("".join(" ".join(pin) + "\n" for pin in pins))
-        quiet([*command, "download", "-q", "--require-hashes", *batch.options(), "-d", scratch, "-r", str(asked)], env)
+        patient(
+            [*command, "download", "-q", "--require-hashes", *batch.options(), "-d", scratch, "-r", str(asked)], env
+        )
         for wheel in Path(scratch).glob("*.whl"):
             shutil.move(wheel, FOLDER / wheel.name)

@@ -31,7 +31,7 @@ def pyz(tmp_path: Path) -> Path:
 
 def run(*command: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     known = {"PATH": os.defpath, "FLEDX_PYTHON": sys.executable} | env
-    return subprocess.run(command, cwd=cwd, env=known, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=cwd, env=known, capture_output=True, text=True, timeout=300, check=False)
 
 
 def pythons_in(folder: Path, *names: str) -> str:

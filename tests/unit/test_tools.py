@@ -38,7 +38,7 @@ import pathlib, sys, time
 try:
     time.sleep(0.5)  # until who started it waits for it
     print("ready", flush=True)
-    time.sleep(20)
+    time.sleep(120)
 except KeyboardInterrupt:
     time.sleep(0.5)
     pathlib.Path(sys.argv[1]).touch()
@@ -78,7 +78,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         thread = threading.Thread(target=answer)
         thread.start()
         yield
-        thread.join(10)
+        thread.join(60)
 
 
 @pytest.mark.usefixtures("found")
@@ -157,7 +157,7 @@ def test_a_child_may_clean_up_after_an_interrupt(tmp_path: Path) -> None:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"ready\n"
         os.killpg(parent.pid, signal.SIGINT)
-        assert parent.wait(20) == 7
+        assert parent.wait(120) == 7
     assert cleaned.exists()
 
 

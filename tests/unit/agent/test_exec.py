@@ -42,7 +42,7 @@ async def begin(world: World, *command: str, **more: Any) -> Stream:
 async def heard(stream: Stream) -> list[tuple[int, bytes]]:
     """All frames to the end of the stream."""
     frames, found = Frames(), []
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while data := await stream.receive():
             found += frames.feed(data)
     return found

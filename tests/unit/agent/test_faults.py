@@ -99,7 +99,7 @@ async def _return(world: World) -> None:
     """The link comes back, and brings one full report."""
     world.cp.messages.clear()
     world.cp.refuses_links = False
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while world.cp.link is None or not world.cp.reports:
             if isinstance(world.clock, FakeClock):
                 world.clock.advance(5)

@@ -43,7 +43,7 @@ async def end(stage: Stage, code: int, *, line: str = "") -> None:
 
 async def until(stage: Stage, condition: Callable[[], bool]) -> None:
     """A disk is written to by a thread, which takes its time."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not condition():
             await anyio.sleep(0.005)
             await stage.settle()

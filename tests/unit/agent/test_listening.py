@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from fledx.agent.listening import foreign, listening
+from tests.acceptance.system import free_port
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
@@ -29,7 +30,7 @@ def test_a_table_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
 
 def test_a_real_listener_is_found_while_it_listens() -> None:
     with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
+        server.bind(("127.0.0.1", free_port()))
         server.listen()
         port = ("tcp", server.getsockname()[1])
         assert port in listening()

@@ -119,7 +119,7 @@ class Probed:
 
     async def until(self, true: Callable[[], bool]) -> None:
         """The probes use real sockets: turn after turn until it is so."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while not true():
                 self.stage.clock.advance(0.25)
                 await anyio.sleep(0.001)

@@ -79,12 +79,13 @@ class Desk:
         await self.settle()
 
     async def settle(self) -> None:
-        """Longer than the time in which changes are gathered."""
-        await anyio.sleep(0.12)
+        """Longer than the time in which changes are gathered, and in steps: the reporter has its turn between them."""
+        for _ in range(12):
+            await anyio.sleep(0.01)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what the reporter does by itself."""
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while not condition():
                 await anyio.sleep(0.002)
 

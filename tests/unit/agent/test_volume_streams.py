@@ -184,7 +184,7 @@ async def test_dropped_volumes_are_deleted_once_their_container_is_gone_and_that
     world.cp.revision += 1
     state = NodeDesiredState(node_id=world.cp.node_id, revision=world.cp.revision, dropped_volumes=(NAME, "other"))
     await world.cp.push_raw(json.dumps(encode(state)).encode())
-    with anyio.fail_after(15):
+    with anyio.fail_after(60):
         while not any(NAME in each.get("names", ()) for each in world.cp.messages):
             await anyio.sleep(0.05)
     assert {} == world.runtime.volumes

@@ -58,4 +58,4 @@ class World:
             yield
             began = time.monotonic()
             stop.set()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60

@@ -38,14 +38,14 @@ class Reading:
     async def until(self, text: bytes) -> bytes:
         """All that comes up to and with a chunk that holds `text`; fails after five seconds."""
         found = b""
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while text not in found:
                 found += await self.chunks.receive()
         return found
 
     async def rest(self) -> bytes:
         """All that comes until the end; fails after five seconds."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             return b"".join([chunk async for chunk in self.chunks])
 
 
@@ -83,7 +83,7 @@ class Caller:
         async def send(message: Message) -> None:
             _take(answer, message)
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await self.app(scope, receive, send)
         return answer
 
@@ -119,12 +119,12 @@ class Caller:
         async with anyio.create_task_group() as group:
             group.start_soon(run)
             with receive_side:
-                with anyio.fail_after(5):
+                with anyio.fail_after(60):
                     await headed.wait()
                 yield reading
                 reading.leave.set()
                 await anyio.wait_all_tasks_blocked()
-            with anyio.move_on_after(5) as limit:
+            with anyio.move_on_after(60) as limit:
                 await reading.ended.wait()
             group.cancel_scope.cancel()
             assert not limit.cancelled_caught, "the stream did not end when its reader left"

@@ -101,7 +101,7 @@ async def sent(site: Site, method: str, path: str, query: bytes, headers: dict[b
     async def send(message: Message) -> None:
         _take(answer, message)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await site.app(scope, receive, send)
     return answer
 

@@ -30,7 +30,7 @@ class Served:
             for part in parts:
                 await connection.send(part)
             found = b""
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 while not found.endswith(b"0\r\n\r\n"):
                     try:
                         found += await connection.receive()
@@ -101,7 +101,7 @@ async def test_a_watcher_is_let_go_whole_when_the_control_plane_stops(served: Se
     async with await anyio.connect_tcp("127.0.0.1", served.port) as connection:
         await connection.send(b"GET /api/v1/deployments/web/watch HTTP/1.1\r\n" + HOST + TOKEN + b"\r\n")
         found = b""
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while b"data: {" not in found:
                 found += await connection.receive()
             served.site.stopping.set()

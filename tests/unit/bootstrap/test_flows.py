@@ -243,7 +243,7 @@ def test_several_hosts_are_visited_at_once_and_one_that_fails_holds_up_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each host waits for the other to have begun: one after the other they would wait for ever."""
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
 
     def work(visit: Visit, name: str | None) -> dict[str, Any]:
         both.wait()

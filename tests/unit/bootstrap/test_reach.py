@@ -14,13 +14,8 @@ import trustme
 
 from fledx.bootstrap.host import Done, Order
 from fledx.bootstrap.reach import try_agent, try_control_plane
+from tests.acceptance.system import free_port
 from tests.unit.bootstrap.here import Here
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import pytest
 
 import fledx
 from fledx.cli.completion import words
+from tests.bed.waiting import in_time
 from tests.tools.machine import install_packages
 from tests.unit.cli.harness import deployment, node
 
@@ -69,7 +70,7 @@ def offered(line: str, around: dict[str, str]) -> list[str]:
     asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
     place = Path(around["HOME"]) / "offered"
     asked["_ARGCOMPLETE_STDOUT_FILENAME"] = str(place)
-    subprocess.run([sys.executable, "-m", "fledx"], env={**around, **asked}, timeout=30, check=True)
+    subprocess.run([sys.executable, "-m", "fledx"], env={**around, **asked}, timeout=120, check=True)
     return [word.strip() for word in place.read_text().splitlines()]
 
 
@@ -116,9 +117,13 @@ def test_a_control_plane_that_is_away_or_silent_offers_nothing_and_says_nothing(
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         around = environ(tmp_path, f"http://127.0.0.1:{silent.getsockname()[1]}")
-        began = time.monotonic()
-        assert [] == offered("fledx nodes show ", around)
-        assert time.monotonic() - began < 10
+
+        def asked() -> float:
+            began = time.monotonic()
+            assert [] == offered("fledx nodes show ", around)
+            return time.monotonic() - began
+
+        assert in_time(asked, 10) <= 10
     assert [] == offered("fledx nodes show ", environ(tmp_path))
 
 
@@ -155,7 +160,7 @@ class Shell:
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
-    def wait_for(self, text: str, limit: float = 20.0) -> None:
+    def wait_for(self, text: str, limit: float = 90.0) -> None:
         """Read until the text is on the screen."""
         end = time.monotonic() + limit
         while text not in self.screen:

@@ -28,7 +28,7 @@ from tests.unit.cli.entering import Fleet, fleet
 
 pytestmark = pytest.mark.anyio
 
-LIMIT_SECS = 10.0
+LIMIT_SECS = 60.0
 
 
 @pytest.fixture

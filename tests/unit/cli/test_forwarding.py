@@ -21,12 +21,13 @@ from fledx.client.operator_session import WayIn
 from fledx.control_plane.operator_tokens import NewToken
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, NotFound
 from fledx.models.forward import Forwarding, ReplicaRef
+from tests.acceptance.system import free_port
 from tests.unit.cli.entering import Fleet, fleet
 from tests.unit.control_plane.conftest import ME
 
 pytestmark = pytest.mark.anyio
 
-LIMIT_SECS = 10.0
+LIMIT_SECS = 60.0
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ async def forwarding(
     terminal = Terminal(out=out, err=err, inp=io.StringIO(), environ={})
 
     async def work() -> None:
-        forwarder = Forwarder(way, ReplicaRef.parse(ref), doors, terminal, timeout=5.0)
+        forwarder = Forwarder(way, ReplicaRef.parse(ref), doors, terminal, timeout=60.0)
         forwarder.print_addresses = print_addresses
         try:
             run.code = await forwarder.run()
@@ -164,9 +165,7 @@ async def test_when_its_replica_goes_connections_lead_to_another_and_that_is_sai
 
 
 async def test_a_port_that_nobody_serves_is_a_reset_with_a_reason_and_the_session_goes_on(web: Fleet) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nobody = probe.getsockname()[1]
+    nobody = free_port()
     async with shouting() as port, forwarding(web.way, nobody, port) as run:
         await run.says("leads to port")
         with pytest.raises((anyio.BrokenResourceError, ConnectionError, OSError)):

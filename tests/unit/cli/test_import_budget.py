@@ -43,7 +43,7 @@ def loaded(*words: str, **environ: str) -> set[str]:
     path = ":".join([CHECKOUT, *(each for each in sys.path if each)])
     around = {"PATH": "/usr/bin", "PYTHONPATH": path, "HOME": "/nowhere", **AWAY, **environ}
     command = [sys.executable, "-S", "-X", "importtime", "-c", SCRIPT, *words]
-    done = subprocess.run(command, capture_output=True, text=True, env=around, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=around, timeout=300)
     return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 

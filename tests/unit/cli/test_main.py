@@ -166,7 +166,7 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=120)
 
     assert (process.returncode, said) == (0, b"")
 
@@ -176,7 +176,7 @@ def test_letters_that_the_terminal_cannot_show_are_written_out() -> None:
         "import sys; from fledx.cli.main import main, _own_terminal; t = _own_terminal(); t.data('\\u2603 \\ud800')"
     )
     environ = {"PATH": "/usr/bin", "PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environ, timeout=20)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environ, timeout=120)
 
     assert (done.stdout, done.stderr) == (b"\\u2603 \\ud800\n", b"")
 

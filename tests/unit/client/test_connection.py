@@ -26,12 +26,12 @@ POST = Request(method="POST", target="/", body=b"{}")
 def serving(*sessions: Session, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A server that gives each session one connection, in turn; the value is its host and port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(10)
+    listener.settimeout(60)
 
     def serve() -> None:
         for session in sessions:
             connection, _ = listener.accept()
-            connection.settimeout(10)
+            connection.settimeout(60)
             with connection, suppress(OSError), _spoken(connection, tls) as spoken:
                 session(spoken)
 
@@ -40,7 +40,7 @@ def serving(*sessions: Session, tls: ssl.SSLContext | None = None) -> Iterator[s
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        thread.join(10)
+        thread.join(60)
         listener.close()
     assert not thread.is_alive()
 
@@ -66,7 +66,7 @@ def closing(connection: socket.socket) -> None:
 
 @contextmanager
 def transport(
-    place: str, *, scheme: str = "http", timeout: float = 5.0, ca: Path | None = None
+    place: str, *, scheme: str = "http", timeout: float = 60.0, ca: Path | None = None
 ) -> Iterator[SocketTransport]:
     address = Address.parse(f"{scheme}://{place}")
     client = SocketTransport(address, timeout=timeout, ca_path=None if ca is None else str(ca))
@@ -76,7 +76,7 @@ def transport(
         client.close()
 
 
-def fault_of(place: str, *, scheme: str = "http", timeout: float = 5.0, ca: Path | None = None) -> FledxError:
+def fault_of(place: str, *, scheme: str = "http", timeout: float = 60.0, ca: Path | None = None) -> FledxError:
     with transport(place, scheme=scheme, timeout=timeout, ca=ca) as client, pytest.raises(FledxError) as fault:
         client.send(GET).read()
     return fault.value
@@ -120,14 +120,14 @@ def test_silence_in_a_stream_is_told_apart_from_its_end() -> None:
     def session(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n")
-        more.wait(10)
+        more.wait(60)
         connection.sendall(b"3\r\ntwo\r\n0\r\n\r\n")
 
     with serving(session) as place, transport(place) as client:
         response = client.send(GET)
-        assert [response.receive(5.0), response.receive(0.05)] == [b"one", None]
+        assert [response.receive(60.0), response.receive(0.05)] == [b"one", None]
         more.set()
-        assert [response.receive(5.0), response.receive(5.0)] == [b"two", b""]
+        assert [response.receive(60.0), response.receive(60.0)] == [b"two", b""]
 
 
 def test_nobody_listening_names_the_url_and_what_to_try() -> None:

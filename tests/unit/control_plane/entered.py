@@ -34,7 +34,7 @@ from tests.builders import facts, spec
 from tests.unit.control_plane.conftest import ME, Stage
 
 Serve = Callable[[Stream], Awaitable[None]]
-LIMIT_SECS = 10.0
+LIMIT_SECS = 60.0
 
 
 async def echo(stream: Stream) -> None:

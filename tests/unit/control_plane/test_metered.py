@@ -63,7 +63,7 @@ async def test_usage_comes_packed_and_what_is_none_is_passed_over(stage: Stage) 
             link.send({"type": "usage", "minutes": packed})
         history = UsageHistory(stage.store, _nobody, kept_seconds=0, clock=lambda: stage.now)
         wanted = UsageFilter(node="edge-1", since=stamp(stage.now - 60))
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while not (found := (await history.page(wanted, limit=5, offset=0))[0]):
                 await anyio.sleep(0.01)
         assert [(each.samples, each.avg_cpu_percent, each.avg_memory_bytes) for each in found] == [(2, 12.5, 1000)]

@@ -34,7 +34,7 @@ async def said_back(stream: Stream, data: bytes) -> bytes:
     await stream.send_all(data)
     await stream.send_eof()
     got = b""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while piece := await stream.receive():
             got += piece
     return got

@@ -24,7 +24,7 @@ async def test_a_watcher_hears_of_everything_once_and_then_of_what_changes(stage
     async with aclosing(watching.follow()) as changes:
 
         async def take() -> tuple[str, Any]:
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 kind, body = await anext(changes)
             return kind, json.loads(body)
 

@@ -31,7 +31,7 @@ def answering(answer: bytes | None) -> Iterator[int]:
         with sock:
             sock.recv(65536)
             if answer is None:
-                done.wait(20)
+                done.wait(120)
             else:
                 sock.sendall(answer)
 
@@ -40,10 +40,10 @@ def answering(answer: bytes | None) -> Iterator[int]:
         thread.start()
         yield listening.getsockname()[1]
         done.set()
-        thread.join(20)
+        thread.join(120)
 
 
-async def failing(port: int, trust: Trust | None, host: str = "127.0.0.1", seconds: float = 10) -> FledxError:
+async def failing(port: int, trust: Trust | None, host: str = "127.0.0.1", seconds: float = 60) -> FledxError:
     """What dialling there comes to."""
     async with anyio.create_task_group() as tasks:
         problem = await failure_of(

@@ -60,7 +60,7 @@ async def visit(port: int, speak: Speak) -> bytes:
     """Connect in a thread, as a foreign program would."""
 
     def work() -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
             return speak(sock)
 
     return await anyio.to_thread.run_sync(work)
@@ -219,7 +219,7 @@ async def test_agents_are_told_when_the_listener_stops(either: Trust | None) -> 
         async with open_door(either) as door:
             agents = [await call(door, tasks) for _ in range(3)]
             await until(lambda: len(door.links) == 3)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert {await agent.closed() for agent in agents} == {"the control plane is shutting down"}
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", door.port))

@@ -44,7 +44,7 @@ class Application:
         self._loop = asyncio.get_running_loop()
 
     async def send(self, data: bytes) -> None:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await self._loop.sock_sendall(self.sock, data)
 
     def end(self) -> None:
@@ -52,7 +52,7 @@ class Application:
 
     async def read_all(self) -> bytes:
         got = bytearray()
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while data := await self._loop.sock_recv(self.sock, 65536):
                 got += data
         return bytes(got)
@@ -125,7 +125,7 @@ async def test_bytes_go_through_both_ways_and_each_end_on_its_own(either: Trust 
     async with spliced(either) as (both, link):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(both.near.send, question)
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 got = bytearray()
                 while len(got) < len(question):
                     got += await asyncio.get_running_loop().sock_recv(both.far.sock, 65536)

@@ -24,7 +24,7 @@ from fledx.tunnel.tls import client_context, fingerprint, server_context
 
 TOKEN = "a-secret-token"
 HELLO = Hello(role="agent", token=TOKEN, node_id="n1", version="1.0.0")
-LIMIT_SECS = 20.0
+LIMIT_SECS = 60.0
 
 Serve = Callable[[Stream], Awaitable[None]]
 
