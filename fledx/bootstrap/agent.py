@@ -70,11 +70,16 @@ def install_agent(visit: Visit, asked: AgentWanted, package: Package, api: Contr
     }
     if visit.mode.dry_run or not visit.mode.wait or api is None or node_id is None:
         return told
+    return {**told, "name": _ready(visit, api, node_id, package).get("name")}
+
+
+def _ready(visit: Visit, api: ControlPlane, node_id: str, package: Package) -> dict[str, Any]:
+    """The node, once the control plane calls it ready."""
     began = time.monotonic()
     visit.progress.say("waiting", "for the control plane to call it ready")
     node = node_is_ready(api, node_id, package.version, visit.mode.wait_secs, visit.progress)
     visit.progress.took("node ready", began)
-    return {**told, "name": node.get("name")}
+    return node
 
 
 def _join(visit: Visit, facts: HostFacts, asked: AgentWanted, api: ControlPlane | None) -> JoinString | None:

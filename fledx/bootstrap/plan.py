@@ -109,6 +109,12 @@ def _account(facts: HostFacts, wanted: Wanted, role: Role) -> Iterator[Step]:
 
 
 def _directories(facts: HostFacts, roles: Sequence[Role]) -> Iterator[Step]:
+    yield from _shared_directories(facts)
+    for role in roles:
+        yield from _own_directories(facts, role)
+
+
+def _shared_directories(facts: HostFacts) -> Iterator[Step]:
     layout = facts.layout
     for path, use in ((layout.config_dir, "settings"), (layout.data_dir, "data")):
         there = facts.directories.get(path)
@@ -120,19 +126,21 @@ def _directories(facts: HostFacts, roles: Sequence[Role]) -> Iterator[Step]:
             f"{use} lie there" if there is None else f"others than root could write there ({there.owner} {there.mode})"
         )
         yield MakeDirectory(path=path, owner="root:root", mode="711", previous=previous, reason=reason)
-    for role in roles:
-        owner = f"{user_name(role)}:{user_name(role)}"
-        own = [(layout.role_data(role), "700", "its data")]
-        if role == "agent":
-            own += [(layout.role_config(role), "700", "its key"), (layout.volumes, "711", "volumes of workloads")]
-        for path, mode, use in own:
-            there = facts.directories.get(path)
-            if there is not None and (there.owner, there.mode) == (owner, mode):
-                continue
-            previous = None if there is None else (there.owner, there.mode)
-            reason = f"{use}" if there is None else f"it was {there.owner} {there.mode}"
-            locks = LOCKS if path == layout.role_data(role) else ()
-            yield MakeDirectory(path=path, owner=owner, mode=mode, previous=previous, locks=locks, reason=reason)
+
+
+def _own_directories(facts: HostFacts, role: Role) -> Iterator[Step]:
+    layout, owner = facts.layout, f"{user_name(role)}:{user_name(role)}"
+    own = [(layout.role_data(role), "700", "its data")]
+    if role == "agent":
+        own += [(layout.role_config(role), "700", "its key"), (layout.volumes, "711", "volumes of workloads")]
+    for path, mode, use in own:
+        there = facts.directories.get(path)
+        if there is not None and (there.owner, there.mode) == (owner, mode):
+            continue
+        previous = None if there is None else (there.owner, there.mode)
+        reason = use if there is None else f"it was {there.owner} {there.mode}"
+        locks = LOCKS if path == layout.role_data(role) else ()
+        yield MakeDirectory(path=path, owner=owner, mode=mode, previous=previous, locks=locks, reason=reason)
 
 
 def _links(facts: HostFacts, wanted: Wanted, roles: Sequence[Role]) -> Iterator[Step]:

@@ -132,6 +132,22 @@ def try_control_plane(host: Host, python: str, name: str, ports: Sequence[int], 
         )
     if not ports:
         return None
+    wrong, answer = _tried(host, python, name, ports)
+    if not wrong:
+        return None
+    if answer is not None and answer.code not in (0, None):
+        return Trouble(
+            text=f"its ports cannot be tried: {answer.said}", mend="choose others with --server-port", fatal=strict
+        )
+    return Trouble(
+        text="; ".join(wrong),
+        mend="open or forward these ports to the host, or correct --cp-hostname; --no-wait installs all the same",
+        fatal=strict,
+    )
+
+
+def _tried(host: Host, python: str, name: str, ports: Sequence[int]) -> tuple[list[str], Done | None]:
+    """What is wrong with the ports, and what became of the program that listened there, if it has ended."""
     word = secrets.token_hex(16)
     told: dict[str, object] = {"ports": list(ports), "word": word, "seconds": LISTEN_SECS}
     answer: list[Done] = []
@@ -141,17 +157,7 @@ def try_control_plane(host: Host, python: str, name: str, ports: Sequence[int], 
     deadline = time.monotonic() + LISTEN_SECS
     wrong = [each for port in ports if (each := _asked(name, port, word, listening, deadline)) is not None]
     listening.join(LISTEN_SECS + 5)
-    if not wrong:
-        return None
-    if answer and answer[0].code not in (0, None):
-        return Trouble(
-            text=f"its ports cannot be tried: {answer[0].said}", mend="choose others with --server-port", fatal=strict
-        )
-    return Trouble(
-        text="; ".join(wrong),
-        mend="open or forward these ports to the host, or correct --cp-hostname; --no-wait installs all the same",
-        fatal=strict,
-    )
+    return wrong, answer[0] if answer else None
 
 
 def _asked(name: str, port: int, word: str, listening: threading.Thread, deadline: float) -> str | None:

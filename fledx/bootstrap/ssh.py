@@ -206,7 +206,7 @@ def _authenticate(
     files = [path for path in hop.identity_files if os.path.exists(path)]
     if options.identity_file and not files:
         raise InvalidSpec("--ssh-identity-file", f"{options.identity_file} does not exist")
-    try:
+    with _told(target, hop):
         try:
             client.connect(
                 hop.key_name,
@@ -226,6 +226,13 @@ def _authenticate(
             if not options.interactive or questions.secret is None:
                 raise _as_refusal(problem) from None
             _ask(transport, files, hop, questions.secret)
+
+
+@contextlib.contextmanager
+def _told(target: Target, hop: Route) -> Iterator[None]:
+    """What went wrong while logging in, in words of ours."""
+    try:
+        yield
     except PasswordRequiredException:
         raise Denied(
             f"the key for {target} is locked by a passphrase",

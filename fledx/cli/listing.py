@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
 from fledx.cli.output import is_document, show_list
@@ -11,6 +12,7 @@ from fledx.cli.terminal import Terminal
 from fledx.cli.views.deployments import deployment_table
 from fledx.cli.views.nodes import node_table
 from fledx.cli.views.status import NO_DEPLOYMENTS, NO_NODES, summary_line
+from fledx.client.asking import Page
 
 Query = dict[str, Any]
 NONE = "none that match"
@@ -27,17 +29,8 @@ def show_deployments(args: Namespace, terminal: Terminal, *, name: str | None = 
     query = {**deployment_query(args), "name": name}
     page = api.deployments(query, limit=args.limit, offset=args.offset)
     counts = api.status()["summary"] if summary else {}
-
-    def screen() -> str:
-        shown = deployment_table(
-            page.items, terminal.now(), wide=args.output == "wide", columns=terminal.width, colour=terminal.colour
-        )
-        return f"{summary_line(counts, nodes=False)}\n\n{shown}" if summary else shown
-
-    show_list(args, terminal, _whole(page.encoded(), counts, "deployments"), page.items, screen)
-    if not page.total and not is_document(args):
-        terminal.say(NONE if any(query.values()) else NO_DEPLOYMENTS)
-    return 0
+    nothing = NONE if any(query.values()) else NO_DEPLOYMENTS
+    return _show(args, terminal, page, counts, "deployments", deployment_table, nothing)
 
 
 def show_nodes(args: Namespace, terminal: Terminal, *, name: str | None = None, summary: bool = False) -> int:
@@ -46,18 +39,25 @@ def show_nodes(args: Namespace, terminal: Terminal, *, name: str | None = None, 
     query = {"status": args.status, "availability": args.availability, "label": args.label, "name": name}
     page = api.nodes(query, limit=args.limit, offset=args.offset)
     counts = api.status()["summary"] if summary else {}
+    nothing = NONE if any(query.values()) else NO_NODES
+    return _show(args, terminal, page, counts, "nodes", node_table, nothing)
+
+
+def _show(
+    args: Namespace, terminal: Terminal, page: Page, counts: Query, noun: str, table: Callable[..., str], nothing: str
+) -> int:
+    """The page with the counts of its noun above it, if there are any; `nothing` is said of an empty one."""
 
     def screen() -> str:
-        shown = node_table(
+        shown = table(
             page.items, terminal.now(), wide=args.output == "wide", columns=terminal.width, colour=terminal.colour
         )
-        return f"{summary_line(counts, deployments=False)}\n\n{shown}" if summary else shown
+        if not counts:
+            return shown
+        return f"{summary_line(counts, nodes=noun == 'nodes', deployments=noun == 'deployments')}\n\n{shown}"
 
-    show_list(args, terminal, _whole(page.encoded(), counts, "nodes"), page.items, screen)
+    whole = page.encoded()
+    show_list(args, terminal, {"summary": counts[noun], **whole} if counts else whole, page.items, screen)
     if not page.total and not is_document(args):
-        terminal.say(NONE if any(query.values()) else NO_NODES)
+        terminal.say(nothing)
     return 0
-
-
-def _whole(page: Query, counts: Query, noun: str) -> Query:
-    return {"summary": counts[noun], **page} if counts else page

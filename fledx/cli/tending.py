@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fledx.cli import naming
 from fledx.cli.options import refs, some
@@ -45,9 +45,8 @@ def drain(args: Namespace, terminal: Terminal) -> int:
     """Empty nodes one after the other, and wait until they are."""
     body = {"reason": args.reason, "deadline_seconds": args.deadline, "force": args.force}
     api = connect(args, terminal)
-    found = [naming.node(api, ref) for ref in some(refs(args), "node")]
-    told = ", ".join(harmless(each["name"]) for each in found)
-    if not terminal.ask(f"Drain {told}? What runs there is stopped and goes elsewhere", yes=args.yes):
+    found = _named(args, api)
+    if not terminal.ask(f"Drain {_names(found)}? What runs there is stopped and goes elsewhere", yes=args.yes):
         terminal.say("nothing was drained")
         return 1
     for node in found:
@@ -88,9 +87,8 @@ def _emptied(api: ControlPlane, terminal: Terminal, node: Json, limit: float) ->
 def delete(args: Namespace, terminal: Terminal) -> int:
     """Forget nodes."""
     api = connect(args, terminal)
-    found = [naming.node(api, ref) for ref in some(refs(args), "node")]
-    told = ", ".join(harmless(each["name"]) for each in found)
-    if not terminal.ask(f"Delete {told}?", yes=args.yes):
+    found = _named(args, api)
+    if not terminal.ask(f"Delete {_names(found)}?", yes=args.yes):
         terminal.say("nothing was deleted")
         return 1
     for each in found:
@@ -119,12 +117,19 @@ def rebalance(args: Namespace, terminal: Terminal) -> int:
 
 def _each(args: Namespace, terminal: Terminal, change: Callable[[ControlPlane, str], Json], done: str) -> int:
     api = connect(args, terminal)
-    found = [naming.node(api, ref) for ref in some(refs(args), "node")]
-    for node in found:
+    for node in _named(args, api):
         changed = change(api, str(node["node_id"]))
         terminal.say(f"{harmless(node['name'])} {done}")
         _print(args, terminal, changed)
     return DONE
+
+
+def _named(args: Namespace, api: ControlPlane) -> list[Json]:
+    return [naming.node(api, ref) for ref in some(refs(args), "node")]
+
+
+def _names(nodes: Sequence[Json]) -> str:
+    return ", ".join(harmless(each["name"]) for each in nodes)
 
 
 def _print(args: Namespace, terminal: Terminal, node: Json) -> None:

@@ -149,21 +149,8 @@ class Fleet:
 
         def work(tx: Transaction) -> str:
             row = _row(tx.sql, ref)
-            owned = assignments.of_node(tx.sql, row["id"])
-            if owned and not force:
-                named = [_title(tx.sql, deployment_id, given) for deployment_id, given in owned]
-                _refuse(row["name"], named, "drain it first; --force moves them all the same")
-            nodes.set_availability(tx.sql, row["id"], "draining", Wish(since=tx.stamp, by=by.name, force=True))
-            refresh_place(tx, row["id"])
-            for deployment_id, given in owned:
-                stored = deployments.by_id(tx.sql, deployment_id)
-                if stored is not None:
-                    move_out(tx, stored, given, why=f"node {row['name']} was deleted by {by.name}")
-            tx.touched |= instances.deployments_on(tx.sql, row["id"])
-            tx.board.forget(row["id"])
-            tx.board_changed()
-            tx.touched_nodes.discard(row["id"])
-            nodes.delete(tx.sql, row["id"])
+            _emptied(tx, row, by, force=force)
+            _forgotten(tx, str(row["id"]))
             settle_waiting(tx)
             tx.audit("node.delete", by, id=row["id"], name=row["name"])
             tx.event("node.deleted", row["name"], f"deleted by {by.name}", node_id=row["id"])
@@ -204,6 +191,28 @@ class Fleet:
     async def _changed(self, work: Callable[[Transaction], str]) -> Node:
         node_id = await self._changes.commit(work)
         return self._store.read(lambda sql: nodes.node_of(_row(sql, node_id)))
+
+
+def _emptied(tx: Transaction, row: sqlite3.Row, by: Operator, *, force: bool) -> None:
+    """Have a node's replicas go elsewhere; Conflict where it has some and `force` is not given."""
+    owned = assignments.of_node(tx.sql, row["id"])
+    if owned and not force:
+        named = [_title(tx.sql, deployment_id, given) for deployment_id, given in owned]
+        _refuse(row["name"], named, "drain it first; --force moves them all the same")
+    nodes.set_availability(tx.sql, row["id"], "draining", Wish(since=tx.stamp, by=by.name, force=True))
+    refresh_place(tx, row["id"])
+    for deployment_id, given in owned:
+        stored = deployments.by_id(tx.sql, deployment_id)
+        if stored is not None:
+            move_out(tx, stored, given, why=f"node {row['name']} was deleted by {by.name}")
+
+
+def _forgotten(tx: Transaction, node_id: str) -> None:
+    tx.touched |= instances.deployments_on(tx.sql, node_id)
+    tx.board.forget(node_id)
+    tx.board_changed()
+    tx.touched_nodes.discard(node_id)
+    nodes.delete(tx.sql, node_id)
 
 
 def _row(sql: sqlite3.Connection, ref: str) -> sqlite3.Row:

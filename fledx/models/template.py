@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fledx.models import check, confinement
 from fledx.models.check import Faults, shown
@@ -17,6 +17,7 @@ from fledx.models.port import PortMapping
 from fledx.models.secret import SecretEnv, SecretFile
 from fledx.models.volume import VolumeMount
 
+T = TypeVar("T", bound=Hashable)
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 RESTART_POLICIES = ("always", "on_failure", "never")
 PULL_POLICIES = ("if_not_present", "always", "never")
@@ -141,30 +142,32 @@ class Template:
         return f"{shown(self.image)} is not an image's name, such as nginx:1.27 or registry.example.com/app@sha256:..."
 
     def _look_for_doubles(self, faults: Faults) -> None:
-        seen: set[tuple[Any, ...]] = set()
+        for where, (side, number, protocol, _) in _doubles(self._port_keys()):
+            faults.add(where, f"{side} port {number}/{protocol} is listed twice")
+        paths = [(f"volumes[{i}]", mount.container_path) for i, mount in enumerate(self.volumes or ())]
+        paths += [(f"secret_files[{i}]", file.path) for i, file in enumerate(self.secret_files or ())]
+        paths += [(f"tmpfs[{i}]", tmpfs.path) for i, tmpfs in enumerate(self.tmpfs or ())]
+        for where, path in _doubles(paths):
+            faults.add(where, f"container path {shown(path)} is used twice")
+        names = [(f"volumes[{i}]", mount.name) for i, mount in enumerate(self.volumes or ()) if mount.name]
+        names += [(f"ulimits[{i}]", f"ulimit {ulimit.name}") for i, ulimit in enumerate(self.ulimits or ())]
+        for where, name in _doubles(names):
+            faults.add(where, f"{shown(name)} is there twice")
+
+    def _port_keys(self) -> Iterator[tuple[str, tuple[str, int, str, str | None]]]:
         for i, port in enumerate(self.ports or ()):
-            keys: list[tuple[Any, ...]] = [("container", port.container_port, port.protocol, port.host_ip)]
+            yield f"ports[{i}]", ("container", port.container_port, port.protocol, port.host_ip)
             if port.host_port is not None:
-                keys.append(("host", port.host_port, port.protocol, port.host_ip))
-            for key in keys:
-                if key in seen:
-                    faults.add(f"ports[{i}]", f"{key[0]} port {key[1]}/{key[2]} is listed twice")
-            seen.update(keys)
-        paths: set[str] = set()
-        found = [(f"volumes[{i}]", mount.container_path) for i, mount in enumerate(self.volumes or ())]
-        found += [(f"secret_files[{i}]", file.path) for i, file in enumerate(self.secret_files or ())]
-        found += [(f"tmpfs[{i}]", tmpfs.path) for i, tmpfs in enumerate(self.tmpfs or ())]
-        for where, path in found:
-            if path in paths:
-                faults.add(where, f"container path {shown(path)} is used twice")
-            paths.add(path)
-        names: set[str] = set()
-        named = [(f"volumes[{i}]", mount.name) for i, mount in enumerate(self.volumes or ()) if mount.name]
-        named += [(f"ulimits[{i}]", f"ulimit {ulimit.name}") for i, ulimit in enumerate(self.ulimits or ())]
-        for where, name in named:
-            if name in names:
-                faults.add(where, f"{shown(name)} is there twice")
-            names.add(name)
+                yield f"ports[{i}]", ("host", port.host_port, port.protocol, port.host_ip)
+
+
+def _doubles(found: Iterable[tuple[str, T]]) -> Iterator[tuple[str, T]]:
+    """Where something stands that has been there before, and what."""
+    seen: set[T] = set()
+    for where, each in found:
+        if each in seen:
+            yield where, each
+        seen.add(each)
 
 
 #: Fields that a running container cannot change; health, restart and grace are the agent's own doing.
