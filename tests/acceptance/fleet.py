@@ -16,7 +16,7 @@ from fledx.sample.image import NAME
 from tests.acceptance.edge import Edge
 from tests.acceptance.troubles import NODES, Step, fill
 from tests.bed.engine import Engine
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 CALM, BUSY = "calm", "busy"
 TICK_SECS = 0.1

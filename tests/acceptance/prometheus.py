@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance.system import free_port
-from tests.bed.waiting import eventually
 from tests.tools.machine import install_packages
+from tests.waiting import eventually
 
 
 def ensure_prometheus() -> None:

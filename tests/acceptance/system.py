@@ -19,7 +19,7 @@ from fledx.client.asking import Credentials
 from fledx.client.connection import SocketTransport
 from fledx.client.http1 import Address
 from fledx.sample.image import NAME, PORT, Engine
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 ENGINE = "unix:///var/run/docker.sock"
 

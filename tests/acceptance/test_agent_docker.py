@@ -33,6 +33,7 @@ from tests.bed.engine import Engine
 from tests.bed.engines import Engines
 from tests.contracts.shell_image import ensure_shell_image
 from tests.fakes.control_plane import FakeControlPlane, read_lines
+from tests.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.slow]
 
@@ -185,7 +186,7 @@ async def test_a_container_removed_or_stopped_by_hand_is_back_within_five_second
                     took = await _back_after(node, *words)
                     told.append(deed)
             assert took <= 5, f"docker {words[0]}: back after {took:.1f} s"
-        await node.cp.until(lambda: len(_reasons(node, "drift")) == len(told))
+        await until(lambda: len(_reasons(node, "drift")) == len(told))
         assert told == [reason.split()[3] for reason in _reasons(node, "drift")]
 
 
@@ -412,7 +413,7 @@ async def _cold_start(own: Node, engine: Engine, before: set[str]) -> float:
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: serve(given, environ={}, stop=stop))
-        await own.cp.until(lambda: len(own.cp.hellos) > hellos)
+        await until(lambda: len(own.cp.hellos) > hellos)
         await anyio.to_thread.run_sync(engine.start)
         took = await _all_back(own, before)
         stop.set()
@@ -444,6 +445,6 @@ async def test_a_lost_link_restarts_nothing_however_long_it_was_lost(own: Node) 
         before = own.pids()
         for _ in range(3):
             own.cp.cut()
-            await own.cp.until(lambda: own.cp.link is not None and bool(own.cp.reports) and own.cp.reports[0].full)
+            await until(lambda: own.cp.link is not None and bool(own.cp.reports) and own.cp.reports[0].full)
             await anyio.sleep(0.3)
         assert before == own.pids()

@@ -20,7 +20,7 @@ from tests.acceptance.edge import Edge
 from tests.acceptance.fleet import started
 from tests.bed.engine import Engine
 from tests.bed.engines import Engines
-from tests.bed.waiting import eventually, in_time
+from tests.waiting import eventually, in_time
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

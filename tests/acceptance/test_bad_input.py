@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance.system import System, free_port
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -16,7 +16,7 @@ from tests.acceptance.edge import Edge
 from tests.acceptance.test_forward import Forward
 from tests.acceptance.typing_at import Sitting
 from tests.bed.engines import Engines
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -21,7 +21,7 @@ from tests.bed.host import Host
 from tests.bed.hosts import Hosts, Shape
 from tests.bed.images import TRIXIE
 from tests.bed.registry import PASSWORD, USER
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 8080

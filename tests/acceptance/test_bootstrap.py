@@ -18,7 +18,7 @@ from fledx.sample.image import PORT
 from tests.acceptance.desk import Desk, rebuilt
 from tests.bed.host import Host
 from tests.bed.hosts import Hosts
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.bed, pytest.mark.slow]
 

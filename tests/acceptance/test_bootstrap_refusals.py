@@ -19,7 +19,7 @@ from tests.acceptance.desk import Desk, Ended
 from tests.bed.commands import run
 from tests.bed.host import Host
 from tests.bed.hosts import Hosts, Shape
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.bed, pytest.mark.slow]
 

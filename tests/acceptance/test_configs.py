@@ -18,7 +18,7 @@ from fledx.sample.image import PORT
 from tests.acceptance.desk import Desk
 from tests.acceptance.system import System, contents
 from tests.bed.hosts import Hosts
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

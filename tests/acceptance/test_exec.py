@@ -17,7 +17,7 @@ import pytest
 
 from tests.acceptance.system import System
 from tests.acceptance.typing_at import Sitting
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

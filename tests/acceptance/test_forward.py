@@ -18,7 +18,7 @@ import pytest
 
 from fledx.sample.image import PORT
 from tests.acceptance.system import System
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -29,6 +29,7 @@ from tests.acceptance.origin import Origin
 from tests.acceptance.system import contents
 from tests.bed import envoy
 from tests.unit.agent.gateways import certificate
+from tests.waiting import until
 
 PLAIN = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
 pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.slow]
@@ -296,7 +297,7 @@ async def test_an_instance_of_the_gateways_own_node_is_addressed_itself_and_is_o
     ]
     async with fleet.agent(gateway_watches=watches):
         await fleet.cp.push(*both)
-        await fleet.cp.until(lambda: len([each for each in fleet.cp.instances.values() if each.ready]) == 2)
+        await until(lambda: len([each for each in fleet.cp.instances.values() if each.ready]) == 2)
         status = await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(*here),)), replicas=both)
         assert {"d-shop-8080/0": "local", "d-shop-8080/1": "local"} == dict(status.ways)
         await _each_answers(b"0", b"1", ask=lambda: _replica_that_answers(fleet))

@@ -27,7 +27,7 @@ from tests.acceptance.grpc import Call
 from tests.acceptance.load import WORKERS, Load, Tally
 from tests.bed import envoy, talker
 from tests.bed.engines import Engines
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

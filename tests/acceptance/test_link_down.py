@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.edge import Edge
 from tests.acceptance.test_main_job import running
 from tests.bed.engines import Engines
-from tests.bed.waiting import eventually, in_time
+from tests.waiting import eventually, in_time
 
 pytestmark = [pytest.mark.bed, pytest.mark.docker, pytest.mark.slow]
 

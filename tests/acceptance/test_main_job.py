@@ -17,7 +17,7 @@ import pytest
 
 from fledx.errors import FledxError
 from tests.acceptance.system import Process, System
-from tests.bed.waiting import eventually, in_time
+from tests.waiting import eventually, in_time
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

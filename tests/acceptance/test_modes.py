@@ -11,7 +11,7 @@ import pytest
 from fledx.sample.image import NAME
 from tests.acceptance.system import System
 from tests.acceptance.test_main_job import running
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -23,8 +23,8 @@ from fledx.cli.monitoring.dashboard import ROWS
 from fledx.sample.image import NAME
 from tests.acceptance.prometheus import Prometheus, ensure_prometheus, promtool
 from tests.acceptance.system import System, free_port
-from tests.bed.waiting import eventually
 from tests.issued import DAY, issued
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 STATE_BYTES = 16 * 1024 * 1024

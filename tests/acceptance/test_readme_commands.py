@@ -22,7 +22,7 @@ import pytest
 
 from fledx.sample.image import NAME, Engine
 from tests.acceptance.system import ENGINE, System
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 PATIENCE = 180.0

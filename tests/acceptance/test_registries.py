@@ -20,7 +20,7 @@ from tests.bed.engines import Engines
 from tests.bed.front import Asked, Front
 from tests.bed.registry import PASSWORD, USER
 from tests.bed.shelf import Shelf
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 SMALL_DISK = 220_000_000

@@ -17,7 +17,7 @@ import pytest
 from fledx.client.api import ControlPlane
 from fledx.errors import LimitExceeded
 from tests.acceptance.system import System
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

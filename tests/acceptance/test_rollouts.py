@@ -17,7 +17,7 @@ import pytest
 from fledx.sample.image import PORT
 from tests.acceptance.system import System
 from tests.acceptance.test_main_job import page, running
-from tests.bed.waiting import eventually, in_time
+from tests.waiting import eventually, in_time
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 READY = ("--readiness-http", "/healthz", "--readiness-port", str(PORT), "--readiness-interval", "1s")

@@ -20,7 +20,7 @@ import pytest
 from fledx.errors import Unavailable
 from fledx.sample import image, rootfs
 from tests.bed.commands import finish, run
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.docker
 ROOT = Path(__file__).resolve().parents[2]

@@ -26,7 +26,7 @@ from fledx.tunnel.authority import fetch_authority
 from fledx.tunnel.frames import Hello
 from fledx.tunnel.tls import client_context
 from tests.acceptance.system import System
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

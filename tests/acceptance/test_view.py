@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.system import System
 from tests.acceptance.tmux import Tmux, ensure_tmux
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 GREYS = {16, 59, 102, 145, 188, 231, *range(232, 256)}

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.system import System
-from tests.bed.waiting import eventually
 from tests.contracts.shell_image import ensure_shell_image
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.bed.waiting import eventually
 from tests.tools.machine import install_packages
+from tests.waiting import eventually
 
 
 def ensure_tmux() -> None:

@@ -20,7 +20,7 @@ from typing import IO
 from fledx.sample.image import NAME, ensure_image
 from tests.bed.commands import run
 from tests.bed.faults import Faults
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 BRIDGE_INSIDE = "172.29.0.1/24"
 """The engines' own bridge; its namespace keeps it apart from its equals."""

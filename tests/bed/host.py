@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.bed.commands import CommandFailed, finish, run
 from tests.bed.faults import Faults
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 USERS = {"ops": "sudo without a password", "deploy": "sudo asks for deploy-pw", "plain": "no sudo", "root": "key only"}
 

@@ -20,7 +20,7 @@ from typing import Any
 from tests.bed import images
 from tests.bed.commands import CommandFailed, run
 from tests.bed.registry import PASSWORD, PORT, USER
-from tests.bed.waiting import eventually
+from tests.waiting import eventually
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 

@@ -31,7 +31,7 @@ from fledx.agent.report import METERED, USUAL  # noqa: E402
 from tests.acceptance.edge import Edge  # noqa: E402
 from tests.bed.engine import Engine  # noqa: E402
 from tests.bed.engines import Engines  # noqa: E402
-from tests.bed.waiting import eventually  # noqa: E402
+from tests.waiting import eventually  # noqa: E402
 
 OUTPUT = ROOT / "build" / "bench" / "agent.json"
 REST_SECS = 120.0

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from fledx.sample.image import NAME, PORT, ensure_image  # noqa: E402
 from tests.acceptance.system import ENGINE, System  # noqa: E402
-from tests.bed.waiting import eventually  # noqa: E402
+from tests.waiting import eventually  # noqa: E402
 
 OUTPUT = ROOT / "build" / "bench" / "create.json"
 LIMIT_API = 1.25

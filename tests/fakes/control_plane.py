@@ -21,8 +21,7 @@ from fledx.tunnel.frames import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.listen import Listener
 from fledx.tunnel.stream import Stream
-
-LIMIT = 60.0
+from tests.waiting import until
 
 
 class FakeControlPlane:
@@ -73,15 +72,9 @@ class FakeControlPlane:
         assert self.link is not None
         self.link.close("cut by the test")
 
-    async def until(self, true: Any, what: str = "") -> None:
-        """Wait for a condition, with a limit."""
-        with anyio.fail_after(LIMIT):
-            while not true():
-                await anyio.sleep(0.005)
-
     async def connected(self) -> None:
         """Wait for the node's link and its first report."""
-        await self.until(lambda: self.link is not None and self.reports)
+        await until(lambda: self.link is not None and self.reports)
 
     async def authenticate(self, hello: Hello, address: str) -> Welcome | Refused:
         self.hellos.append(hello)

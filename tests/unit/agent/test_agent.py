@@ -15,6 +15,7 @@ from fledx.errors import Denied, FledxError, InvalidSpec
 from tests.fakes.control_plane import read_lines
 from tests.unit.agent.stage import port, replica
 from tests.unit.agent.whole import World
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -47,20 +48,20 @@ async def test_what_is_pushed_runs_and_is_reported_at_once(world: World) -> None
         took = 1.1
         while took >= 1 and world.cp.revision < 3:  # a machine that is held up is so now and then
             await world.cp.push()
-            await world.cp.until(lambda: not world.cp.instances)
+            await until(lambda: not world.cp.instances)
             began = time.monotonic()
             await world.cp.push(replica(ports=(port(8080),)))
-            await world.cp.until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+            await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
             took = time.monotonic() - began
         assert took < 1
         shown, revision = world.cp.instances[WEB], world.cp.revision
         assert ("running", ("127.0.0.1:8080",)) == (shown.state, shown.endpoints)
         assert revision == world.cp.reports[-1].revision
         world.runtime.exit(world.runtime.running()[0].id, 3)
-        await world.cp.until(lambda: world.cp.instances[WEB].restart_count == 1)
+        await until(lambda: world.cp.instances[WEB].restart_count == 1)
         assert world.cp.instances[WEB].exit_code == 3
         await world.cp.push()
-        await world.cp.until(lambda: not world.cp.instances)
+        await until(lambda: not world.cp.instances)
         assert {"start", "crash", "restart", "stop"} <= {each.kind for each in world.cp.happenings}
 
 
@@ -70,18 +71,18 @@ async def test_the_node_goes_on_by_itself_while_the_link_is_cut_and_tells_afterw
         async with world.agent(world.cp.join):
             await world.cp.connected()
             await world.cp.push(replica())
-            await world.cp.until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+            await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
             world.cp.refuses_links = True
             world.cp.cut()
             first = world.runtime.running()[0].id
             world.runtime.exit(first, 1)
-            await world.cp.until(lambda: [each.id for each in world.runtime.running()] not in ([], [first]))
+            await until(lambda: [each.id for each in world.runtime.running()] not in ([], [first]))
             second = world.runtime.running()[0].id
             world.cp.refuses_links = False
             await world.cp.connected()
             assert [second] == [each.id for each in world.runtime.running()]
             assert world.cp.reports[0].full
-            await world.cp.until(lambda: "restart" in {each.kind for each in world.cp.happenings})
+            await until(lambda: "restart" in {each.kind for each in world.cp.happenings})
     assert taken == world.cp.port
 
 
@@ -89,12 +90,12 @@ async def test_a_cold_start_without_any_control_plane_runs_what_was_last_wanted(
     async with world.cp.listening(), world.agent(world.cp.join):
         await world.cp.connected()
         await world.cp.push(replica(0), replica(1))
-        await world.cp.until(lambda: len(world.runtime.running()) == 2)
+        await until(lambda: len(world.runtime.running()) == 2)
     world.runtime.go_away()
     world.runtime.come_back()
     assert world.runtime.running() == []
     async with world.agent():
-        await world.cp.until(lambda: len(world.runtime.running()) == 2)
+        await until(lambda: len(world.runtime.running()) == 2)
 
 
 async def test_an_engine_that_is_away_at_the_start_is_told_and_awaited(world: World) -> None:
@@ -105,10 +106,10 @@ async def test_an_engine_that_is_away_at_the_start_is_told_and_awaited(world: Wo
         assert facts is not None
         assert "Docker at fake does not answer" == facts.runtime_error
         await world.cp.push(replica())
-        await world.cp.until(lambda: WEB in world.cp.instances)
+        await until(lambda: WEB in world.cp.instances)
         assert "unknown" == world.cp.instances[WEB].state
         world.runtime.come_back()
-        await world.cp.until(lambda: world.cp.instances[WEB].state == "running")
+        await until(lambda: world.cp.instances[WEB].state == "running")
 
 
 async def test_containers_are_left_running_or_taken_along_as_the_settings_say(world: World) -> None:
@@ -116,7 +117,7 @@ async def test_containers_are_left_running_or_taken_along_as_the_settings_say(wo
         async with world.agent(world.cp.join):
             await world.cp.connected()
             await world.cp.push(replica(0), replica(1))
-            await world.cp.until(lambda: len(world.runtime.running()) == 2)
+            await until(lambda: len(world.runtime.running()) == 2)
         assert len(world.runtime.running()) == 2
         async with world.agent(cleanup_on_shutdown=True):
             await world.cp.connected()
@@ -134,7 +135,7 @@ async def test_a_spent_join_string_is_fatal_and_a_control_plane_that_is_away_is_
     other = World(world.directory / "other")
     world.cp.token = None
     async with world.cp.listening(), other.agent(world.cp.join):
-        await world.cp.until(lambda: other.failure is not None)
+        await until(lambda: other.failure is not None)
     assert isinstance(other.failure, Denied)
     assert "not known here" in other.failure.text
 
@@ -142,7 +143,7 @@ async def test_a_spent_join_string_is_fatal_and_a_control_plane_that_is_away_is_
 @pytest.mark.parametrize("join", ["nonsense", "fledx-join.AAAA", ""])
 async def test_a_bad_join_string_is_fatal_at_once(world: World, join: str) -> None:
     async with world.agent(join):
-        await world.cp.until(lambda: world.failure is not None)
+        await until(lambda: world.failure is not None)
     assert isinstance(world.failure, InvalidSpec)
 
 
@@ -151,10 +152,10 @@ async def test_a_refused_token_is_retried_slowly_and_a_fresh_join_string_used_on
         async with world.agent(world.cp.join):
             await world.cp.connected()
             await world.cp.push(replica())
-            await world.cp.until(lambda: len(world.runtime.running()) == 1)
+            await until(lambda: len(world.runtime.running()) == 1)
         world.cp.node_token = None
         async with world.agent():
-            await world.cp.until(lambda: len(world.cp.hellos) >= 3)
+            await until(lambda: len(world.cp.hellos) >= 3)
             assert world.failure is None
             assert len(world.runtime.running()) == 1
         world.cp.token = "again"
@@ -168,7 +169,7 @@ async def test_a_desired_state_that_is_none_is_refused_and_nothing_changes(world
     async with world.cp.listening(), world.agent(world.cp.join):
         await world.cp.connected()
         await world.cp.push(replica())
-        await world.cp.until(lambda: len(world.runtime.running()) == 1)
+        await until(lambda: len(world.runtime.running()) == 1)
         with pytest.raises(InvalidSpec, match="is not JSON"):
             await world.cp.push_raw(b"\x00\x01")
         assert world.cp.link is not None
@@ -192,7 +193,7 @@ async def test_logs_are_the_containers_own_lines(world: World) -> None:
     async with world.cp.listening(), world.agent(world.cp.join):
         await world.cp.connected()
         await world.cp.push(replica())
-        await world.cp.until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+        await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
         container_id = world.runtime.running()[0].id
         world.runtime.written[container_id] = [_entry(1), _entry(2, "stderr"), _entry(3)]
         lines = read_lines(await _all(await world.cp.logs(WEB)))
@@ -210,11 +211,11 @@ async def test_a_tail_reaches_back_into_the_container_that_crashed(world: World)
     async with world.cp.listening(), world.agent(world.cp.join):
         await world.cp.connected()
         await world.cp.push(replica())
-        await world.cp.until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+        await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
         first = world.runtime.running()[0].id
         world.runtime.written[first] = [_entry(1), _entry(2)]
         world.runtime.exit(first, 1)
-        await world.cp.until(lambda: world.cp.instances[WEB].restart_count == 1)
+        await until(lambda: world.cp.instances[WEB].restart_count == 1)
         world.runtime.written[world.runtime.running()[0].id] = [_entry(3)]
         lines = read_lines(await _all(await world.cp.logs(WEB, tail=2)))
         assert ["line 2", "line 3"] == [each.line for each in lines]
@@ -224,7 +225,7 @@ async def test_following_goes_on_with_the_container_that_takes_over_and_ends_wit
     async with world.cp.listening(), world.agent(world.cp.join):
         await world.cp.connected()
         await world.cp.push(replica())
-        await world.cp.until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+        await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
         first = world.runtime.running()[0].id
         world.runtime.written[first] = [_entry(1)]
         stream = await world.cp.logs(WEB, follow=True)
@@ -232,7 +233,7 @@ async def test_following_goes_on_with_the_container_that_takes_over_and_ends_wit
         world.runtime.written[first].append(_entry(2))
         assert ["line 2"] == [each.line for each in read_lines(await stream.receive())]
         await world.cp.push(replica(image="app:2", revision=2))
-        await world.cp.until(lambda: world.cp.instances[WEB].revision == 2)
+        await until(lambda: world.cp.instances[WEB].revision == 2)
         world.runtime.written.setdefault(world.runtime.running()[0].id, []).append(_entry(3))
         with anyio.fail_after(60):
             assert ["line 3"] == [each.line for each in read_lines(await stream.receive())]

@@ -15,6 +15,7 @@ from fledx.tunnel.stream import Stream
 from tests.fakes.commands import FakeCommand
 from tests.unit.agent.stage import replica
 from tests.unit.agent.whole import World
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +30,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with world.cp.listening(), world.agent(world.cp.join):
         await world.cp.connected()
         await world.cp.push(replica())
-        await world.cp.until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+        await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
         yield world
 
 
@@ -88,7 +89,7 @@ async def test_fault_48_whoever_leaves_hangs_up(world: World) -> None:
     assert b"waiting" in await stream.receive()
     stream.reset("the operator has gone")
     (command,) = world.runtime.commands
-    await world.cp.until(lambda: command.hung_up)
+    await until(lambda: command.hung_up)
 
 
 async def test_fault_48_a_lost_link_hangs_up_too(world: World) -> None:
@@ -96,7 +97,7 @@ async def test_fault_48_a_lost_link_hangs_up_too(world: World) -> None:
     assert b"waiting" in await stream.receive()
     world.cp.cut()
     (command,) = world.runtime.commands
-    await world.cp.until(lambda: command.hung_up)
+    await until(lambda: command.hung_up)
 
 
 async def test_fault_48_a_reader_that_stops_stops_the_command_and_costs_no_more_than_its_window(world: World) -> None:
@@ -155,7 +156,7 @@ async def test_what_is_no_frame_ends_the_stream_with_a_reason_and_the_command_wi
         with pytest.raises(InvalidSpec):
             await heard(stream)
         command = world.runtime.commands[-1]
-        await world.cp.until(lambda command=command: command.hung_up)
+        await until(lambda command=command: command.hung_up)  # type: ignore[misc]
 
 
 WRONG: tuple[tuple[dict[str, Any], str], ...] = (

@@ -13,6 +13,7 @@ from tests.fakes.clock import FakeClock
 from tests.unit.agent.stage import Stage, replica, running
 from tests.unit.agent.test_report import desk
 from tests.unit.agent.whole import World
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +57,7 @@ async def test_fault_8_after_any_time_without_a_link_nothing_is_restarted_and_al
     async with world.cp.listening(), world.agent(world.cp.join):
         await world.cp.connected()
         await world.cp.push(replica(0), replica(1))
-        await world.cp.until(lambda: {True} == {each.ready for each in world.cp.instances.values()})
+        await until(lambda: {True} == {each.ready for each in world.cp.instances.values()})
         before = {each.id for each in world.runtime.running()}
         world.cp.refuses_links = True
         world.cp.cut()
@@ -73,19 +74,19 @@ async def test_fault_8_two_hundred_changes_that_were_missed_are_one_report(tmp_p
     async with world.cp.listening(), world.agent(world.cp.join, **patient):
         await world.cp.connected()
         await world.cp.push(replica(0), replica(1))
-        await world.cp.until(lambda: len(world.cp.instances) == 2 and len(world.runtime.running()) == 2)
+        await until(lambda: len(world.cp.instances) == 2 and len(world.runtime.running()) == 2)
         (well,) = [each.id for each in world.runtime.running() if each.labels["fledx.replica"] == "1"]
         world.cp.refuses_links = True
         world.cp.cut()
         for _ in range(100):
             (restless,) = [each.id for each in world.runtime.running() if each.id != well]
             world.runtime.exit(restless, 1)
-            await world.cp.until(lambda: 2 == len(world.runtime.running()))
+            await until(lambda: 2 == len(world.runtime.running()))
         ids = {each.id for each in world.runtime.running()}
         await _return(world)
         assert ids == {each.id for each in world.runtime.running()}
         assert well in ids
-        await world.cp.until(lambda: world.cp.instances[("d-web", 0)].restart_count == 100)
+        await until(lambda: world.cp.instances[("d-web", 0)].restart_count == 100)
 
 
 async def _pass(world: World, seconds: float) -> None:

@@ -15,6 +15,7 @@ from fledx.errors import FledxError, InvalidSpec, Unavailable
 from fledx.tunnel.stream import Stream
 from tests.unit.agent.stage import replica
 from tests.unit.agent.whole import World
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +30,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with world.cp.listening(), world.agent(world.cp.join):
         await world.cp.connected()
         await world.cp.push(replica())
-        await world.cp.until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+        await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
         yield world
 
 
@@ -92,12 +93,12 @@ async def test_fault_43_a_container_without_a_network_does_not_mean_the_node_its
     world.runtime.change(world.runtime.running()[0].id, address=None)
     async with shouting() as port:
         await world.cp.push(replica(), replica(1))
-        await world.cp.until(lambda: ("d-web", 1) in world.cp.instances)
+        await until(lambda: ("d-web", 1) in world.cp.instances)
         with pytest.raises(Unavailable, match="has no address that this node can reach"):
             await connect(world, port)
         world.runtime.change(world.runtime.running()[0].id, host_network=True)
         await world.cp.push(replica(), replica(1), replica(2))
-        await world.cp.until(lambda: ("d-web", 2) in world.cp.instances)
+        await until(lambda: ("d-web", 2) in world.cp.instances)
         stream = await connect(world, port)
         await stream.send_all(b"of the host")
         assert await stream.receive() == b"OF THE HOST"
@@ -115,12 +116,12 @@ async def test_what_is_no_port_or_names_no_replica_is_refused(world: World) -> N
 async def test_a_replica_that_is_being_replaced_is_reached_where_it_runs(world: World) -> None:
     async with shouting() as port:
         await world.cp.push(replica(image="app:2", revision=2))
-        await world.cp.until(lambda: world.cp.instances[WEB].revision == 2)
+        await until(lambda: world.cp.instances[WEB].revision == 2)
         stream = await connect(world, port)
         await stream.send_all(b"new")
         assert await stream.receive() == b"NEW"
         await world.cp.push()
-        await world.cp.until(lambda: not world.cp.instances)
+        await until(lambda: not world.cp.instances)
         with pytest.raises(FledxError, match="does not run on this node"):
             await connect(world, port)
 
@@ -132,5 +133,5 @@ async def test_a_peer_that_gives_up_is_a_broken_connection_to_the_service_and_no
         await stream.send_all(b"x")
         assert await stream.receive() == b"X"
         stream.reset("changed my mind")
-        await world.cp.until(lambda: broken)
+        await until(lambda: broken)
     assert "reset by peer" in broken[0]

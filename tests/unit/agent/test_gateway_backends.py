@@ -19,7 +19,8 @@ from fledx.models.ingress import AWAY
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 from tests.unit.agent.gateways import backend, endpoint
-from tests.unit.tunnel.world import tunnel, until
+from tests.unit.tunnel.world import tunnel
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -188,7 +189,7 @@ async def test_a_backend_in_use_that_says_nothing_any_more_is_left_to_the_others
         made.silent = made.others = True
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(made.speak)
-            await until(lambda: made.backends.refused(NAME), seconds=60)
+            await until(lambda: made.backends.refused(NAME))
             await envoy.send(b"two")
             assert b"TWO" == await envoy.receive()
             with anyio.fail_after(60), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
@@ -196,4 +197,4 @@ async def test_a_backend_in_use_that_says_nothing_any_more_is_left_to_the_others
             tasks.cancel_scope.cancel()
         assert "nobody took the stream" in made.backends.reasons()[NAME]
         made.silent = False
-        await until(lambda: not made.backends.refused(NAME), seconds=60)
+        await until(lambda: not made.backends.refused(NAME))

@@ -20,6 +20,7 @@ from tests.fakes.clock import FakeClock
 from tests.unit.agent.gateways import certificate, route
 from tests.unit.agent.stage import NODE
 from tests.unit.agent.whole import World
+from tests.waiting import until
 
 
 def body(gateway: GatewayDesired) -> bytes:
@@ -43,8 +44,8 @@ async def test_a_node_that_is_a_gateway_no_more_takes_its_envoy_away(tmp_path: P
         await world.runtime.start(await world.runtime.create(spec))
     (tmp_path / "data" / MARK).touch()
     async with world.cp.listening(world.cp.port), world.agent():
-        await world.cp.until(lambda: ["theirs"] == [each.name for each in world.runtime.all()])
-        await world.cp.until(lambda: not (tmp_path / "data" / MARK).exists())
+        await until(lambda: ["theirs"] == [each.name for each in world.runtime.all()])
+        await until(lambda: not (tmp_path / "data" / MARK).exists())
 
 
 @pytest.mark.anyio

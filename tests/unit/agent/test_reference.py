@@ -21,6 +21,7 @@ from fledx.models.health import DeploymentHealth, HealthProbe
 from tests.acceptance.system import free_port
 from tests.unit.agent.stage import replica
 from tests.unit.agent.whole import World
+from tests.waiting import until
 
 TESTS = Path(__file__).resolve().parents[2]
 AWAY_SECS = 3.0
@@ -141,12 +142,12 @@ async def test_an_agent_that_is_restarted_adopts_what_runs(world: World) -> None
                 with anyio.fail_after(60):
                     await world.cp.connected()
                 await world.cp.push(replica())
-                await world.cp.until(lambda: _told(world))
+                await until(lambda: _told(world))
         before = [each.id for each in world.runtime.all()]
         world.cp.instances.clear()
         async with world.agent():
             with anyio.fail_after(60):
-                await world.cp.until(lambda: _told(world))
+                await until(lambda: _told(world))
     assert before == [each.id for each in world.runtime.running()]
     assert len(before) == 1
 
@@ -160,7 +161,7 @@ async def test_a_control_plane_that_was_away_is_told_again(world: World) -> None
             with anyio.fail_after(60):
                 await world.cp.connected()
                 await world.cp.push(replica())
-                await world.cp.until(lambda: _told(world))
+                await until(lambda: _told(world))
         before, port = [each.id for each in world.runtime.running()], world.cp.port
         world.cp.instances.clear()
         await anyio.sleep(AWAY_SECS)
@@ -168,7 +169,7 @@ async def test_a_control_plane_that_was_away_is_told_again(world: World) -> None
         assert not world.cp.instances
         async with world.cp.listening(port):
             with anyio.fail_after(60):
-                await world.cp.until(lambda: _told(world))
+                await until(lambda: _told(world))
             stop.set()
     assert before == [each.id for each in world.runtime.all()]
 
@@ -188,7 +189,7 @@ async def test_a_partition_is_no_hot_loop_and_heals(world: World) -> None:
             stop = await tasks.start(_agent, world)
             await world.cp.connected()
             await world.cp.push(replica())
-            await world.cp.until(lambda: _told(world))
+            await until(lambda: _told(world))
         port = world.cp.port
         world.cp.instances.clear()
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
@@ -197,7 +198,7 @@ async def test_a_partition_is_no_hot_loop_and_heals(world: World) -> None:
         await listener.aclose()
         async with world.cp.listening(port):
             with anyio.fail_after(60):
-                await world.cp.until(lambda: _told(world))
+                await until(lambda: _told(world))
             stop.set()
     assert 1 <= len(tried) <= 15 * AWAY_SECS
     assert all(after - before >= 0.08 for before, after in itertools.pairwise(tried))
@@ -259,16 +260,16 @@ async def test_health_is_known_within_two_seconds_and_goes_on_without_docker(wor
             for _ in range(3):  # a machine that is held up is so now and then
                 if took > 2:
                     await world.cp.push()
-                    await world.cp.until(lambda: not world.cp.instances)
+                    await until(lambda: not world.cp.instances)
                     await world.cp.push(replica(health=DeploymentHealth(liveness=probe)))
-                    await world.cp.until(lambda: _told(world))
+                    await until(lambda: _told(world))
                     began = time.monotonic()
-                    await world.cp.until(lambda: world.cp.instances[WEB].health is not None)
+                    await until(lambda: world.cp.instances[WEB].health is not None)
                     took = time.monotonic() - began
             assert took <= 2
             world.runtime.down = True
             before = asked
-            await world.cp.until(lambda: asked >= before + 2)
+            await until(lambda: asked >= before + 2)
         tasks.cancel_scope.cancel()
     health = world.cp.instances[WEB].health
     assert health is None or health.healthy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from fledx.models.usage import FIGURES, unpack
 from fledx.tunnel.link import Link
 from tests.builders import instance
 from tests.fakes.clock import FakeClock
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -82,12 +83,6 @@ class Desk:
         """Longer than the time in which changes are gathered, and in steps: the reporter has its turn between them."""
         for _ in range(12):
             await anyio.sleep(0.01)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for what the reporter does by itself."""
-        with anyio.fail_after(60):
-            while not condition():
-                await anyio.sleep(0.002)
 
 
 @asynccontextmanager
@@ -263,7 +258,7 @@ async def test_a_quiet_node_tells_its_digest_each_minute_with_a_heartbeat_and_it
         for minute in range(20):
             it.reporter.sampled([sample(minute)])
             it.clock.advance(60)
-            await it.until(lambda minute=minute: len(it.link.along) > minute)  # type: ignore[misc]
+            await until(lambda minute=minute: len(it.link.along) > minute)  # type: ignore[misc]
         usage = [each for each in it.link.sent if each["type"] == "usage"]
         assert it.link.along == [each for each in it.link.sent if each["type"] == "digest"]
         assert (2, 20, 22) == (len(usage), len(it.link.along), len(it.link.sent))

@@ -18,6 +18,7 @@ from fledx.models.volume import VolumeMount
 from fledx.tunnel.stream import Stream
 from tests.unit.agent.stage import replica
 from tests.unit.agent.whole import World
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +41,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with world.cp.listening(), world.agent(world.cp.join):
         await world.cp.connected()
         await world.cp.push(with_data())
-        await world.cp.until(lambda: ("d-web", 0) in world.cp.instances and world.cp.instances["d-web", 0].ready)
+        await until(lambda: ("d-web", 0) in world.cp.instances and world.cp.instances["d-web", 0].ready)
         world.runtime.contents[NAME] = CONTENT
         yield world
 
@@ -79,7 +80,7 @@ async def test_a_replica_stands_still_while_its_volume_is_read(
     backup = Unwrapped()
     assert CONTENT == backup.take(await read(await opened(world, "volume_backup", mode=mode)))
     assert len(CONTENT) == backup.end().size
-    await world.cp.until(lambda: holders(world) == [])
+    await until(lambda: holders(world) == [])
     done = [each.partition(" fledx-volume-")[0] for each in world.runtime.done]
     still = [f"{word} {container.name}" for word in (before, after) if word]
     assert [*still[:1], "archive /fledx-volume/.", *still[1:]] == [
@@ -92,11 +93,11 @@ async def test_a_replica_goes_on_when_whoever_reads_its_volume_is_gone(world: Wo
     world.runtime.contents[NAME] = bytes(4_000_000)
     stream = await opened(world, "volume_backup")
     await stream.receive()
-    await world.cp.until(lambda: world.runtime.running() == [])
+    await until(lambda: world.runtime.running() == [])
     with pytest.raises(Conflict, match="volume data is being backed up"):
         await opened(world, "volume_backup")
     stream.reset("the operator has gone")
-    await world.cp.until(lambda: len(world.runtime.running()) == 1 and holders(world) == [])
+    await until(lambda: len(world.runtime.running()) == 1 and holders(world) == [])
     assert "a drift" not in [each.kind for each in world.cp.happenings]
 
 
@@ -104,13 +105,13 @@ async def test_the_reconciler_leaves_a_replica_alone_while_its_volume_is_read(wo
     world.runtime.contents[NAME] = bytes(4_000_000)
     stream = await opened(world, "volume_backup")
     await stream.receive()
-    await world.cp.until(lambda: world.runtime.running() == [])
+    await until(lambda: world.runtime.running() == [])
     await world.cp.push(with_data(env={"A": "1"}))
-    await world.cp.until(lambda: world.cp.instances["d-web", 0].message == "volume data is being backed up")
+    await until(lambda: world.cp.instances["d-web", 0].message == "volume data is being backed up")
     assert len(world.runtime.all()) == 2
     await read(stream)
-    await world.cp.until(lambda: [each.state for each in world.runtime.all()].count("running") == 1)
-    await world.cp.until(lambda: world.runtime.specs[world.runtime.running()[0].id].env.get("A") == "1")
+    await until(lambda: [each.state for each in world.runtime.all()].count("running") == 1)
+    await until(lambda: world.runtime.specs[world.runtime.running()[0].id].env.get("A") == "1")
 
 
 async def test_a_backup_fills_a_new_volume_and_leaves_the_present_one(world: World) -> None:
@@ -122,7 +123,7 @@ async def test_a_backup_fills_a_new_volume_and_leaves_the_present_one(world: Wor
     assert {NAME: CONTENT, f"{NAME}-r2": b"something else"} == world.runtime.contents
     assert "d-web" == world.runtime.volumes[f"{NAME}-r2"]["fledx.deployment_id"]
     await world.cp.push(with_data(volume_names={"data": f"{NAME}-r2"}))
-    await world.cp.until(lambda: _mounted(world) == [f"{NAME}-r2"])
+    await until(lambda: _mounted(world) == [f"{NAME}-r2"])
 
 
 def _mounted(world: World) -> list[str]:
@@ -138,16 +139,16 @@ async def test_a_restore_that_is_cut_or_false_leaves_no_volume(world: World, sen
     await stream.send_eof()
     with pytest.raises(FledxError, match=r"not whole|digest differs"):
         await read(stream)
-    await world.cp.until(lambda: list(world.runtime.volumes) == [NAME] and holders(world) == [])
+    await until(lambda: list(world.runtime.volumes) == [NAME] and holders(world) == [])
     assert {NAME: CONTENT} == world.runtime.contents
 
 
 async def test_a_restore_whose_link_is_lost_leaves_no_volume(world: World) -> None:
     stream = await opened(world, "volume_restore", name=f"{NAME}-r2")
     await stream.send_all(whole(CONTENT)[:3000])
-    await world.cp.until(lambda: f"{NAME}-r2" in world.runtime.volumes)
+    await until(lambda: f"{NAME}-r2" in world.runtime.volumes)
     world.cp.cut()
-    await world.cp.until(lambda: list(world.runtime.volumes) == [NAME] and holders(world) == [])
+    await until(lambda: list(world.runtime.volumes) == [NAME] and holders(world) == [])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.tunnel.frames import MESSAGE, map_frame
 from fledx.tunnel.session import HEARTBEAT
 from tests.unit.agent.test_report import desk, web
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 HEADERS = 20 + 32
@@ -76,7 +77,7 @@ async def test_a_month_of_an_idle_node(heartbeat: float, sampling: float, rhythm
                 minute = int(it.clock.utc().timestamp() // 60)
                 it.reporter.sampled([{**each, "minute": minute} for each in next(rounds)])
                 it.clock.advance(sampling)
-            await it.until(lambda told=told: len(it.link.along) > told)  # type: ignore[misc]
+            await until(lambda told=told: len(it.link.along) > told)  # type: ignore[misc]
     beats = HOURS * 3600 / heartbeat * (len(HEARTBEAT) + TLS_RECORD + 2 * HEADERS)
     month = (beats + on_the_wire(it.link.sent, it.link.along)) / HOURS * MONTH_HOURS / 1e6
 

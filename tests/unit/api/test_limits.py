@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import anyio
@@ -18,16 +17,10 @@ from fledx.settings.control_plane import ControlPlaneSettings
 from tests.fakes.use_cases import FakeTokens
 from tests.unit.api.caller import Answer, Caller
 from tests.unit.api.site import FakeAudit, Site
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 ALL = "/api/v1/deployments"
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for a condition, five seconds at most."""
-    with anyio.fail_after(60):
-        while not true():
-            await anyio.sleep(0)
 
 
 async def test_a_request_beyond_the_cap_is_503_and_health_still_answers() -> None:

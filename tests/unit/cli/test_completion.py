@@ -20,9 +20,9 @@ import pytest
 
 import fledx
 from fledx.cli.completion import words
-from tests.bed.waiting import in_time
 from tests.tools.machine import install_packages
 from tests.unit.cli.harness import deployment, node
+from tests.waiting import in_time
 
 CHECKOUT = str(Path(fledx.__file__).parent.parent)
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")

@@ -25,6 +25,7 @@ from fledx.models.exec import ExecRequest
 from fledx.tunnel.link import Link
 from tests.fakes.commands import FakeCommand
 from tests.unit.cli.entering import Fleet, fleet
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -184,7 +185,7 @@ async def test_fault_48_a_window_that_changes_is_told(web: Fleet) -> None:
             resize(desk.ends.inp, 50, 132)
             os.kill(os.getpid(), signal.SIGWINCH)
             (command,) = web.runtime.commands
-            await web.port.until(lambda: command.sizes[-1] == (50, 132))
+            await until(lambda: command.sizes[-1] == (50, 132))
             await command.signal(15)
             await run.end()
 
@@ -207,10 +208,10 @@ async def test_fault_48_without_a_terminal_ctrl_c_reaches_the_command_and_a_seco
             assert await desk.heard() == b"no\n"
             command = web.runtime.commands[1]
             os.kill(os.getpid(), signal.SIGINT)
-            await web.port.until(lambda: command.signals == [2])
+            await until(lambda: command.signals == [2])
             os.kill(os.getpid(), signal.SIGINT)
             assert await run.end() == 130
-            await web.port.until(lambda: command.hung_up)
+            await until(lambda: command.hung_up)
 
 
 async def test_fault_48_a_lost_link_is_an_error_and_the_terminal_is_as_before(web: Fleet) -> None:
@@ -239,7 +240,7 @@ async def test_fault_48_nobody_reads_the_output_any_more(web: Fleet) -> None:
             desk.closing.remove(desk.reading)
             os.close(desk.reading)
             assert await run.end() == NOBODY_READS
-            await web.port.until(lambda: web.runtime.commands[0].hung_up)
+            await until(lambda: web.runtime.commands[0].hung_up)
 
 
 async def test_fault_48_a_slow_reader_holds_up_only_the_command(web: Fleet) -> None:

@@ -24,6 +24,7 @@ from fledx.models.forward import Forwarding, ReplicaRef
 from tests.acceptance.system import free_port
 from tests.unit.cli.entering import Fleet, fleet
 from tests.unit.control_plane.conftest import ME
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -159,7 +160,7 @@ async def test_when_its_replica_goes_connections_lead_to_another_and_that_is_sai
         session = web.port.dispatch.session(node_id)
         assert session is not None
         session.link.close("the node has gone")
-        await web.port.until(lambda: web.port.dispatch.session(node_id) is None)
+        await until(lambda: web.port.dispatch.session(node_id) is None)
         assert await run.ask(b"still there?") == b"STILL THERE?"
         await run.says(f"leads to web, replica 1 on {'edge-2' if first == 'edge-1' else 'edge-1'} now")
 

@@ -32,6 +32,7 @@ from fledx.tunnel.listen import Listener
 from fledx.tunnel.stream import Stream
 from tests.builders import facts, spec
 from tests.unit.control_plane.conftest import ME, Stage
+from tests.waiting import until
 
 Serve = Callable[[Stream], Awaitable[None]]
 LIMIT_SECS = 60.0
@@ -109,7 +110,7 @@ class Port:
 
         hello = Hello(role="agent", node_id=made.node_id, token=made.node_token, facts=encode(told))
         link = await self.dial(hello, on_stream)
-        await self.until(lambda: self.dispatch.session(made.node_id))
+        await until(lambda: self.dispatch.session(made.node_id))
         return link
 
     async def operator(self, token: str = "secret") -> Link:
@@ -139,12 +140,6 @@ class Port:
         """The lines of an action, the newest first."""
         lines, _ = await self.stage.audit.page(AuditFilter(action=action), limit=100, offset=0)
         return [json.loads(line) for line in lines]
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition, within a limit."""
-        with anyio.fail_after(LIMIT_SECS):
-            while not condition():
-                await anyio.sleep(0.002)
 
     async def until_audited(self, action: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait for so many lines."""

@@ -17,6 +17,7 @@ from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 from tests.unit.control_plane.conftest import ME, Stage, cordon
 from tests.unit.control_plane.entered import Port, tunnel_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 GATEWAY = GatewayFacts(http_port=80)
@@ -67,16 +68,16 @@ async def test_a_gateway_hears_at_once_of_what_is_ready_and_of_what_is_to_be_ser
         backends = (port.states.get("gate", {}).get("gateway") or {}).get("backends", ())
         return [each["replica_number"] for backend in backends for each in backend["endpoints"]]
 
-    await port.until(lambda: endpoints() == [0])
+    await until(lambda: endpoints() == [0])
     await port.stage.deployments.patch("shop", {"replicas": 2}, by=ME)
     await port.stage.runs(port.tokens["edge-1"][0])
-    await port.until(lambda: endpoints() == [0, 1])
+    await until(lambda: endpoints() == [0, 1])
     assert "gateway" not in port.states["edge-1"]
 
     await port.stage.deployments.patch("shop", {"replicas": 1}, by=ME)
-    await port.until(lambda: [each["replica_number"] for each in port.states["edge-1"]["held"]] == [1])
+    await until(lambda: [each["replica_number"] for each in port.states["edge-1"]["held"]] == [1])
     await port.stage.deployments.patch("shop", {"ingress": [{"host": "new.example.com"}]}, by=ME)
-    await port.until(lambda: port.states["gate"]["gateway"]["routes"][0]["host"] == "new.example.com")
+    await until(lambda: port.states["gate"]["gateway"]["routes"][0]["host"] == "new.example.com")
 
 
 async def test_a_gateway_that_names_no_node_is_led_to_the_one_that_serves(port: Port) -> None:
@@ -148,7 +149,7 @@ async def test_an_owner_that_is_away_is_told_apart_from_one_that_refuses(port: P
     owner = port.dispatch.session(meta["node_id"])
     assert owner is not None
     owner.link.close("a test")
-    await port.until(lambda: port.dispatch.session(meta["node_id"]) is None)
+    await until(lambda: port.dispatch.session(meta["node_id"]) is None)
     assert (await refusal(gate, "backend", meta)).code == AWAY
 
 
@@ -164,7 +165,7 @@ async def test_when_the_owner_goes_its_streams_are_reset_at_once_and_counted_out
 
     with anyio.fail_after(60), pytest.raises(Unavailable):
         await stream.receive()
-    await port.until(lambda: "fledx_gateway_backend_streams_open 0.0" in port.metrics.exposition().decode())
+    await until(lambda: "fledx_gateway_backend_streams_open 0.0" in port.metrics.exposition().decode())
 
 
 async def test_connections_into_one_node_are_bounded(port: Port) -> None:
@@ -175,7 +176,7 @@ async def test_connections_into_one_node_are_bounded(port: Port) -> None:
     assert isinstance(await refusal(gate, "backend", meta), LimitExceeded)
 
     first[0].reset("enough")
-    await port.until(lambda: "fledx_gateway_backend_streams_open 1.0" in port.metrics.exposition().decode())
+    await until(lambda: "fledx_gateway_backend_streams_open 1.0" in port.metrics.exposition().decode())
     async with await gate.open("backend", meta) as again:
         await again.send_all(b"x")
         assert await again.receive() == b"x"
@@ -192,14 +193,14 @@ async def test_what_a_gateway_tells_is_kept_counted_and_told_when_it_matters(por
         GatewayStatus(state="failed", reason="image envoy:1 cannot be pulled"),
     ):
         gate.send({"type": "report", "report": {"revision": 1, "gateway": encode(status)}})
-        await port.until(partial(lambda wanted: port.stage.gateways.status(node) == wanted, status))
+        await until(partial(lambda wanted: port.stage.gateways.status(node) == wanted, status))
 
-    await port.until(lambda: len(_kinds(port)) == 3)
+    await until(lambda: len(_kinds(port)) == 3)
     assert _kinds(port) == ["gateway.serving", "gateway.refused", "gateway.failed"]
     assert 'fledx_gateways{state="failed"} 1.0' in port.metrics.exposition().decode()
 
     gate.close("bye")
-    await port.until(lambda: port.stage.gateways.status(node) is None)
+    await until(lambda: port.stage.gateways.status(node) is None)
     assert 'fledx_gateways{state="failed"} 0.0' in port.metrics.exposition().decode()
 
 
@@ -215,5 +216,5 @@ async def test_a_node_that_is_no_gateway_is_not_listened_to_fault_23(
     node = port.tokens["edge-2"][0]
     status = GatewayStatus(state="serving", revision=9)
     other.send({"type": "report", "report": {"revision": 4, "full": True, "gateway": encode(status)}})
-    await port.until(lambda: "tells of one" in caplog.text)
+    await until(lambda: "tells of one" in caplog.text)
     assert port.stage.gateways.status(node) is None

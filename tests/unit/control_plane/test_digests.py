@@ -9,6 +9,7 @@ from fledx.models.report import Report
 from tests.builders import instance
 from tests.unit.control_plane.conftest import Stage
 from tests.unit.control_plane.entered import tunnel_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 RESYNC, END = {"type": "resync"}, {"type": "end"}
@@ -26,9 +27,9 @@ async def test_a_digest_that_differs_is_answered_once_however_often_it_comes(sta
 
         for digest in (right, "a" * 16, "a" * 16, right, "b" * 16):
             link.send({"type": "digest", "digest": digest, "revision": 1})
-        await port.until(lambda: session.disputed is not None and session.disputed[0] == "b" * 16)
+        await until(lambda: session.disputed is not None and session.disputed[0] == "b" * 16)
         session.link.send(END)
-        await port.until(lambda: END in port.told)
+        await until(lambda: END in port.told)
         assert [RESYNC, RESYNC, END] == port.told
 
 

@@ -24,9 +24,9 @@ from fledx.control_plane.store.database import connect, inspect
 from fledx.errors import LimitExceeded
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.report import Happening, Report
-from tests.bed.waiting import in_time
 from tests.builders import instance
 from tests.unit.control_plane.conftest import ME, Stage
+from tests.waiting import in_time
 
 PROJECT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 25, tzinfo=timezone.utc)

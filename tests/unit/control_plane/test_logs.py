@@ -18,6 +18,7 @@ from fledx.tunnel.stream import Stream
 from tests.builders import facts
 from tests.unit.control_plane.conftest import ME, Stage
 from tests.unit.control_plane.entered import Port, tunnel_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 LIMIT_SECS = 10.0
@@ -95,7 +96,7 @@ async def back(port: Port, name: str, container: Container) -> None:
     node_id, token = port.tokens[name]
     hello = Hello(role="agent", node_id=node_id, token=token, facts=encode(facts(name=name)))
     await port.dial(hello, container.serve)
-    await port.until(lambda: port.dispatch.session(node_id))
+    await until(lambda: port.dispatch.session(node_id))
     await port.stage.runs(node_id)
 
 
@@ -105,7 +106,7 @@ async def test_a_node_that_was_away_when_following_began_joins_in_when_it_is_bac
         link = await port.node("edge-1", container.serve)
         await port.deploy()
         link.close("a cut")
-        await port.until(lambda: port.dispatch.session(port.tokens["edge-1"][0]) is None)
+        await until(lambda: port.dispatch.session(port.tokens["edge-1"][0]) is None)
         container.write(0, "one")
         async with followed(stage, port, "web") as reader:
             await reader.sees("no logs of web/0 on edge-1: the node is not connected")
@@ -124,7 +125,7 @@ async def test_a_node_that_is_lost_while_followed_goes_on_where_it_stopped(stage
         async with followed(stage, port, "web") as reader:
             await reader.sees("0: one", "0: two")
             link.close("a cut")
-            await port.until(lambda: len(reader.seen) == 1)
+            await until(lambda: len(reader.seen) == 1)
             assert "no logs of web/0 on edge-1: the link to" in reader.seen.pop()
             container.write(0, "three")
             await stage.runs(port.tokens["edge-1"][0])
@@ -143,7 +144,7 @@ async def test_a_replica_that_is_made_later_joins_in_once_its_node_has_it(stage:
         async with followed(stage, port, "web") as reader:
             await reader.sees("0: one")
             await stage.deployments.patch("web", {"replicas": 2}, by=ME)
-            await port.until(lambda: (1, None, 5) in container.asked)
+            await until(lambda: (1, None, 5) in container.asked)
             container.unknown.clear()
             container.write(1, "hello")
             await stage.runs(port.tokens["edge-1"][0])

@@ -19,6 +19,7 @@ from fledx.tunnel.stream import Stream
 from tests.builders import facts
 from tests.unit.control_plane.conftest import ME, Stage
 from tests.unit.control_plane.entered import Port, nothing, tunnel_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -149,7 +150,7 @@ async def test_what_is_not_there_is_said_with_what_is(port: Port, stage: Stage) 
         with pytest.raises(error, match=said):
             await exec_in(link, ref, replica=replica)
     node.close("gone")
-    await port.until(lambda: len(port.dispatch) == 0)
+    await until(lambda: len(port.dispatch) == 0)
     with pytest.raises(Unavailable, match="no replica of web runs: replica 0 of web on edge-1: the node is not conn"):
         await exec_in(link)
     failures = await port.until_audited("deployment.exec", 5)

@@ -11,6 +11,7 @@ from fledx.tunnel.stream import Stream
 from tests.builders import NOW
 from tests.unit.control_plane.conftest import Stage
 from tests.unit.control_plane.entered import Port, tunnel_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ async def test_a_volume_has_a_size_where_its_node_is_there_and_tells_one(stage: 
         for name, serve in (("edge-1", tells), ("edge-2", babbles), ("edge-3", is_older), ("edge-4", tells)):
             link = await port.node(name, serve)
         link.close("a cut")
-        await port.until(lambda: port.dispatch.session(port.tokens["edge-4"][0]) is None)
+        await until(lambda: port.dispatch.session(port.tokens["edge-4"][0]) is None)
         listed = [volume(port, "edge-1", name) for name in ("one", "two", "three", "four", "five")]
         listed += [volume(port, f"edge-{number}", "one") for number in (2, 3, 4)]
 

@@ -12,16 +12,8 @@ from fledx.errors import Denied, LimitExceeded, NotFound, Unavailable
 from fledx.tunnel.frames import MESSAGE, map_frame
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
-from tests.unit.tunnel.world import (
-    HELLO,
-    Trust,
-    call,
-    failure_of,
-    open_door,
-    read_all,
-    tunnel,
-    until,
-)
+from tests.unit.tunnel.world import HELLO, Trust, call, failure_of, open_door, read_all, tunnel
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 MIB = 1024 * 1024

@@ -18,7 +18,8 @@ from fledx.tunnel.frames import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.listen import NOTES, Listener
 from fledx.tunnel.tls import unverified_context
-from tests.unit.tunnel.world import HELLO, TOKEN, Door, Trust, call, failure_of, open_door, until
+from tests.unit.tunnel.world import HELLO, TOKEN, Door, Trust, call, failure_of, open_door
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

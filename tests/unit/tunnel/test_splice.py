@@ -17,18 +17,8 @@ from fledx.tunnel.link import Link
 from fledx.tunnel.relay import relay
 from fledx.tunnel.splice import splice
 from fledx.tunnel.stream import Stream
-from tests.unit.tunnel.world import (
-    Door,
-    Trust,
-    call,
-    echo,
-    failure_of,
-    open_door,
-    read_all,
-    socket_pair,
-    tunnel,
-    until,
-)
+from tests.unit.tunnel.world import Door, Trust, call, echo, failure_of, open_door, read_all, socket_pair, tunnel
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 MIB = 1024 * 1024

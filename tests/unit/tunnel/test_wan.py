@@ -16,7 +16,8 @@ from fledx.tunnel.frames import Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 from tests.benchmarks.wan import Line, Wan
-from tests.unit.tunnel.world import Door, Trust, call, echo, failure_of, open_door, read_all, until
+from tests.unit.tunnel.world import Door, Trust, call, echo, failure_of, open_door, read_all
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 MBIT = 125_000

@@ -21,6 +21,7 @@ from fledx.tunnel.link import Link
 from fledx.tunnel.listen import Listener
 from fledx.tunnel.stream import Stream
 from fledx.tunnel.tls import client_context, fingerprint, server_context
+from tests.waiting import until
 
 TOKEN = "a-secret-token"
 HELLO = Hello(role="agent", token=TOKEN, node_id="n1", version="1.0.0")
@@ -150,13 +151,6 @@ async def tunnel(
         dialled = await call(door, tasks, serve=agent)
         yield dialled, await door.link()
         tasks.cancel_scope.cancel()
-
-
-async def until(condition: Callable[[], object], seconds: float = LIMIT_SECS) -> None:
-    """Wait for a condition, within a limit."""
-    with anyio.fail_after(seconds):
-        while not condition():
-            await anyio.sleep(0.002)
 
 
 async def read_all(stream: Stream) -> bytes:

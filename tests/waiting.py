@@ -7,15 +7,18 @@ from collections.abc import Callable
 from http.client import HTTPException
 from typing import TypeVar
 
+import anyio
+
 T = TypeVar("T")
+LIMIT_SECS = 60.0
+"""For what never comes; a machine that is held up for some seconds is no failure."""
 
 
-def eventually(check: Callable[[], T], *, within: float = 60.0, every: float = 0.05) -> T:
+def eventually(check: Callable[[], T], *, within: float = LIMIT_SECS, every: float = 0.05) -> T:
     """
     What ``check`` returns, once that is true and no error; the last error, or an assertion, after ``within`` seconds.
 
-    Errors that mean "not yet" are OSError, HTTPException, RuntimeError and AssertionError. The limit is for what never
-    comes; a machine that is held up for some seconds is no failure.
+    Errors that mean "not yet" are OSError, HTTPException, RuntimeError and AssertionError.
     """
     end = time.monotonic() + within
     while True:
@@ -28,6 +31,13 @@ def eventually(check: Callable[[], T], *, within: float = 60.0, every: float = 0
             if time.monotonic() > end:
                 raise
         time.sleep(every)
+
+
+async def until(true: Callable[[], object], *, within: float = LIMIT_SECS) -> None:
+    """Let the rest of the loop run until it is so; TimeoutError when that does not come."""
+    with anyio.fail_after(within):
+        while not true():
+            await anyio.sleep(0.002)
 
 
 def in_time(attempt: Callable[[], float], promised: float, *, tries: int = 3) -> float:
