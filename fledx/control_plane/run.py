@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
-import socket
-import ssl
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -15,8 +11,8 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
-from fledx import __version__, _boot, systemd_notify
-from fledx.control_plane import web
+from fledx import __version__, _boot
+from fledx.control_plane import process, web
 from fledx.control_plane.agents import Agents
 from fledx.control_plane.api.app import Application
 from fledx.control_plane.api.app import app as make_app
@@ -66,15 +62,13 @@ from fledx.control_plane.volumes import Volumes
 from fledx.control_plane.watching import Watching
 from fledx.errors import FledxError
 from fledx.sealing import kept
-from fledx.settings.control_plane import LOOPBACK, ControlPlaneSettings
+from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.settings.places import control_plane_directory
 from fledx.stopping import stop_on_signal
 from fledx.tunnel.listen import Listener
 from fledx.tunnel.tls import server_context
 
 log = logging.getLogger(__name__)
-CERTIFICATE_CHECK_SECONDS = 3600.0
-LAG_SECONDS = 1.0
 
 
 def main(settings: ControlPlaneSettings, *, environ: Mapping[str, str], dry_run: bool) -> int:
@@ -246,7 +240,7 @@ async def _serve(
         rollouts, retention = Rollouts(store, changes), Retention(changes, settings)
         for loop in (reports, reachability, tokens, retention, rollouts, draining, Endings(certificates, metrics)):
             tasks.start_soon(loop.run)
-        tasks.start_soon(_watch_loop, metrics)
+        tasks.start_soon(process.watch_loop, metrics)
         await _listen(settings, home, Entrance(agents, {OPERATOR: operators}), app, metrics, tasks, stopping)
         await reachability.flush()
         await tokens.flush()
@@ -285,58 +279,7 @@ async def _listen(
     tunnel_port = listener.bind(settings.tunnel_host, port)
     tasks.start_soon(listener.serve)
     metrics.certificate("server", expiry(certificate))
-    tasks.start_soon(_renew, home, tls, metrics)
-    _announce(settings, home, api_socket, tunnel_port, "https" if settings.api_over_tls else "http")
+    tasks.start_soon(process.renew, home, tls, metrics)
+    process.announce(settings, home, api_socket, tunnel_port, "https" if settings.api_over_tls else "http")
+    process.settle()
     await web.serve(app, api_socket, tls if settings.api_over_tls else None, stopping)
-
-
-def _announce(settings: ControlPlaneSettings, home: Home, api: socket.socket, tunnel_port: int, scheme: str) -> None:
-    """Say where everything is, once: to the log, to systemd, and where the new operator's token lies."""
-    host = settings.server_host if settings.server_host not in ("0.0.0.0", "::") else home.endpoint.host
-    if ":" in host:
-        host = f"[{host}]"
-    url = f"{scheme}://{host}:{api.getsockname()[1]}"
-    facts = {
-        "version": __version__,
-        "api": url,
-        "tunnel_port": tunnel_port,
-        "advertised": f"{home.endpoint.host}:{home.endpoint.port}",
-        "data": str(home.directory),
-    }
-    log.info("control plane is ready", extra=facts)
-    for path in home.made:
-        log.info("a token was made for the first operator; the CLI on this machine finds it", extra={"file": str(path)})
-    if not settings.tunnel_use_tls:
-        log.warning("the tunnel is not encrypted: node tokens, secrets and logs travel in the clear")
-    if scheme == "http" and settings.server_host not in LOOPBACK:
-        log.warning("the API is not encrypted: operator tokens travel in the clear")
-    systemd_notify.ready(f"API {url}")
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
-async def _renew(home: Home, tls: ssl.SSLContext, metrics: Metrics) -> None:
-    """Renew the server's certificate when it is time; new connections get the new one, nothing restarts."""
-    while True:
-        await anyio.sleep(CERTIFICATE_CHECK_SECONDS)
-        try:
-            certificate, key, new = home.certificate(utc_now())
-        except (OSError, FledxError) as problem:
-            log.error("certificate not renewed", extra={"reason": str(problem)})
-            continue
-        if new:
-            tls.load_cert_chain(certificate, key)
-            metrics.certificate("server", expiry(certificate))
-            log.info("certificate renewed")
-
-
-async def _watch_loop(metrics: Metrics) -> None:
-    """Tell systemd that the loop turns, and the metrics how late it is."""
-    limit = systemd_notify.watchdog_secs()
-    interval = min(LAG_SECONDS, limit / 3) if limit else LAG_SECONDS
-    while True:
-        before = time.monotonic()
-        await anyio.sleep(interval)
-        metrics.lagged(time.monotonic() - before - interval)
-        systemd_notify.alive()
