@@ -152,7 +152,7 @@ class System:
                 return bool(api.health())
             return False
 
-        eventually(answers)
+        eventually(answers, within=120)
 
     def start_agent(self, name: str, **settings: str) -> Process:
         """Join under a name and stay; `settings` are FLEDX_AGENT_ variables."""

@@ -83,7 +83,7 @@ async def _logged(fleet: Fleet, clients: set[str]) -> None:
         lines = docker("logs", *fleet.containers()).splitlines()
         return {json.loads(line)["client"] for line in lines if line.startswith("{")}
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while not clients <= await anyio.to_thread.run_sync(seen):
             await anyio.sleep(0.1)
 

@@ -165,16 +165,16 @@ def test_the_straight_way_is_taken_where_there_is_one_and_left_for_the_tunnel_wh
     edge.agents["e1"].start()
     edge.deploy("near", "--ingress", f"{host}:{PORT}")
     load = Load(gate.address, HTTP, host)
-    eventually(lambda: "direct" in _ways(edge, "near"), within=30)
-    assert eventually(load.answers, within=30)
+    eventually(lambda: "direct" in _ways(edge, "near"), within=120)
+    assert eventually(load.answers, within=120)
     streams = _streams(edge)
     assert all(load.answers() for _ in range(5))
     assert streams == _streams(edge)
     gate.net.cut(edge.engines["e2"].address, edge.engines["e3"].address)
     began = time.monotonic()
-    assert eventually(load.answers, within=30)
+    assert eventually(load.answers, within=120)
     print(f"answered through the tunnel {time.monotonic() - began:.1f} s after the straight way was cut")
-    eventually(lambda: "tunnel" in _ways(edge, "near"), within=30)
+    eventually(lambda: "tunnel" in _ways(edge, "near"), within=120)
     _done(edge, "deployments", "delete", "near", "--yes")
 
 
@@ -185,7 +185,7 @@ def _ways(edge: Edge, name: str) -> str:
 
 def _streams(edge: Edge) -> str:
     """How many connections of gateways the control plane has led through so far."""
-    with urllib.request.urlopen(f"{edge.url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{edge.url}/metrics", timeout=60) as answer:
         shown = answer.read().decode()
     return "".join(line for line in shown.splitlines() if line.startswith("fledx_gateway_backend_streams_total"))
 

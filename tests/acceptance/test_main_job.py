@@ -267,5 +267,5 @@ def test_the_control_plane_gives_out_the_very_file_it_runs(system: System) -> No
     content = running.read_bytes()
     running.unlink()
 
-    with urllib.request.urlopen(f"{system.url}/artifact/fledx.pyz", timeout=30) as answer:
+    with urllib.request.urlopen(f"{system.url}/artifact/fledx.pyz", timeout=120) as answer:
         assert answer.read() == content

@@ -59,7 +59,7 @@ def demo(pyz: Path, folder: Path) -> Iterator[tuple[int, list[int]]]:
 
 def page(port: int) -> bytes:
     """The series of a role as it shows them."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         return bytes(answer.read())
 
 
@@ -98,7 +98,7 @@ def test_a_request_is_found_by_its_id_in_the_logs_of_both_roles(system: System) 
             "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         },
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         trace = answer.headers["x-request-id"]
     assert trace == "4bf92f3577b34da6a3ce929d0e0e4736"
 

@@ -101,7 +101,7 @@ class Front:
         if behaviour.refuse is not None and door.path != "/v2/":
             self._refuse(door, *behaviour.refuse)
             return
-        with closing(http.client.HTTPConnection("127.0.0.1", self._registry, timeout=30)) as passed:
+        with closing(http.client.HTTPConnection("127.0.0.1", self._registry, timeout=120)) as passed:
             self._forward(door, passed, behaviour)
 
     def _forward(self, door: BaseHTTPRequestHandler, passed: http.client.HTTPConnection, behaviour: Behaviour) -> None:

@@ -247,9 +247,9 @@ class Hosts:
             f"Host *\n  User ops\n  IdentityFile {self.ssh_key}\n  IdentitiesOnly yes\n  LogLevel ERROR\n"
             f"  UserKnownHostsFile {folder}/known_hosts\n  StrictHostKeyChecking accept-new\n"
         )
-        partial = Path(tempfile.mkstemp(dir=folder)[1])
-        partial.write_text("\n".join(blocks))
-        partial.replace(self.ssh_config)
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as partial:
+            partial.write("\n".join(blocks))
+        Path(partial.name).replace(self.ssh_config)
 
 
 def _numbered(number: int) -> Hosts:

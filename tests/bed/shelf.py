@@ -95,7 +95,7 @@ class Shelf:
         headers["Authorization"] = f"Basic {b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
         if body is not None:
             headers["Content-Type"] = kind
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as asked:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as asked:
             asked.request(method, path, body=body, headers=headers)
             answer = asked.getresponse()
             found = Answer(dict(answer.headers.items()), answer.read())

@@ -28,6 +28,6 @@ with socket.socket(socket.AF_UNIX) as listener, tempfile.TemporaryDirectory() as
     listener.bind(f"{folder}/docker.sock")
     listener.listen()
     threading.Thread(target=answer, args=(listener,)).start()
-    client = docker.DockerClient(f"unix://{folder}/docker.sock", version="1.41", timeout=20)
+    client = docker.DockerClient(f"unix://{folder}/docker.sock", version="1.41", timeout=120)
     assert client.ping()
     client.close()

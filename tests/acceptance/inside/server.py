@@ -33,7 +33,7 @@ async def main() -> None:
 
 
 async def ask(path: str) -> bytes:
-    with anyio.fail_after(20):
+    with anyio.fail_after(120):
         while True:
             try:
                 stream = await anyio.connect_unix(path)

@@ -37,7 +37,7 @@ server.add_server_key(paramiko.ECDSAKey.generate())
 server.start_server(event=threading.Event(), server=Server())
 client = paramiko.Transport(ours)
 client.connect(username="ops", pkey=KEY)
-channel = client.open_session(timeout=20)
+channel = client.open_session(timeout=120)
 channel.exec_command("uptime")
 answering = server.accept(20)
 assert answering is not None
