@@ -377,6 +377,23 @@ def test_a_folder_pattern_reaches_deep_and_a_star_does_not() -> None:
     assert not matches("control_plane/api/nodes.py", ["control_plane/*.py"])
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    paths = {
+        ".".join(("fledx", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in PACKAGE.rglob("*.py")
+    }
+    looks_at = {name: set(with_modules(ast.parse(path.read_text()))) - {name} for name, path in paths.items()}
+    while ground := [name for name, others in looks_at.items() if not others & looks_at.keys()]:
+        for name in ground:
+            del looks_at[name]
+    assert not looks_at.keys(), "these stand in circles, or above one"
+
+
+def with_modules(tree: ast.Module) -> Iterator[str]:
+    """What is imported, and the module that each name is from."""
+    for name in imported(tree):
+        yield from (name, name.rpartition(".")[0])
+
+
 def test_no_file_is_too_long_to_read() -> None:
     files = [PROJECT / "build.py", *PACKAGE.rglob("*.py"), *PROJECT.glob("tests/**/*.py")]
     long = {str(path.relative_to(PROJECT)): lines for path in files if (lines := path.read_text().count("\n")) > LINES}

@@ -10,7 +10,7 @@ from typing import Any
 from fledx.bootstrap.agent import AgentWanted, install_agent
 from fledx.bootstrap.control_plane import Access, ControlPlaneWanted, SaveAccess, install_control_plane
 from fledx.bootstrap.fleet import Hosts, on_each
-from fledx.bootstrap.layout import Role
+from fledx.bootstrap.layout import ROLES, Role
 from fledx.bootstrap.news import News, Outcome, Tell
 from fledx.bootstrap.oneline import line_for
 from fledx.bootstrap.package import Package, package_at, read_package, running_package
@@ -20,7 +20,19 @@ from fledx.bootstrap.visit import Mode, Places, Visit
 from fledx.client.api import ControlPlane
 from fledx.errors import InvalidSpec, NotFound
 
-__all__ = ["Access", "AgentWanted", "ControlPlaneWanted", "Hosts", "Mode", "News", "Outcome", "Places", "SshOptions"]
+__all__ = [
+    "ROLES",
+    "Access",
+    "AgentWanted",
+    "ControlPlaneWanted",
+    "Hosts",
+    "Mode",
+    "News",
+    "Outcome",
+    "Places",
+    "Role",
+    "SshOptions",
+]
 
 LATEST = "latest"
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from fledx.bootstrap import run as bootstrap
-from fledx.bootstrap.run import Access, Outcome
+from fledx.bootstrap.run import ROLES, Access, Outcome, Role
 from fledx.cli import profiles
-from fledx.cli.commands.bootstrap import ROLES
 from fledx.cli.hosts import hosts_of, join_string, mode_of, screen_of
 from fledx.cli.output import document, is_document
 from fledx.cli.target import connect
@@ -119,7 +117,7 @@ def _forget(outcomes: Sequence[Outcome], args: Namespace, terminal: Terminal) ->
             outcome.facts["not_forgotten"] = fault.text
 
 
-def _roles(args: Namespace) -> Sequence[Any]:
+def _roles(args: Namespace) -> Sequence[Role]:
     return (args.role,) if args.role else ROLES
 
 
