@@ -105,9 +105,8 @@ class Story:
 def story(system: System, images: None, tmp_path: Path) -> Story:
     """Two nodes, and nothing on them."""
     system.start_control_plane()
-    for number, name in enumerate(("edge-1", "edge-2")):
-        ports = {"FLEDX_AGENT_PORTS_RANGE_START": str(32000 + 100 * number)}
-        system.start_agent(name, **ports, FLEDX_AGENT_PORTS_RANGE_END=str(32099 + 100 * number))
+    for name in ("edge-1", "edge-2"):
+        system.start_agent(name)
     eventually(lambda: system.ready_nodes() == 2, within=120)
     (tmp_path / "config.env").write_text("FROM_FILE=yes\n# a remark\nexport OTHER=two words\n")
     return Story(system)
