@@ -11,9 +11,10 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -25,18 +26,51 @@ from fledx.control_plane.operator_tokens import NewToken
 from fledx.control_plane.placing import move
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.store import assignments, deployments
+from fledx.control_plane.volumes import Volumes
+from fledx.models.archive import Sum
 from fledx.models.config import ConfigEntry, ConfigSpec
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.port import PortMapping
+from fledx.models.registry import RegistryLogin
 from fledx.models.token import JoinString
+from fledx.models.volume import VolumeMount
 from tests.builders import facts, spec
+from tests.issued import issued
 from tests.unit.control_plane.conftest import ME, Stage
 
 #: `undisturbed` is killed only once the write is acknowledged; the others before that, the last one after COMMIT.
 POINTS = ("undisturbed", "first statement", "half way", "before commit", "after commit")
 #: One replica too many for its port.
 API = spec(name="api", replicas=3, ports=(PortMapping(container_port=80, host_port=8088),))
+DB = spec(name="db", image="postgres", replicas=1, volumes=(VolumeMount(name="data", container_path="/data"),))
 Write = Callable[["Site"], Awaitable[Any]]
+
+
+class Receiver:
+    """A node's end of a restore: it takes what comes, and says that it has filled a volume."""
+
+    def __init__(self) -> None:
+        self._answer = [b'{"bytes": 3}']
+
+    async def open(self, node_id: str, kind: str, meta: Mapping[str, Any]) -> Receiver:
+        """As `Dispatch` has it."""
+        return self
+
+    async def __aenter__(self) -> Receiver:
+        return self
+
+    async def __aexit__(self, *problem: object) -> None:
+        pass
+
+    async def send_all(self, data: bytes) -> None:
+        """Take it."""
+
+    async def send_eof(self) -> None:
+        """That was all."""
+
+    async def receive(self) -> bytes:
+        """The answer, and its end."""
+        return self._answer.pop() if self._answer else b""
 
 
 class Site:
@@ -47,6 +81,12 @@ class Site:
         self.dispatch = Dispatch(stage.store, stage.seal)
         self.fleet = Fleet(stage.store, stage.changes, stage.tokens, self.dispatch)
         self.revisions = Revisions(stage.store, stage.changes, stage.deployments)
+        self.volumes = Volumes(stage.store, stage.changes, cast(Dispatch, Receiver()))
+
+    def owner(self, volume: str) -> str:
+        """The node that a volume lies on."""
+        sql = "SELECT node_id FROM volume WHERE name = ?"
+        return str(self.stage.store.read(lambda store: store.execute(sql, (volume,)).fetchone())[0])
 
     def id_of(self, name: str) -> str:
         """A node's id."""
@@ -54,11 +94,14 @@ class Site:
 
 
 async def prepare(path: Path) -> None:
-    """Two nodes, a deployment with a history, a config, secrets, tokens: something for every write to act on."""
+    """
+    Two nodes, a deployment with a history, one with data, one whose data is to go, a config, a secret, a registry, a
+    certificate, tokens: something for every write to act on.
+    """
     site = Site(path)
     stage = site.stage
     for name in ("edge-1", "edge-2"):
-        await stage.node(name)
+        await stage.node(name, allows=())
     await stage.deployments.create(spec(name="web", image="web:1", replicas=3), by=ME)
     await stage.deployments.patch("web", {"image": "web:2"}, by=ME)
     for name in ("edge-1", "edge-2"):
@@ -67,6 +110,11 @@ async def prepare(path: Path) -> None:
     await stage.configs.create(ConfigSpec(name="base"), by=ME)
     await stage.configs.attach("base", "deployment", "web", by=ME)
     await stage.secrets.put("key", b"one", by=ME)
+    await stage.registries.put(login("one"), by=ME)
+    await stage.certificates.create("shop", *pair(site), by=ME)
+    await stage.deployments.create(DB, by=ME)
+    await stage.deployments.create(replace(DB, name="old"), by=ME)
+    await stage.deployments.delete("old", by=ME, drop_volumes=True)
     await stage.operator_tokens.create(NewToken(name="bob"), by=ME)
     made = await stage.tokens.create_join(ttl_seconds=86400, uses=1, by=ME)
     path.with_suffix(".join").write_text(JoinString.parse(made.join).token)
@@ -80,6 +128,25 @@ async def _join(site: Site) -> Any:
 
 async def _told(site: Site) -> Any:
     return await site.stage.nodes.told(site.id_of("edge-1"), facts(name="edge-1", runtime_error="no engine"))
+
+
+def login(password: str, host: str = "registry.example.com") -> RegistryLogin:
+    return RegistryLogin(host=host, username="ci", password=password)
+
+
+def pair(site: Site) -> tuple[str, str]:
+    """A certificate and its key, as nobody has had them before."""
+    made = issued(["shop.example.com"], now=site.stage.changes.clock())
+    return made.chain, made.key
+
+
+async def _restored(site: Site) -> Any:
+    async def backup() -> AsyncIterator[bytes]:
+        content = Sum()
+        content.add(b"tar")
+        yield b"tar" + content.last_block()
+
+    return await site.volumes.restore("db", "data", replica=None, pieces=backup(), by=ME)
 
 
 async def _moved(site: Site) -> None:
@@ -124,6 +191,17 @@ WRITES: dict[str, Write] = {
     "secret": lambda site: site.stage.secrets.put("new", b"value", by=ME),
     "secret change": lambda site: site.stage.secrets.put("key", b"two", by=ME),
     "secret end": lambda site: site.stage.secrets.delete("key", by=ME),
+    "registry": lambda site: site.stage.registries.put(login("x", "other.example.com"), by=ME),
+    "registry change": lambda site: site.stage.registries.put(login("two"), by=ME),
+    "registry end": lambda site: site.stage.registries.delete("registry.example.com", by=ME),
+    "certificate": lambda site: site.stage.certificates.create("new", *pair(site), by=ME),
+    "certificate change": lambda site: site.stage.certificates.put("shop", *pair(site), by=ME),
+    "certificate end": lambda site: site.stage.certificates.delete("shop", by=ME),
+    "volume": lambda site: site.stage.deployments.create(replace(DB, name="db2"), by=ME),
+    "volume restored": _restored,
+    "volume left": lambda site: site.stage.deployments.delete("db", by=ME),
+    "volume given up": lambda site: site.stage.deployments.delete("db", by=ME, drop_volumes=True),
+    "volume gone": lambda site: site.volumes.dropped(site.owner("fledx-old-data-0"), ["fledx-old-data-0"]),
     "token": lambda site: site.stage.operator_tokens.create(NewToken(name="eve"), by=ME),
     "revoke": lambda site: site.stage.operator_tokens.revoke("bob", by=ME),
     "refusal": lambda site: site.stage.audit.refused("auth", ME, "a wrong token"),

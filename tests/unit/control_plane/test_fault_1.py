@@ -27,6 +27,9 @@ TELLING = {
     "pending": ("replica_number", "reason"),
     "config": ("name", "version"),
     "secret": ("name",),
+    "registry": ("host", "username", "version"),
+    "certificate": ("name", "version"),
+    "volume": ("name", "volume", "replica_number", "state"),
     "operator_token": ("name", "revoked_at IS NULL"),
     "join_token": ("uses",),
     "event": ("kind", "subject"),
@@ -106,7 +109,7 @@ async def test_fault_1_a_create_that_nobody_heard_of_is_repeated_with_its_key_an
         stage = Stage(left / f"left/create.{point}.db")
         made = await stage.deployments.create(API, by=ME, idempotency_key="once")
         assert (made.name, made.generation) == ("api", 1)
-        assert [each.subject for each in stage.happened("deployment.created")] == ["web", "api"]
+        assert [each.subject for each in stage.happened("deployment.created")] == ["web", "db", "old", "api"]
         stage.store.close()
 
 
@@ -117,4 +120,5 @@ def test_the_table_of_writes_names_every_table_that_operators_change(left: Path)
         after = rows(left / f"left/{name}.undisturbed.db")
         changed |= {table for table in before if before[table] != after[table]}
     operators = {"deployment", "revision", "assignment", "pending", "config", "secret", "operator_token", "node"}
+    operators |= {"registry", "certificate", "volume"}
     assert operators | {"join_token", "instance", "idempotency", "config_use", "audit", "event"} <= changed
