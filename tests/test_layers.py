@@ -140,7 +140,7 @@ LIVES_IN: dict[str, tuple[str, ...]] = {
     "croniter": ("models/*.py", "control_plane/*.py"),
     "cryptography": ("control_plane/pki.py", "control_plane/pem.py", "sealing.py"),
     "docker": ("agent/runtime/engine.py",),
-    "h11": ("agent/http.py",),
+    "h11": ("agent/exchange.py",),
     "hypercorn": ("control_plane/web.py",),
     "msgpack": ("tunnel/frames.py",),
     "paramiko": ("bootstrap/ssh.py",),

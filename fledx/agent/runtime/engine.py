@@ -21,13 +21,17 @@ from fledx.agent.runtime.body import Body
 from fledx.agent.runtime.threads import Threads
 from fledx.errors import NotFound, Unavailable
 
-# `import docker` would import paramiko, write certifi's bundle to a temporary file, and load 3 MB of tables by which
-# charset_normalizer guesses encodings; none of it is needed for a socket that speaks JSON.
+# `import docker` would import paramiko, write certifi's bundle to a temporary file, load 3 MB of tables by which
+# charset_normalizer guesses encodings, and half a MB of its own objects above the API; none of it is needed for a
+# socket that speaks JSON.
 _certifi, _charsets = types.ModuleType("certifi"), types.ModuleType("charset_normalizer")
+_objects = types.ModuleType("docker.client")
+_objects.DockerClient = _objects.from_context = _objects.from_env = None  # type: ignore[attr-defined]
 _certifi.where = lambda: "/etc/ssl/certs/ca-certificates.crt"  # type: ignore[attr-defined]
 _charsets.__version__, _charsets.detect = "3.0.0", lambda data: {"encoding": "utf-8"}  # type: ignore[attr-defined]
 sys.modules.setdefault("certifi", _certifi)
 sys.modules.setdefault("charset_normalizer", _charsets)
+sys.modules.setdefault("docker.client", _objects)
 sys.modules.setdefault("docker.transport.sshconn", None)  # type: ignore[arg-type]
 
 import docker  # noqa: E402
