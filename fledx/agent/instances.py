@@ -154,9 +154,12 @@ def _while_running(known: Known, health: HealthStatus | None) -> str:
         return ""
     if history.problem is not None:
         return f"revision {known.replica.revision} does not start: {_again(history)}"
-    if health is not None and not health.ready:
-        return f"not ready: {health.last_probe_result or 'its readiness probe has not answered yet'}"
-    return f"restarted after: {_with_lines(history)}" if history.failures and history.ending else ""
+    restarted = f"restarted after: {_with_lines(history)}" if history.failures and history.ending else ""
+    if health is None or health.ready:
+        return restarted
+    unready = f"not ready: {health.last_probe_result or 'its readiness probe has not answered yet'}"
+    cause, newline, lines = restarted.partition("\n")
+    return f"{cause}; {unready}{newline}{lines}" if cause else unready
 
 
 def _down(known: Known, replica: ReplicaDesired, first: Copy | None) -> tuple[str, str]:

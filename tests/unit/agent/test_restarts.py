@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from fledx.agent.runtime.base import LogEntry, PullFailed
+from fledx.models.health import HealthStatus
 from tests.unit.agent.stage import Stage, replica, running
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +35,19 @@ async def test_a_crash_is_reported_with_its_code_and_last_lines_and_restarted_af
         assert shown.message == "restarted after: exited with code 3 after 2.5 s\ncannot open database"
         assert stage.runtime.running()[0].labels["fledx.restarts"] == "1"
         assert stage.kinds() == ["start", "crash", "restart"]
+
+
+async def test_what_has_crashed_and_is_not_ready_yet_says_first_how_it_crashed() -> None:
+    async with running() as stage:
+        await stage.want(replica())
+        (first,) = stage.runtime.running()
+        stage.runtime.written[first.id] = [LogEntry(stream="stderr", time="2026-11-25T12:00:00Z", line="no database")]
+        await stage.wait(2.5)
+        await _crash(stage, 9)
+        await stage.wait(1.25)
+        stage.health[stage.runtime.running()[0].id] = HealthStatus(healthy=True, ready=False)
+        told = "restarted after: exited with code 9 after 2.5 s; not ready: its readiness probe has not answered yet"
+        assert f"{told}\nno database" == stage.instance().message
 
 
 async def test_the_last_crashed_container_is_kept_until_the_next_is_stable() -> None:
