@@ -9,7 +9,7 @@ from fledx.cli import naming
 from fledx.cli.goal import Goal
 from fledx.cli.options import Parser, ref, refs, some
 from fledx.cli.output import show
-from fledx.cli.spec_body import body_of, cleared, merged, needs_current
+from fledx.cli.spec_body import body_of, cleared, merged, needs_current, needs_ports
 from fledx.cli.target import connect
 from fledx.cli.terminal import Terminal
 from fledx.cli.types import replicas_of, some_seconds
@@ -21,7 +21,7 @@ from fledx.client.asking import Json
 from fledx.errors import InvalidSpec
 
 
-def add_waiting(parser: Parser) -> None:
+def add_waiting(parser: Parser, default: str = "5m without a step forward; a job that runs: to its end") -> None:
     """Whether to stay, and how long."""
     group = parser.add_argument_group("waiting")
     group.add_argument("--detach", action="store_true", help="do not wait until it has happened")
@@ -29,7 +29,7 @@ def add_waiting(parser: Parser) -> None:
         "--wait-timeout",
         metavar="TIME",
         type=some_seconds,
-        help="how long to wait; exit code 3 when it has not happened by then [5m; a job that runs: to its end]",
+        help=f"how long to wait; exit code 3 when it has not happened by then [{default}]",
     )
 
 
@@ -55,13 +55,14 @@ def create(args: Namespace, terminal: Terminal) -> int:
 def update(args: Namespace, terminal: Terminal) -> int:
     """Other fields for a deployment; nested ones are laid over what it has."""
     wanted = ref(args, "deployment")
-    body = body_of(args)
+    api = connect(args, terminal)
+    known = naming.deployment(api, wanted) if needs_ports(args) else None
+    body = body_of(args, known.get("ports") or () if known else ())
     changes = {**body, **cleared(args, body), **({"name": args.rename} if args.rename else {})}
     if not changes:
         raise InvalidSpec("", "nothing to change: give at least one flag, such as --image or --replicas")
     warn_of_variables(terminal, [*(args.secret_env or ()), *(args.secret_env_optional or ())])
-    api = connect(args, terminal)
-    current = naming.deployment(api, wanted)
+    current = known or naming.deployment(api, wanted)
     generation = args.if_generation
     if needs_current(changes):
         changes = merged(changes, current)

@@ -34,14 +34,20 @@ def _without_verb(command: Command, terminal: Terminal) -> int:
     """A word that is no command; or help, on stderr where it was not asked for, as a verb is missing."""
     if command.unknown is not None:
         known = [*command.verbs, *command.aliases] if command.path else help.known_words()
-        verbs = () if command.path else tuple(Command(["deployments"]).verbs)
-        terminal.complain(help.unknown_word(command.unknown, command.path, known, verbs))
+        nouns = () if command.path else _nouns_with(command.unknown)
+        terminal.complain(help.unknown_word(command.unknown, command.path, known, nouns))
         return USAGE
     if not command.path:
         return help.without_command(command.words, terminal)
     verbs_help = {name: verb.help for name, verb in command.verbs.items()}
     noun = command.path[0]
     return help.give(help.noun_screen(noun, NOUNS[noun], verbs_help, command.aliases), command.words, terminal)
+
+
+def _nouns_with(verb: str) -> list[str]:
+    """Of those nouns that people work with most, the ones that have a verb of this name."""
+    found = [Command([noun]) for noun in ("deployments", "nodes", "configs", "secrets")]
+    return [command.path[0] for command in found if verb in command.verbs or verb in command.aliases]
 
 
 class Command:
@@ -77,11 +83,19 @@ class Command:
         verb = full[1] if len(full) > 1 else self._next_word() if self.verb is None else self._word_here()
         if verb is None:
             return
-        verb = self.aliases.get(verb, verb)
+        verb = self._joined(self.aliases.get(verb, verb))
         if verb in self.verbs:
             self.path, self.verb = (full[0], verb), self.verbs[verb]
         else:
             self.unknown, self.verb = verb, None
+
+    def _joined(self, verb: str) -> str:
+        """The verb, together with the next word where the two are one: `token rotate` is `rotate-token`."""
+        following = self.words[self._place] if self._place < len(self.words) else ""
+        if verb in self.verbs or (whole := self.aliases.get(f"{verb} {following}")) is None:
+            return verb
+        self.spoken.append(self.words.pop(self._place))
+        return whole
 
     def _next_word(self) -> str | None:
         """Take the first word that is neither a flag nor the value of one."""

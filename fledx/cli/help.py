@@ -30,6 +30,8 @@ OPERATE = (
     "tokens",
 )
 ROLES = ("demo", "bootstrap", "cp", "agent")
+CREATING = ("run", "deploy", "up")
+"""How others call what makes a deployment."""
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not reached in time, 130 interrupted."
 RARE = ("--operator-header", "--registration-token")  # each command's own help tells of them
 FLAGS = (
@@ -111,12 +113,14 @@ def section(title: str, rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join([title, *(f"  {left.ljust(room)}{right}" for left, right in rows)])
 
 
-def unknown_word(word: str, path: Sequence[str], known: Sequence[str], verbs_of_deployments: Sequence[str]) -> str:
-    """A line about a word that is no command; a verb without its noun is told where it belongs."""
+def unknown_word(word: str, path: Sequence[str], known: Sequence[str], nouns: Sequence[str]) -> str:
+    """A line about a word that is no command; of a verb without its noun, with the `nouns` that have it."""
     place = " ".join(("fledx", *path))
-    if not path and word in verbs_of_deployments:
-        return f"{typed(word)} needs its noun: `fledx deployments {word}`"
+    if nouns:
+        return f"{typed(word)} needs its noun: {', '.join(f'`fledx {noun} {word}`' for noun in nouns)}"
     word = word if word.isascii() and word.isprintable() and len(word) <= MOST else typed(word)
+    if not path and word in CREATING:
+        return f"no command fledx {word}: did you mean `fledx deployments create`?"
     if (guess := near(word, known)) is not None:
         return f"no command {place} {word}: did you mean `{place} {guess}`?"
     return f"no command {place} {word} (see `{place} --help`)"

@@ -22,8 +22,8 @@ CONFINEMENT = (
 DEEP = ("capacity", "affinity", "anti_affinity")
 
 
-def body_of(args: Namespace) -> Json:
-    """The fields that were given, as the API takes them."""
+def body_of(args: Namespace, ports: Sequence[Mapping[str, Any]] = ()) -> Json:
+    """The fields that were given, as the API takes them; `ports` are those a deployment has where none is given."""
     body: Json = {}
     for field in ("image", "mode", "replicas", "desired_state", "retries", "schedule", "timezone"):
         _put(body, (field,), getattr(args, field))
@@ -47,8 +47,15 @@ def body_of(args: Namespace) -> Json:
     _put(body, ("reschedule", "abandon_volumes"), args.abandon_volumes)
     _put(body, ("requires_public_ip",), args.public)
     _put(body, ("tunnel_only",), args.tunnel_only)
-    _put(body, ("health",), _health(args))
+    _put(body, ("health",), _health(args, args.port or ports))
     return body
+
+
+def needs_ports(args: Namespace) -> bool:
+    """Whether `body_of` has to know the ports of the deployment, as a probe names none."""
+    return not args.port and any(
+        getattr(args, f"{prefix}_http") and _port(args, prefix) is None for prefix, _ in PROBES
+    )
 
 
 def cleared(args: Namespace, body: Json) -> Json:
@@ -124,10 +131,10 @@ def _ports(args: Namespace) -> list[Json] | None:
     return [{**port, "expose": True} if port["container_port"] in exposed else port for port in ports] or None
 
 
-def _health(args: Namespace) -> Json | None:
+def _health(args: Namespace, ports: Sequence[Mapping[str, Any]]) -> Json | None:
     found: Json = {}
     for prefix, kind in PROBES:
-        probe = _probe(args, prefix)
+        probe = _probe(args, prefix, ports)
         if probe is None:
             continue
         place = "readiness" if args.readiness and prefix == "health" else kind
@@ -139,12 +146,12 @@ def _health(args: Namespace) -> Json | None:
     return found or None
 
 
-def _probe(args: Namespace, prefix: str) -> Json | None:
+def _probe(args: Namespace, prefix: str, ports: Sequence[Mapping[str, Any]]) -> Json | None:
     found = {kind: getattr(args, f"{prefix}_{kind}") for kind in ("http", "tcp", "exec")}
     kinds = [kind for kind, value in found.items() if value is not None]
     numbers = _numbers(args, prefix)
     if not kinds:
-        if numbers or getattr(args, f"{prefix}_port") is not None:
+        if numbers or _port(args, prefix) is not None:
             raise InvalidSpec("", f"--{prefix}-* needs one of --{prefix}-http, --{prefix}-tcp and --{prefix}-exec")
         return None
     if len(kinds) > 1:
@@ -153,7 +160,7 @@ def _probe(args: Namespace, prefix: str) -> Json | None:
         return {"type": "exec", "command": found["exec"], **numbers}
     if kinds[0] == "tcp":
         return {"type": "tcp", "port": found["tcp"], **numbers}
-    return {"type": "http", "path": found["http"], "port": _http_port(args, prefix), **numbers}
+    return {"type": "http", "path": found["http"], "port": _http_port(args, prefix, ports), **numbers}
 
 
 def _numbers(args: Namespace, prefix: str) -> Json:
@@ -167,9 +174,13 @@ def _numbers(args: Namespace, prefix: str) -> Json:
     return {field: value for field, value in values.items() if value is not None}
 
 
-def _http_port(args: Namespace, prefix: str) -> int:
+def _port(args: Namespace, prefix: str) -> int | None:
     given: int | None = getattr(args, f"{prefix}_port")
-    ports: list[Json] = args.port or []
+    return given
+
+
+def _http_port(args: Namespace, prefix: str, ports: Sequence[Mapping[str, Any]]) -> int:
+    given = _port(args, prefix)
     if given is None and len(ports) != 1:
-        raise InvalidSpec("", f"--{prefix}-http needs --{prefix}-port")
+        raise InvalidSpec("", f"--{prefix}-http needs --{prefix}-port, as there is not exactly one --port")
     return given if given is not None else int(ports[0]["container_port"])

@@ -51,7 +51,7 @@ def drain(args: Namespace, terminal: Terminal) -> int:
         return 1
     for node in found:
         last = api.drain(node["node_id"], body)
-        terminal.say(f"{harmless(node['name'])} is drained")
+        terminal.say(f"{harmless(node['name'])} is being drained")
         if not args.detach:
             code, last = _emptied(api, terminal, last, args.wait_timeout or WAIT_TIMEOUT)
             if code != DONE:

@@ -13,10 +13,13 @@ from fledx.cli.views.text import brief, counted, further, harmless, harmless_lin
 from fledx.client.api import ControlPlane
 from fledx.client.asking import Json
 from fledx.errors import FledxError
+from fledx.models.instance import ARRIVING
 
 DONE, FAILED, NOT_REACHED, INTERRUPTED = 0, 1, 3, 130
 WAIT_TIMEOUT = 300.0
 LOOK = 0.5
+#: A rollout is judged by the control plane at its next look after its deadline.
+GRACE = 30.0
 LOG_LINES = 10
 LOG_SECONDS = 3.0
 
@@ -25,7 +28,8 @@ def until(api: ControlPlane, terminal: Terminal, goal: Goal, deployment: Json, l
     """
     Watch until the goal is reached, with progress on stderr; the exit code, and the deployment as it was seen last.
 
-    No `limit` is five minutes, except that a job which runs by then is waited for as long as it runs.
+    No `limit` is five minutes without a step forward, and as long as the control plane itself has patience with a
+    rollout, so that its end is seen; a job which runs by then is waited for as long as it runs.
     A control plane that goes away meanwhile is waited for; Ctrl-C only ends the watching.
     """
     watch = _Watch(api, terminal, goal, deployment, limit)
@@ -48,8 +52,10 @@ class _Watch:
         self._terminal = terminal
         self._goal = goal
         self._to_the_end = goal.is_end and limit is None
-        self._limit = WAIT_TIMEOUT if limit is None else limit
-        self._deadline = terminal.clock() + self._limit
+        self._limit = limit
+        self._begun = terminal.clock()
+        self._deadline = self._begun + (WAIT_TIMEOUT if limit is None else limit)
+        self._furthest = way(deployment)
         self._progress = Progress(terminal)
         self._changes = Changes(api, terminal, str(deployment["deployment_id"]), self._progress.note)
         self._seen = False
@@ -63,8 +69,7 @@ class _Watch:
                     return FAILED
                 self.deployment = event.data
                 self._seen = True
-                if self._to_the_end and self.deployment.get("ready_replicas"):
-                    self._deadline = math.inf
+                self._stay_longer()
             self._progress.show(self.deployment)
             if self._seen and (code := self._settled()) is not None:
                 return code
@@ -72,6 +77,19 @@ class _Watch:
 
     def close(self) -> None:
         self._changes.close()
+
+    def _stay_longer(self) -> None:
+        """Nobody said how long: what moves on is waited for, and what the control plane will decide about."""
+        if self._limit is not None:
+            return
+        if self._to_the_end and self.deployment.get("ready_replicas"):
+            self._deadline = math.inf
+        now = way(self.deployment)
+        if any(new > old for new, old in zip(now, self._furthest, strict=True)):
+            self._deadline = max(self._deadline, self._terminal.clock() + patience(self.deployment))
+        else:
+            self._deadline = max(self._deadline, self._begun + patience(self.deployment))
+        self._furthest = tuple(max(new, old) for new, old in zip(now, self._furthest, strict=True))
 
     def _settled(self) -> int | None:
         verdict, why = self._goal.judge(self.deployment, self._terminal.clock())
@@ -86,11 +104,27 @@ class _Watch:
     def _not_reached(self) -> int:
         self._progress.end()
         name = harmless(self.deployment["name"])
-        self._terminal.complain(f"{name} is not {self._goal.state} after {span(self._limit)}")
+        waited = self._terminal.clock() - self._begun if self._limit is None else self._limit
+        self._terminal.complain(f"{name} is not {self._goal.state} after {span(waited)}")
         for line in why_not(self.deployment):
             self._terminal.say(f"  {line}")
         self._terminal.say(f"it is tried further; look again with `fledx deployments show {name}`")
         return NOT_REACHED
+
+
+def patience(deployment: Json) -> float:
+    """How long it may stand still, in seconds; of a rollout at least until the control plane has given it up."""
+    if (deployment.get("rollout") or {}).get("state") != "progressing":
+        return WAIT_TIMEOUT
+    limit = (deployment.get("update") or {}).get("progress_deadline_seconds") or 0.0
+    return max(WAIT_TIMEOUT, float(limit) + GRACE)
+
+
+def way(deployment: Json) -> tuple[int, ...]:
+    """Numbers that grow as it gets on: replicas that were updated, those that are ready, images that arrive."""
+    updated = (deployment.get("rollout") or {}).get("updated", 0)
+    arriving = [ARRIVING.match(str(each.get("message") or "")) for each in deployment.get("instances") or ()]
+    return updated, deployment.get("ready_replicas", 0), sum(int(found[1]) for found in arriving if found)
 
 
 def why_not(deployment: Json) -> list[str]:

@@ -176,7 +176,7 @@ def drain_flags(parser: Parser) -> None:
         "--force", action="store_true", help="leave data in volumes behind, and leave though there is no other place"
     )
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
-    add_waiting(parser)
+    add_waiting(parser, "5m")
 
 
 def drain(args: Namespace, terminal: Terminal) -> int:
@@ -242,4 +242,11 @@ VERBS = {
     "delete": Verb(delete, "forget it", delete_flags),
     "register": Verb(register, "make a node's id and token by hand", register_flags),
 }
-ALIASES = {"ls": "list", "rm": "delete", "get": "show", "describe": "show", "join": "join-command"}
+ALIASES = {
+    "ls": "list",
+    "rm": "delete",
+    "get": "show",
+    "describe": "show",
+    "join": "join-command",
+    "token rotate": "rotate-token",
+}

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import fledx
+from fledx.cli.command import Command
 from fledx.cli.main import main
 from fledx.errors import Unavailable
 from tests.fakes.transport import error_answer
@@ -54,7 +55,11 @@ def test_the_version_is_told_in_every_spelling(word: str) -> None:
     [
         (["nodez"], "no command fledx nodez: did you mean `fledx nodes`?"),
         (["deployments", "crate"], "no command fledx deployments crate: did you mean `fledx deployments create`?"),
-        (["create"], "'create' needs its noun: `fledx deployments create`"),
+        (["history", "web"], "'history' needs its noun: `fledx deployments history`"),
+        (["label", "edge-1"], "'label' needs its noun: `fledx nodes label`"),
+        (["attach"], "'attach' needs its noun: `fledx configs attach`"),
+        (["run", "web"], "no command fledx run: did you mean `fledx deployments create`?"),
+        (["nodes", "token", "x"], "no command fledx nodes token (see `fledx nodes --help`)"),
         (["xyzzy"], "no command fledx xyzzy (see `fledx --help`)"),
         (["--hepl"], "unknown flag '--hepl': did you mean --help? (see `fledx --help`)"),
     ],
@@ -64,6 +69,29 @@ def test_a_mistyped_command_is_answered_with_the_near_one(words: list[str], told
 
     assert cli.run(*words) == 2
     assert f"fledx: {told}\n" == cli.said
+
+
+def test_a_verb_that_several_nouns_have_is_told_with_each() -> None:
+    cli = Cli()
+
+    assert cli.run("describe") == 2
+    shows = ", ".join(f"`fledx {noun} describe`" for noun in ("deployments", "nodes", "configs"))
+    assert f"fledx: 'describe' needs its noun: {shows}\n" == cli.said
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (["nodes", "token", "rotate", "edge-1"], ("nodes", "rotate-token")),
+        (["drain", "edge-1"], ("nodes", "drain")),
+        (["rollback", "web"], ("deployments", "rollback")),
+        (["restart", "web"], ("deployments", "restart")),
+    ],
+)
+def test_what_people_type_first_is_understood(words: list[str], path: tuple[str, ...]) -> None:
+    command = Command(words)
+
+    assert (path, words[-1:]) == (command.path, command.words)
 
 
 @pytest.mark.parametrize(

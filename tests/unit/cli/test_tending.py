@@ -39,7 +39,7 @@ def test_a_drain_is_waited_for_until_the_node_is_empty() -> None:
         }
     )
     assert 0 == made.run("nodes", "drain", "edge-1", "--deadline", "10m")
-    assert ["edge-1 is drained", "edge-1 still has replicas of web", "edge-1 is empty"] == made.said.splitlines()
+    assert ["edge-1 is being drained", "edge-1 still has replicas of web", "edge-1 is empty"] == made.said.splitlines()
 
 
 def test_a_drain_that_is_refused_says_what_holds_it_up_and_how_to_force_it() -> None:

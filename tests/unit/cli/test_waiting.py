@@ -85,6 +85,53 @@ def test_what_cannot_be_placed_ends_with_3_and_the_reasons() -> None:
     assert 120.0 == cli.clock.at
 
 
+def rolling_out(*watched: Any) -> Cli:
+    """An update to revision 2; what is watched follows."""
+    before = deployment(generation=2, revision=2, rollout=ROLLING, update=POLICY, ready_replicas=0)
+    routes = {"GET /api/v1/deployments/web": json_answer(deployment())}
+    routes[f"PATCH /api/v1/deployments/{WEB}"] = json_answer(before)
+    return Cli({**routes, WATCH: events_answer(before, *watched, 9000.0)})
+
+
+ROLLING = {"state": "progressing", "revision": 2, "updated": 0, "wanted": 1}
+POLICY = {"progress_deadline_seconds": 300.0}
+BACK = deployment(
+    generation=3, rollout={"state": "rolled_back", "revision": 1, "reason": "has not been ready for 300 s"}
+)
+
+
+def test_the_end_of_a_rollout_that_the_control_plane_gives_up_is_waited_for() -> None:
+    cli = rolling_out(302.0, BACK)
+
+    assert 1 == cli.run("deployments", "update", "web", "--image", "nginx:nope")
+    assert "it went back to revision 1: has not been ready for 300 s" in cli.said
+
+
+def test_what_gets_on_is_waited_for_and_what_stands_still_is_not() -> None:
+    far = {**deployment(generation=2, revision=2, rollout={**ROLLING, "updated": 1}, update=POLICY), "status": "x"}
+    cli = rolling_out(200.0, far)
+
+    assert 3 == cli.run("deployments", "update", "web", "--image", "nginx:1")
+    assert 200.0 + 330.0 == cli.clock.at
+    assert "web is not running after 8m" in cli.said
+
+
+def test_who_says_how_long_is_taken_at_their_word() -> None:
+    cli = rolling_out(302.0, BACK)
+
+    assert 3 == cli.run("deployments", "update", "web", "--image", "nginx:nope", "--wait-timeout", "10s")
+
+
+def test_an_image_that_arrives_slowly_is_waited_for() -> None:
+    arriving = [
+        {**PULLING, "instances": [instance(0, "pending", message=f"pulling nginx: {part} % of 900 MB")]}
+        for part in (10, 40, 80)
+    ]
+    cli = creating(NEW, 200.0, arriving[0], 200.0, arriving[1], 200.0, arriving[2], 200.0, deployment())
+
+    assert 0 == cli.run(*CREATE)
+
+
 def test_a_container_that_ends_again_and_again_has_failed_with_its_last_lines() -> None:
     lines = lines_answer({"deployment": "web", "replica_number": 0, "time": "t", "line": "sh: \x1b[31mnot found"})
     cli = creating(crashed(0), 1.0, crashed(1), 2.0, crashed(2), **{LOGS: lines})
@@ -339,6 +386,17 @@ def test_an_update_sends_what_was_given_and_nothing_else() -> None:
     assert 0 == cli.run("deployments", "update", "--id", "web", "--image", "nginx:2", "--name", "site", "--clear-env")
     assert {"image": "nginx:2", "name": "site", "env": {}} == cli.body("PATCH")
     assert "if-match" not in cli.transport.requests[1].headers
+
+
+def test_a_new_probe_asks_the_only_port_that_the_deployment_has() -> None:
+    cli = updating(json_answer(deployment(generation=6)), deployment(generation=5))
+
+    assert 0 == cli.run("deployments", "update", "web", "--readiness-http", "/ready")
+    assert {"readiness": {"type": "http", "path": "/ready", "port": 80}} == cli.body("PATCH")["health"]
+
+    two = updating(json_answer(deployment()), deployment(ports=[{"container_port": port} for port in (80, 81)]))
+    assert 2 == two.run("deployments", "update", "web", "--readiness-http", "/ready")
+    assert "--readiness-http needs --readiness-port, as there is not exactly one --port" in two.said
 
 
 def test_an_update_of_a_nested_field_is_refused_if_the_deployment_has_moved_on() -> None:
