@@ -91,7 +91,7 @@ def uninstall(args: Namespace, terminal: Terminal) -> int:
     what = f"take {args.role or 'fledx'} off {where}"
     if args.purge:
         what += " with all its data" + ("" if args.role == "cp" else ", and have the control plane forget its node")
-    if not args.dry_run and not terminal.ask(f"{what}?", yes=args.yes):
+    if not args.dry_run and not terminal.ask(f"{what}?", yes=args.yes, for_good=args.purge):
         terminal.say("nothing was changed")
         return 1
     screen = screen_of(args, terminal)

@@ -46,7 +46,7 @@ def _without_verb(command: Command, terminal: Terminal) -> int:
 
 def _nouns_with(verb: str) -> list[str]:
     """Of those nouns that people work with most, the ones that have a verb of this name."""
-    found = [Command([noun]) for noun in ("deployments", "nodes", "configs", "secrets")]
+    found = [Command([noun]) for noun in ("deployments", "nodes", "configs")]
     return [command.path[0] for command in found if verb in command.verbs or verb in command.aliases]
 
 

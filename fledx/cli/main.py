@@ -28,7 +28,7 @@ def _ended(argv: Sequence[str] | None, terminal: Terminal) -> int:
         terminal.say("")
         return INTERRUPTED
     except BrokenPipeError:
-        _give_up_output()
+        _give_up_output(terminal)
         return DONE
     except ImportError:  # the archive's own entry says which part of Python is missing
         raise
@@ -112,9 +112,9 @@ def told(fault: FledxError) -> str:
     return f"{text}{hint}{request}"
 
 
-def _give_up_output() -> None:
+def _give_up_output(terminal: Terminal) -> None:
     """The reader has gone: what Python still holds for it must not fail once more at the end."""
     import os
 
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+    with contextlib.suppress(OSError, ValueError):  # not a stream of the system
+        os.dup2(os.open(os.devnull, os.O_WRONLY), terminal.out.fileno())

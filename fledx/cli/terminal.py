@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from io import StringIO, TextIOBase
 
+from fledx.errors import InvalidSpec
+
 LONGEST = 1200
 
 
@@ -95,9 +97,17 @@ class Terminal:
         refused = self.plain or self.environ.get("NO_COLOR") or self.environ.get("TERM") == "dumb"
         return _is_tty(stream) and not refused
 
-    def ask(self, question: str, *, yes: bool) -> bool:
-        """A yes from the person at the terminal; where there is none (a script), the answer is yes."""
-        if yes or not (_is_tty(self.inp) and _is_tty(self.err)):
+    def ask(self, question: str, *, yes: bool, for_good: bool = False) -> bool:
+        """
+        A yes from the person at the terminal; where there is none (a script), the answer is yes.
+
+        InvalidSpec where a person cannot be shown the question, and in a script if data would be lost `for_good`.
+        """
+        if yes:
+            return True
+        if not (_is_tty(self.inp) and _is_tty(self.err)):
+            if for_good or _is_tty(self.inp):
+                raise InvalidSpec("", f"{question} Nobody can be asked here: --yes says so")
             return True
         self.err.write(f"{question} [y/N] ")
         self.err.flush()

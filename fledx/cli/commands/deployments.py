@@ -267,7 +267,7 @@ def delete(args: Namespace, terminal: Terminal) -> int:
     found = [naming.deployment(api, name) for name in wanted]
     told = ", ".join(f"{harmless(each['name'])} ({counted(each['replicas'], 'replica')})" for each in found)
     data = " and all data in their volumes" if args.volumes else ""
-    if not terminal.ask(f"Delete {told}{data}?", yes=args.yes):
+    if not terminal.ask(f"Delete {told}{data}?", yes=args.yes, for_good=args.volumes):
         terminal.say("nothing was deleted")
         return 1
     for each in found:

@@ -94,7 +94,7 @@ def restore(args: Namespace, terminal: Terminal) -> int:
     with opened(Path(args.file), terminal) as (upload, found):
         what = f"volume {harmless(args.volume)} of {harmless(args.deployment)}"
         question = f"Replace what is in {what} by {size(found.size)} from {args.file}, and restart its replica?"
-        if not terminal.ask(question, yes=args.yes):
+        if not terminal.ask(question, yes=args.yes, for_good=True):
             terminal.say("nothing was changed")
             return 1
         made = api.restore_volume(args.deployment, args.volume, {"replica": args.replica}, upload)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 import yaml
 
+from fledx.cli.main import main
 from tests.fakes.transport import Answer, error_answer, json_answer
-from tests.unit.cli.harness import EDGE1, WEB, Cli, deployment, event, instance, node, page
+from tests.unit.cli.harness import EDGE1, WEB, Cli, Tty, deployment, event, instance, node, page
 
 REGISTERED = {
     "node_id": EDGE1,
@@ -171,6 +173,14 @@ def test_a_person_is_asked_before_something_is_deleted() -> None:
     cli.typed = "yes\n"
     assert 0 == cli.run("rm", "web", tty=True)
     assert 0 == cli.run("rm", "web", "--yes", tty=True)
+
+
+def test_nothing_is_deleted_where_a_person_would_not_see_the_question() -> None:
+    cli = Cli({"GET /api/v1/deployments/web": json_answer(deployment())})
+    cli.out, cli.err = Tty(), io.StringIO()
+
+    assert 2 == main(["rm", "web"], cli.terminal(Tty("y\n")))
+    assert "fledx: Delete web (1 replica)? Nobody can be asked here: --yes says so\n" == cli.said
 
 
 def test_nothing_is_deleted_where_one_of_several_is_not_there() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from fledx.models.archive import Sum, failure
 from tests.fakes.transport import Answer, json_answer
-from tests.unit.cli.harness import HOSTILE, Cli, ago, page
+from tests.unit.cli.harness import HOSTILE, Cli, ago, deployment, page
 
 BACKUP = "POST /api/v1/deployments/db/volumes/data/backup"
 RESTORE = "POST /api/v1/deployments/db/volumes/data/restore"
@@ -123,7 +123,7 @@ def test_a_name_that_is_taken_is_refused_before_anything_stands_still(tmp_path: 
 def test_a_backup_or_any_tar_is_sent_with_its_last_block(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "f.tar").write_bytes(content)
     cli = Cli({RESTORE: json_answer(volume())})
-    assert 0 == cli.run("volumes", "restore", "db", "data", str(tmp_path / "f.tar"))
+    assert 0 == cli.run("volumes", "restore", "db", "data", str(tmp_path / "f.tar"), "--yes")
     (request,) = cli.transport.requests
     assert request.upload is not None
     assert len(whole(tar())) == request.upload.size
@@ -136,6 +136,15 @@ def test_what_is_no_backup_or_a_false_one_is_not_sent(content: bytes, tmp_path: 
     cli = Cli({RESTORE: json_answer(volume())})
     assert 2 == cli.run("volumes", "restore", "db", "data", str(tmp_path / "f.tar"))
     assert [] == cli.transport.asked()
+
+
+def test_a_script_has_to_say_yes_before_data_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "f.tar").write_bytes(whole(tar()))
+    cli = Cli({"GET /api/v1/deployments/db": json_answer(deployment(name="db"))})
+    assert 2 == cli.run("volumes", "restore", "db", "data", str(tmp_path / "f.tar"))
+    assert cli.said.endswith("and restart its replica? Nobody can be asked here: --yes says so\n")
+    assert 2 == cli.run("deployments", "delete", "db", "--volumes")
+    assert [] == [each for each in cli.transport.asked() if not each.startswith("GET")]
 
 
 def test_a_person_is_asked_before_data_is_replaced(tmp_path: Path) -> None:
