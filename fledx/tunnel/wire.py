@@ -174,6 +174,8 @@ class Wire:
             self.drop(Unavailable("a fault in fledx itself broke the link"))
 
     def _readable(self) -> None:
+        if self._together and not self._flushing:
+            self._judge()
         arrived = self._buffers.arrived
         held = len(self._tail)
         if held:
@@ -240,17 +242,28 @@ class Wire:
         self.soon()
 
     def _hold(self, frames: memoryview) -> None:
-        """Keep small frames until this turn of the loop is done; the first goes at once if it was alone last time."""
+        """
+        Keep small frames until this turn of the loop is done; the first goes at once if it was alone last time.
+
+        Whether it was shows when the peer is heard again: a turn of the loop only for that would cost as much as
+        sending did.
+        """
         self._together += 1
         if self._together == 1 and self._alone:
             self._write(frames)
-        else:
-            if self._held is None:
-                self._held = bytearray()
-            self._held += frames
-            if len(self._held) > SMALL:
-                self._write(frames[:0])
+            if self._backlog is None:
+                self._pace.idle()
+            return
+        if self._held is None:
+            self._held = bytearray()
+        self._held += frames
+        if len(self._held) > SMALL:
+            self._write(frames[:0])
         self.soon()
+
+    def _judge(self) -> None:
+        self._alone = self._together == 1
+        self._together = 0
 
     def soon(self) -> None:
         """`pump` once this turn of the loop is done, so that what comes up meanwhile goes with it."""
@@ -261,8 +274,7 @@ class Wire:
     def _flush(self) -> None:
         self._flushing = False
         if self._together:
-            self._alone = self._together == 1
-            self._together = 0
+            self._judge()
         if self._held is not None and self._backlog is None and not self.closed:
             self._write(self._buffers.send[:0])
         self.pump()

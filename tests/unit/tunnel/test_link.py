@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import anyio
@@ -73,6 +74,17 @@ async def test_small_frames_of_one_turn_share_a_record(trust: Trust) -> None:
         tasks.cancel_scope.cancel()
 
     assert overhead in (22, 44), "one record, or the first frame in one of its own"
+
+
+async def test_small_frames_that_nobody_answers_arrive_turn_by_turn(trust: Trust) -> None:
+    async with open_door(trust) as door, anyio.create_task_group() as tasks:
+        agent = await call(door, tasks)
+        for number in range(6):
+            agent.send({"n": number})
+            await until(partial(door.messages.__contains__, {"n": number}))
+        tasks.cancel_scope.cancel()
+
+    assert door.messages == [{"n": number} for number in range(6)]
 
 
 async def test_a_message_that_cannot_be_handled_harms_nobody(trust: Trust, caplog: pytest.LogCaptureFixture) -> None:
