@@ -4,8 +4,10 @@ A request through Envoy and both tunnels beside one through Envoy and a chain of
     python tests/benchmarks/bench_ingress.py [--rounds 3] [--seconds 2] [--megabytes 500]
 
 Both Envoys have the files that a gateway writes, with one worker each; the hops are the same: a unix socket, an
-encrypted link to the middle, another one to the backend's node. Ratios are medians of those of each round; absolute
-figures wander with the machine. Prints a table, writes build/bench/ingress.json, and ends with 1 if a goal is missed.
+encrypted link to the middle, another one to the backend's node. There an nginx is asked for 200 bytes, set up as Debian
+ships it; "apart" is the same with head and body in two segments, as many a server sends them: each ssh then waits for
+an acknowledgement whenever it sees the first one alone. Ratios are medians of those of each round; absolute figures
+wander with the machine. Prints a table, writes build/bench/ingress.json, and ends with 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -34,30 +36,33 @@ from fledx.agent.ingress.envoy_config.files import flattened  # noqa: E402
 from fledx.agent.ingress.envoy_config.shapes import SOCKETS, Cluster, Front, Served, Target  # noqa: E402
 from fledx.models.ingress import Route  # noqa: E402
 from tests.bed import envoy  # noqa: E402
-from tests.benchmarks import sshd, traffic  # noqa: E402
+from tests.benchmarks import nginx, sshd, traffic  # noqa: E402
 from tests.benchmarks.bench_tunnel import certificates, process  # noqa: E402
 from tests.benchmarks.beside_ssh import Figures, Measure, report  # noqa: E402
 
 OUTPUT = ROOT / "build" / "bench" / "ingress.json"
 ENDS = Path(__file__).with_name("ingress_ends.py")
-TARGET = Path(__file__).with_name("web_target.py")
 CONNECTIONS = (1, 16, 128)
 GOALS = {"http 1 req/s": 5.0, "http 16 req/s": 1.5, "http 128 req/s": 1.1, "download MB/s": 1.2}
-"""Multiples of the chain of ssh that must be reached; the others are printed only."""
+"""
+Multiples of the chain of ssh that must be reached; the others are printed only. The first is out of reach while ssh
+waits for nothing: Envoy right in front of that nginx does four times what the chain of ssh does.
+"""
 
 
-def measures(megabytes: int, seconds: float) -> list[Measure]:
-    """What is measured at a port."""
+def measures(count: int, seconds: float) -> list[Measure]:
+    """What is measured at a port; the download is of `count` bytes."""
 
-    def http(connections: int) -> Measure:
+    def http(name: str, connections: int, path: str = "/") -> Measure:
         def measure(port: int) -> dict[str, float]:
-            got = traffic.requests(port, connections, seconds)
-            name = f"http {connections}"
-            return {f"{name} req/s": got.per_second, f"{name} p99 ms": got.p99 * 1000}
+            got = traffic.requests(port, connections, seconds, path)
+            figures = {"req/s": got.per_second, "p50 ms": got.median * 1000, "p99 ms": got.p99 * 1000}
+            return {f"{name} {connections} {figure}": value for figure, value in figures.items()}
 
         return measure
 
-    return [*map(http, CONNECTIONS), lambda port: {"download MB/s": _download(port, megabytes * 1_000_000)}]
+    small = [http("http", connections) for connections in CONNECTIONS]
+    return [*small, http("apart", 1, nginx.APART), lambda port: {"download MB/s": _download(port, count)}]
 
 
 def _download(port: int, count: int) -> float:
@@ -75,15 +80,15 @@ def _download(port: int, count: int) -> float:
 
 
 @contextmanager
-def contenders() -> Iterator[dict[str, int]]:
-    """Both ways to one target: the ports of their Envoys."""
+def contenders(count: int) -> Iterator[dict[str, int]]:
+    """Both ways to one nginx, which has a file of so many bytes: the ports of their Envoys."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         certificates(folder)
-        _, (target,) = stack.enter_context(process(str(TARGET)))
+        target = stack.enter_context(nginx.serving(folder, count))
         yield {
-            "fledx": stack.enter_context(_envoy(folder, "fledx", stack.enter_context(_tunnels(folder, target)))),
-            "ssh": stack.enter_context(_envoy(folder, "ssh", stack.enter_context(_ssh(folder, int(target))))),
+            "fledx": stack.enter_context(_envoy(folder, "fledx", stack.enter_context(_tunnels(folder, str(target))))),
+            "ssh": stack.enter_context(_envoy(folder, "ssh", stack.enter_context(_ssh(folder, target)))),
         }
 
 
@@ -154,12 +159,12 @@ def _config(port: int, path: str) -> dict[str, Any]:
     return found
 
 
-def run(rounds: int, what: list[Measure]) -> Figures:
+def run(rounds: int, count: int, seconds: float) -> Figures:
     """Every figure of every round, by name and contender; who goes first changes from round to round."""
     figures: Figures = {}
-    with contenders() as ways:
+    with contenders(count) as ways:
         for number in range(rounds):
-            for measure in what:
+            for measure in measures(count, seconds):
                 for name in sorted(ways, reverse=bool(number % 2)):
                     for figure, value in measure(ways[name]).items():
                         figures.setdefault(figure, {}).setdefault(name, []).append(value)
@@ -173,7 +178,7 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=2.0)
     options = parser.parse_args()
-    figures = run(options.rounds, measures(options.megabytes, options.seconds))
+    figures = run(options.rounds, options.megabytes * 1_000_000, options.seconds)
     facts = {"python": platform.python_version(), "rounds": options.rounds}
     return report(figures, GOALS, rival="ssh pair", output=OUTPUT, facts=facts)
 

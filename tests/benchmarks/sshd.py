@@ -28,7 +28,7 @@ def reverse_forward(folder: Path, target: int, via: Callable[[int], int] = int) 
     shutil.copy(folder / "user.pub", folder / "authorized")
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
-    port, front = _free_port(), _free_port()
+    port, front = free_port(), free_port()
     settings = {
         "Port": port,
         "ListenAddress": "127.0.0.1",
@@ -89,7 +89,8 @@ def forward(folder: Path, door: int, path: Path, front: int) -> Iterator[None]:
         client.wait(10)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
 

@@ -23,7 +23,6 @@ from pathlib import Path
 
 CHUNK = 64 * 1024
 BODY = b"x" * 200
-REQUEST = b"GET / HTTP/1.1\r\nHost: target\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 200\r\n\r\n" + BODY
 ZEROS = bytes(1024 * 1024)
 SOURCE, SINK, HTTP = b"<", b">", b"G"
@@ -206,20 +205,20 @@ class Requests:
     p99: float
 
 
-def requests(port: int, connections: int, seconds: float) -> Requests:
+def requests(port: int, connections: int, seconds: float, path: str = "/") -> Requests:
     """
-    As many small GETs as `connections` kept alive can do in `seconds`, one at a time on each.
+    As many small GETs, answered with `BODY`, as `connections` kept alive can do in `seconds`, one at a time on each.
 
     By `wrk` where it is installed, for it costs the machine less than a client in Python.
     """
     wrk = shutil.which("wrk")
-    return _wrk(wrk, port, connections, seconds) if wrk else _requests(port, connections, seconds)
+    return _wrk(wrk, port, connections, seconds, path) if wrk else _requests(port, connections, seconds, path)
 
 
-def _wrk(wrk: str, port: int, connections: int, seconds: float) -> Requests:
-    words = [wrk, "-t1", f"-c{connections}", f"-d{round(seconds)}", "--latency", f"http://127.0.0.1:{port}/"]
+def _wrk(wrk: str, port: int, connections: int, seconds: float, path: str) -> Requests:
+    words = [wrk, "-t1", f"-c{connections}", f"-d{round(seconds)}", "--latency", f"http://127.0.0.1:{port}{path}"]
     text = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    if "Socket errors" in text:
+    if "Socket errors" in text or "Non-2xx" in text:
         raise ConnectionError(text)
 
     def figure(label: str) -> tuple[float, str]:
@@ -235,31 +234,32 @@ def _wrk(wrk: str, port: int, connections: int, seconds: float) -> Requests:
     return Requests(per_second=figure("Requests/sec")[0], median=latency("50%"), p99=latency("99%"))
 
 
-def _requests(port: int, connections: int, seconds: float) -> Requests:
+def _requests(port: int, connections: int, seconds: float, path: str) -> Requests:
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
     poll = select.epoll()
     sockets: dict[int, socket.socket] = {}
     sent: dict[int, float] = {}
-    got: dict[int, int] = {}
+    got: dict[int, bytes] = {}
     for _ in range(connections):
         sock = socket.create_connection(("127.0.0.1", port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sockets[sock.fileno()] = sock
         poll.register(sock, select.EPOLLIN)
-        sent[sock.fileno()], got[sock.fileno()] = time.perf_counter(), 0
-        sock.sendall(REQUEST)
+        sent[sock.fileno()], got[sock.fileno()] = time.perf_counter(), b""
+        sock.sendall(request)
     times: list[float] = []
     begin = now = time.perf_counter()
     while now - begin < seconds:
         for fd, _ in poll.poll(5) or _stuck():
-            size = len(sockets[fd].recv(CHUNK))
-            if not size:
+            piece = sockets[fd].recv(CHUNK)
+            if not piece:
                 raise ConnectionError("a connection was closed under way")
             now = time.perf_counter()
-            got[fd] += size
-            if got[fd] >= len(RESPONSE):
+            got[fd] += piece
+            if got[fd].endswith(b"\r\n\r\n" + BODY):
                 times.append(now - sent[fd])
-                sent[fd], got[fd] = now, 0
-                sockets[fd].send(REQUEST)
+                sent[fd], got[fd] = now, b""
+                sockets[fd].send(request)
     for sock in sockets.values():
         sock.close()
     poll.close()
