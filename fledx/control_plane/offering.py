@@ -58,9 +58,10 @@ def reworked(
     before = None if kept is None else Part.of(kept.body)
     routes, ports = _served(deployment_id, stored, rules)
     seen = _vanishing(before) if stored is None else _seen(sql, stored, away)
+    wanted = _wanted(sql, stored, away) if stored is not None and rules else ()
     look = Look(
         seen=[each for each in seen if rules or not each.stays],
-        coming=_coming(sql, stored, away) if stored is not None and rules else (),
+        coming={(given.node_id, given.replica_number) for given in wanted if not given.leaving},
         backends=[backend_name(deployment_id, int(port)) for port in (before.ports if before else ports)],
         gateways=_counted(sql, gateways, {} if kept is None else kept.marks),
         now=now,
@@ -71,7 +72,9 @@ def reworked(
         return _difference(deployment_id, before, None)
     name = stored.spec.name if stored is not None else before.deployment if before else ""
     old_ports = before.ports if before else {}
-    fresh = Part(deployment=name, routes=routes, ports=ports or old_ports, offers=offers)
+    # One that leaves is to be followed by another in its place: once nobody is left, that one is waited for.
+    awaited = bool(look.coming if offers else wanted) and all(offer.draining_since is not None for offer in offers)
+    fresh = Part(deployment=name, routes=routes, ports=ports or old_ports, offers=offers, awaited=awaited)
     return _difference(deployment_id, before, fresh)
 
 
@@ -134,12 +137,11 @@ def _vanishing(before: Part | None) -> tuple[Seen, ...]:
     )
 
 
-def _coming(sql: sqlite3.Connection, stored: Stored, away: Mapping[str, str]) -> set[tuple[str, int]]:
-    """Node and replica number of all that are to run, and can."""
+def _wanted(sql: sqlite3.Connection, stored: Stored, away: Mapping[str, str]) -> list[Assignment]:
+    """All that are to run, and can."""
     if stored.spec.desired_state != "running":
-        return set()
-    owned = assignments.of_deployment(sql, stored.id)
-    return {(given.node_id, given.replica_number) for given in owned if given.node_id not in away and not given.leaving}
+        return []
+    return [given for given in assignments.of_deployment(sql, stored.id) if given.node_id not in away]
 
 
 def _seen(sql: sqlite3.Connection, stored: Stored, away: Mapping[str, str]) -> Iterator[Seen]:

@@ -14,12 +14,17 @@ from fledx.models.ingress import Backend, Endpoint, Route
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A deployment's part of what gateways serve; ``ports`` are protocols by container port."""
+    """
+    A deployment's part of what gateways serve; ``ports`` are protocols by container port.
+
+    ``awaited`` says that nobody is offered but what drains, though somebody is to come.
+    """
 
     deployment: str
     routes: tuple[Route, ...] = ()
     ports: Mapping[str, str]
     offers: tuple[Offer, ...] = ()
+    awaited: bool = False
 
     @classmethod
     def of(cls, body: str) -> Part:
@@ -30,6 +35,7 @@ class Part:
             routes=tuple(Route(**route) for route in found["routes"]),
             ports=found["ports"],
             offers=tuple(_offer(each) for each in found["offers"]),
+            awaited=found.get("awaited", False),
         )
 
     def text(self) -> str:
@@ -46,6 +52,7 @@ class Part:
                 port=int(port),
                 protocol=protocol,
                 endpoints=tuple(_endpoint(offer, port) for offer in self.offers),
+                awaited=self.awaited,
             )
             for port, protocol in self.ports.items()
         )

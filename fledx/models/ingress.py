@@ -182,7 +182,11 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """The instances of one deployment at one container port; ``name`` is ``<deployment_id>-<port>``."""
+    """
+    The instances of one deployment at one container port; ``name`` is ``<deployment_id>-<port>``.
+
+    ``awaited`` says that all there are drain, if there are any, and that another is to come.
+    """
 
     name: str
     deployment_id: str
@@ -190,6 +194,7 @@ class Backend:
     port: int
     protocol: str
     endpoints: tuple[Endpoint, ...] = ()
+    awaited: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

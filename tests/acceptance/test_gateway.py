@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -236,6 +237,52 @@ async def test_an_endpoint_that_drains_gets_nothing_new_and_is_told_when_it_is_e
             (each.backend, each.replica_number, each.template) for each in told.drained
         ]
         assert (6, busy) == (len(under_way), one.requests)
+
+
+async def test_what_is_asked_while_the_only_instance_is_replaced_waits_for_its_successor(fleet: Fleet) -> None:
+    def serves(*endpoints: Endpoint) -> GatewayDesired:
+        return GatewayDesired(
+            routes=(rule(),), backends=(shop(*endpoints, awaited=not endpoints or DRAINS in endpoints),)
+        )
+
+    async with Origin.serving("one") as one, Origin.serving("two") as two, fleet.agent():
+        fleet.ports["d-shop", 0] = one.port
+        await fleet.serves(serves(elsewhere()))
+        one.gate = anyio.Event()
+        answers: list[bytes] = []
+
+        async def ask(method: str) -> None:
+            asked = functools.partial(fleet.ask, method, "/", host="shop.example.com", body=b"")
+            answers.append((await anyio.to_thread.run_sync(asked)).body)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, "POST")
+            await _come_true(lambda: one.requests == 1)
+            assert () == (await fleet.serves(serves(DRAINS))).drained
+            one.gate.set()
+            await fleet.until(lambda told: told.drained)
+            await fleet.serves(serves())
+            for method in ("GET", "POST"):
+                tasks.start_soon(ask, method)
+            await _come_true(lambda: _retries(fleet) > 1)
+            fleet.ports["d-shop", 0] = two.port
+            await fleet.serves(serves(elsewhere(template="t2")))
+        assert [b"one", b"two", b"two"] == answers
+        assert (1, 2) == (one.requests, two.requests)
+
+
+DRAINS = elsewhere(draining=True)
+
+
+def _retries(fleet: Fleet) -> int:
+    shown: str = fleet.page("/stats?filter=shop-8080.upstream_rq_retry$")[1]
+    return int(shown.rpartition(" ")[2] or 0)
+
+
+async def _come_true(what: Callable[[], bool]) -> None:
+    with anyio.fail_after(20):
+        while not await anyio.to_thread.run_sync(what):
+            await anyio.sleep(0.005)
 
 
 async def test_where_envoy_may_watch_few_files_every_change_reaches_it_all_the_same(fleet: Fleet) -> None:

@@ -157,6 +157,24 @@ def test_updates_scaling_and_a_restart_of_the_control_plane_fail_no_request(edge
     assert len(lost.failed) <= WORKERS, lost.failed[:10]
 
 
+def test_the_only_replica_is_replaced_where_it_runs_and_what_is_asked_meanwhile_waits(edge: Edge) -> None:
+    """Its volume keeps the new one from starting first; each request waits for seconds before it is given up."""
+    host = "solo.example.com"
+    quick = ("--min-healthy", "0s", "--watch-time", "0s", "--readiness-http", "/healthz", "--readiness-interval", "1s")
+    edge.deploy("solo", "--ingress", f"{host}:{PORT}", "--volume", "data:/data", *quick)
+    load = Load(edge.engines["e1"].address, HTTP, host)
+    eventually(load.answers, within=30)
+    with load.running():
+        _nothing_failed("quiet", load)
+        _done(edge, "deployments", "update", "solo", "--env", "COLOUR=red")
+        eventually(lambda: _flows(load), within=40)
+        tally = _over("replaced in place", load)
+    assert tally.seconds
+    gave_up = [float(each.split()[-2]) for each in tally.failed]
+    assert all(seconds > 4 for seconds in gave_up), tally.failed[:10]
+    _done(edge, "deployments", "delete", "solo", "--yes")
+
+
 def test_the_straight_way_is_taken_where_there_is_one_and_left_for_the_tunnel_when_it_is_cut(edge: Edge) -> None:
     gate, host = edge.engines["e1"], "near.example.com"
     edge.agents["e1"].stop()

@@ -16,6 +16,7 @@ from fledx.agent.backoff import Pace, delay
 from fledx.agent.clock import Clock, Wake
 from fledx.agent.http import Answer
 from fledx.agent.ingress.admin import READ_ONLY, Admin
+from fledx.agent.ingress.awaited import Awaited
 from fledx.agent.ingress.backends import Backends
 from fledx.agent.ingress.connected import connected
 from fledx.agent.ingress.container import EnvoyContainer, Recipe
@@ -133,6 +134,8 @@ class Gateway:
         self._direct = Direct(endpoints=self._elsewhere, changed=self.wake, clock=self._clock)
         self._tries_direct = settings.gateway_direct == "auto"
         self._ways: list[Reached] = []
+        self._waiting = Awaited()
+        self._awaited: dict[str, bool] = {}
         self._drained: set[Drained] = set()
         self._unanswered = 0
         self._failures = 0
@@ -241,7 +244,9 @@ class Gateway:
         if not self._node.asked():
             return LOOK_SECS
         self._direct.look()
-        whole = await self._feed.serve(served(desired, self._ways), self._container)
+        self._awaited = self._waiting.look(desired, self._ways, self._clock.monotonic())
+        waits = {name for name, now in self._awaited.items() if now}
+        whole = await self._feed.serve(served(desired, self._ways, waits), self._container)
         for name in self._backends.names() - {each.target.address for each in self._ways if each.target is not None}:
             self._backends.close(name)
         patience = await self._look_at_draining()
@@ -310,16 +315,20 @@ class Gateway:
         """
         Whether something is under way at an endpoint of a backend.
 
-        Envoy counts requests. Of endpoints within their clusters it forgets what is under way with each change, but the
-        connections that it keeps to one that drains are for nothing else.
+        Envoy counts requests, but not of endpoints that it has been told of no more, or anew: the connections that it
+        keeps to one that drains are for nothing else.
         """
-        if not self._feed.inline:
-            active = await self.admin.active()
-            return lambda backend, target: active.get((backend.name, target.shown), 0) > 0
-        there = await anyio.to_thread.run_sync(connected)
-        return lambda _, target: (
-            self._backends.busy(target.address) if target.port is None else (target.address, target.port) in there
-        )
+        active = {} if self._feed.inline else await self.admin.active()
+        there = await anyio.to_thread.run_sync(connected) if self._feed.inline or self._awaited else set()
+
+        def busy(backend: Backend, target: Target) -> bool:
+            if not self._feed.inline and backend.name not in self._awaited:
+                return active.get((backend.name, target.shown), 0) > 0
+            if target.port is None:
+                return self._backends.busy(target.address)
+            return (target.address, target.port) in there
+
+        return busy
 
     def _show(self, state: str, reason: str | None, *, revision: int | None = None) -> None:
         """Take over how it stands, and let it be told if that is news."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from fledx.agent.ingress.envoy_config.shapes import Cluster, Served, Target
 from fledx.models.ingress import Backend, Drained, Endpoint, GatewayDesired
+
+NOBODY = Target(address="nobody.sock")
+"""There is no such socket: whatever is asked can be tried again then, and is, 40 times, which takes 5 to 9 s."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +72,16 @@ def _way(backend: Backend, endpoint: Endpoint, sight: Sight) -> Reached:
     return Reached(backend=backend, endpoint=endpoint, way="tunnel", target=target, answers=not sight.refused(name))
 
 
-def served(desired: GatewayDesired, ways: Sequence[Reached]) -> Served:
-    """What Envoy is to serve."""
+def served(desired: GatewayDesired, ways: Sequence[Reached], waits: Collection[str] = ()) -> Served:
+    """What Envoy is to serve; what is asked of backends that are named in `waits` waits."""
     return Served(
         routes=desired.routes,
-        clusters=tuple(_cluster(backend, ways) for backend in sorted(desired.backends, key=lambda each: each.name)),
+        clusters=tuple(
+            Cluster(name=each.name, protocol=each.protocol, targets=(NOBODY,))
+            if each.name in waits
+            else _cluster(each, ways)
+            for each in sorted(desired.backends, key=lambda each: each.name)
+        ),
         certificates=desired.certificates,
     )
 

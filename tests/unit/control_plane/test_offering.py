@@ -215,6 +215,34 @@ async def test_an_update_of_the_only_replica_starts_the_new_one_first_and_never_
     assert len(endpoints(stage, gate)) == 1
 
 
+async def test_an_update_of_the_only_replica_where_it_runs_has_gateways_await_the_new_one(stage: Stage) -> None:
+    gate, one, two = await shop(stage, replicas=1, ports=(PortMapping(container_port=80, host_port=8080),))
+    (was,) = {key[0] for key in endpoints(stage, gate)}
+    await stage.act(lambda tx: cordon(tx, two if was == one else one))
+    rollouts = Rollouts(stage.store, stage.changes, monotonic=lambda: stage.now)
+    await rollouts.look()
+    assert not served(stage, gate).backends[0].awaited
+    await stage.deployments.patch("shop", {"env": {"A": "2"}}, by=ME)
+    for _ in range(20):
+        stage.now += 1
+        await rollouts.look()
+        await caught_up(stage, gate)
+        if not endpoints(stage, gate):
+            break
+    assert [((), True)] == [(each.endpoints, each.awaited) for each in served(stage, gate).backends]
+    await stage.runs(was)
+    await rollouts.look()
+    assert [(1, False)] == [(len(each.endpoints), each.awaited) for each in served(stage, gate).backends]
+
+
+async def test_nobody_is_awaited_where_nobody_is_to_come(stage: Stage) -> None:
+    gate, _, _ = await shop(stage)
+    await stage.deployments.patch("shop", {"desired_state": "stopped"}, by=ME)
+    assert [False] == [each.awaited for each in served(stage, gate).backends]
+    await caught_up(stage, gate)
+    assert [False] == [each.awaited for each in served(stage, gate).backends]
+
+
 @pytest.mark.parametrize("end", ["scale", "stop", "delete"])
 async def test_whoever_is_not_wanted_any_more_is_drained_first(stage: Stage, end: str) -> None:
     gate, one, two = await shop(stage)
