@@ -15,7 +15,7 @@ def connected(tables: Path = Path("/proc/net")) -> set[tuple[str, int]]:
     """Host and port at the other end of every TCP connection of this network namespace (proc_net_tcp(5))."""
     found: set[tuple[str, int]] = set()
     for name in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             for line in (tables / name).read_text("ascii", "replace").splitlines()[1:]:
                 fields = line.split()
                 if len(fields) > 3 and fields[3] == ESTABLISHED:

@@ -303,7 +303,7 @@ class Gateway:
             return LOOK_SECS
         await anyio.sleep(SETTLED_SECS)
         began = self._clock.monotonic()
-        busy = await self._busy()
+        busy = await self._busy({each.backend.name for each in waiting})
         self._drained |= {
             each.drained for each in waiting if each.target is None or not busy(each.backend, each.target)
         }
@@ -311,15 +311,17 @@ class Gateway:
             return LOOK_SECS
         return max(DRAIN_LOOK_SECS, 5 * (self._clock.monotonic() - began))
 
-    async def _busy(self) -> Callable[[Backend, Target], bool]:
+    async def _busy(self, names: set[str]) -> Callable[[Backend, Target], bool]:
         """
-        Whether something is under way at an endpoint of a backend.
+        Whether something is under way at an endpoint of one of these backends.
 
         Envoy counts requests, but not of endpoints that it has been told of no more, or anew: the connections that it
         keeps to one that drains are for nothing else.
         """
         active = {} if self._feed.inline else await self.admin.active()
-        there = await anyio.to_thread.run_sync(connected) if self._feed.inline or self._awaited else set()
+        there = (
+            await anyio.to_thread.run_sync(connected) if self._feed.inline or names & self._awaited.keys() else set()
+        )
 
         def busy(backend: Backend, target: Target) -> bool:
             if not self._feed.inline and backend.name not in self._awaited:
