@@ -14,48 +14,34 @@ from fledx.agent.runtime.base import (
     Container,
     ContainerSpec,
     Execution,
-    Image,
     ImageMissing,
     LogEntry,
-    Mount,
     NameTaken,
     PortTaken,
-    Refused,
-    Room,
     RuntimeEvent,
-    Tell,
     Usage,
 )
 from fledx.errors import FledxError, NotFound, Unavailable
 from fledx.models.exec import ExecRequest
-from fledx.models.image import by_digest
 from fledx.models.port import PortMapping
-from fledx.models.registry import RegistryLogin
 from tests.fakes.commands import PROGRAMS, FakeCommand, Program, begun
+from tests.fakes.images import FakeImages
+from tests.fakes.volumes import FakeVolumes
 
 ALIVE = ("running", "paused", "restarting")
 
 
-class FakeRuntime:
+class FakeRuntime(FakeImages, FakeVolumes):
     """
     Behaves as `Runtime` says, at once and without threads.
 
-    ``images`` are those the engine has, ``registry`` those it can pull (an error instead of None refuses), by the name
-    that is asked for. ``digests`` is what their tags stand for at the registry, an error where that is not told; of a
-    tag that is not in it this engine cannot find out. ``given`` is the same of tags that the engine has. ``exits``
-    maps an image to the code with which its containers end as soon as they run, ``refuses`` to the error their start
-    raises. While ``down`` is set every call raises Unavailable. ``done`` is what was asked of it.
+    ``exits`` maps an image to the code with which its containers end as soon as they run, ``refuses`` to the error
+    their start raises. While ``down`` is set every call raises Unavailable. ``done`` is what was asked of it.
     """
 
     def __init__(self) -> None:
-        self.images: set[str] = {"app:1", "app:2"}
-        self.registry: dict[str, FledxError | None] = {}
-        self.digests: dict[str, str | FledxError] = {}
-        self.given: dict[str, str] = {}
-        self.sizes: dict[str, int] = {}
-        self.logins: list[RegistryLogin | None] = []
-        self.root: str | None = None
-        self.gates: dict[str, anyio.Event] = {}
+        FakeImages.__init__(self)
+        FakeVolumes.__init__(self)
         self.stop_gates: dict[str, anyio.Event] = {}
         self.exits: dict[str, int] = {}
         self.refuses: dict[str, FledxError] = {}
@@ -67,8 +53,6 @@ class FakeRuntime:
         self.answers: dict[tuple[str, ...], Execution] = {}
         self.programs: dict[str, Program] = dict(PROGRAMS)
         self.commands: list[FakeCommand] = []
-        self.volumes: dict[str, dict[str, str]] = {}
-        self.contents: dict[str, bytes] = {}
         self._containers: dict[str, Container] = {}
         self._numbers = itertools.count(1)
         self._subscribers: list[tuple[str, MemoryObjectSendStream[RuntimeEvent]]] = []
@@ -215,52 +199,6 @@ class FakeRuntime:
         self._change(container_id, state="paused")
         self._emit("pause", container_id)
 
-    async def volume(self, name: str) -> Mapping[str, str] | None:
-        await self._asked()
-        return self.volumes.get(name)
-
-    async def make_volume(self, name: str, labels: Mapping[str, str]) -> None:
-        await self._asked(f"make volume {name}")
-        self.volumes.setdefault(name, dict(labels))
-
-    async def remove_volume(self, name: str) -> bool:
-        await self._asked()
-        if any(mount.source == name for each in self.all() for mount in self._mounts(each.id)):
-            return False
-        if self.volumes.pop(name, None) is not None:
-            self.done.append(f"remove volume {name}")
-        self.contents.pop(name, None)
-        return True
-
-    async def volume_sizes(self, node_id: str) -> Mapping[str, int]:
-        await self._asked("measure volumes")
-        own = [name for name, labels in self.volumes.items() if labels.get("fledx.node_id") == node_id]
-        return {name: len(self.contents.get(name, b"")) for name in own}
-
-    @asynccontextmanager
-    async def archive(self, container_id: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        await self._asked(f"archive {path}")
-        self._must(container_id)
-        yield self._pieces(container_id)
-
-    async def _pieces(self, container_id: str) -> AsyncIterator[bytes]:
-        """The content of its only volume, in pieces of 1000 bytes."""
-        whole = self.contents.get(self._mounts(container_id)[0].source, b"")
-        for start in range(0, len(whole), 1000):
-            await anyio.lowlevel.checkpoint()
-            yield whole[start : start + 1000]
-
-    async def unpack(self, container_id: str, path: str, pieces: AsyncIterator[bytes]) -> None:
-        await self._asked(f"unpack {path}")
-        (mount,) = self._mounts(container_id)
-        self.contents[mount.source] = b""
-        async for piece in pieces:
-            self.contents[mount.source] += piece
-
-    def _mounts(self, container_id: str) -> tuple[Mount, ...]:
-        spec = self.specs.get(container_id)
-        return () if spec is None else spec.mounts
-
     async def resume(self, container_id: str) -> None:
         await self._asked(f"resume {self._name(container_id)}")
         if self._must(container_id).state == "paused":
@@ -271,54 +209,6 @@ class FakeRuntime:
         await self._asked(f"remove {self._name(container_id)}")
         if container_id in self._containers:
             self._drop(container_id)
-
-    async def image(self, name: str) -> Image | None:
-        await self._asked()
-        return self._image(name) if name in self.images else None
-
-    async def all_images(self) -> tuple[Image, ...]:
-        await self._asked()
-        return tuple(self._image(name) for name in sorted(self.images))
-
-    def _image(self, name: str) -> Image:
-        by_tag = "@" not in name
-        digests = [by_digest(name, self.given[name])] if name in self.given else [] if by_tag else [name]
-        tags = (name,) if by_tag else ()
-        return Image(id=f"id of {name}", tags=tags, digests=tuple(digests), size=self.sizes.get(name, 0))
-
-    async def resolve(self, name: str, login: RegistryLogin | None) -> str | None:
-        await self._asked(f"resolve {name}")
-        self.logins.append(login)
-        found = self.digests.get(name)
-        if isinstance(found, FledxError):
-            raise found
-        return found
-
-    async def pull(
-        self, name: str, tell: Tell, *, login: RegistryLogin | None = None, room: Room = lambda missing: None
-    ) -> None:
-        await self._asked(f"pull {name}")
-        self.logins.append(login)
-        tell(f"pulling {name}: 1 of 2 MB")
-        room(self.sizes.get(name, 0))
-        if name in self.gates:
-            await self.gates[name].wait()
-        if (refusal := self.registry.get(name)) is not None:
-            raise refusal
-        if name not in self.registry:
-            raise Refused(f"the test's registry does not know {name}")
-        self.images.add(name)
-
-    async def remove_image(self, name: str) -> bool:
-        await self._asked(f"remove image {name}")
-        if any(each.image == name for each in self.all()):
-            return False
-        self.images.discard(name)
-        return True
-
-    async def data_root(self) -> str | None:
-        await self._asked()
-        return self.root
 
     async def holder(self, port: PortMapping) -> str | None:
         await self._asked()
