@@ -121,6 +121,7 @@ class Command:
         assert self.verb is not None
         text = self.verb.help[:1].upper() + self.verb.help[1:]
         parser = Parser(" ".join(("fledx", *self.path)), f"{text}.", self.verb.epilog)
+        parser.takes_rest = self.verb.rest
         for i in range(spoken):
             parser.add_argument(f"word{i}")
         self.verb.flags(parser)

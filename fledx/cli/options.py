@@ -38,6 +38,7 @@ class Parser(argparse.ArgumentParser):
             prog=prog, description=description, epilog=epilog, formatter_class=Formatter, allow_abbrev=False
         )
         self.color = False  # Python 3.14 would import its themes
+        self.takes_rest = False
 
     def settle(self) -> None:
         """Once all flags are in: a usage of one line, as that of fifty flags fills a screen."""
@@ -56,6 +57,8 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> str:
         known = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
         guess = near(word.partition("=")[0], known) if word.startswith("-") else None
+        if guess is None and self.takes_rest:
+            return f"unknown word {typed(word)}: a command for the container goes after a `--` of its own"
         return f"unknown {'flag' if word.startswith('-') else 'word'} {typed(word)}" + (
             f": did you mean {guess}?" if guess else ""
         )

@@ -11,7 +11,7 @@ from fledx.cli.output import document, is_document
 from fledx.cli.target import connect
 from fledx.cli.terminal import Terminal
 from fledx.cli.views.nodes import move_table
-from fledx.cli.views.text import counted, harmless, span
+from fledx.cli.views.text import counted, harmless, labels, span
 from fledx.cli.waiting import DONE, INTERRUPTED, NOT_REACHED, WAIT_TIMEOUT
 from fledx.client.api import ControlPlane
 from fledx.client.asking import Json
@@ -38,7 +38,7 @@ def label(args: Namespace, terminal: Terminal) -> int:
     """Labels of one node."""
     args.refs, args.id = [args.node], None
     changes = dict(args.labels)
-    return _each(args, terminal, lambda api, id: api.label_node(id, changes), "has its labels")
+    return _each(args, terminal, lambda api, id: api.label_node(id, changes), "has the labels {labels}")
 
 
 def drain(args: Namespace, terminal: Terminal) -> int:
@@ -116,10 +116,11 @@ def rebalance(args: Namespace, terminal: Terminal) -> int:
 
 
 def _each(args: Namespace, terminal: Terminal, change: Callable[[ControlPlane, str], Json], done: str) -> int:
+    """The same for each; `{labels}` in `done` are those it has now."""
     api = connect(args, terminal)
     for node in _named(args, api):
         changed = change(api, str(node["node_id"]))
-        terminal.say(f"{harmless(node['name'])} {done}")
+        terminal.say(f"{harmless(node['name'])} {done.format(labels=labels(changed.get('labels')))}")
         _print(args, terminal, changed)
     return DONE
 

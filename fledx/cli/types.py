@@ -26,7 +26,7 @@ def count(text: str) -> int:
 def whole(text: str) -> int:
     """A whole number of at least 0."""
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
-        raise ArgumentTypeError(f"{text!r} is not a whole number")
+        raise ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
 
 

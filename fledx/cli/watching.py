@@ -73,6 +73,9 @@ def status(args: Namespace, terminal: Terminal) -> int:
     api = connect(args, terminal)
     if not args.watch:
         whole = Look(api, args)
+        if args.output == "name" or (args.quiet and args.output is None):
+            terminal.data("\n".join(whole.names()))
+            return 0
         terminal.data(
             document(whole.encoded(), args.output)
             if is_document(args)
@@ -104,6 +107,17 @@ class Look:
         """For programs, in fledx-core's shape."""
         parts = {"nodes": self._nodes, "deployments": self._deployments}
         return {"summary": self._summary, **{name: page.encoded() for name, page in parts.items() if page is not None}}
+
+    def names(self) -> list[str]:
+        """`nodes/edge-1` and `deployments/web`; of one kind alone the bare names."""
+        pages = {"nodes": self._nodes, "deployments": self._deployments}
+        both = None not in pages.values()
+        return [
+            f"{noun}/{harmless(each['name'])}" if both else harmless(each["name"])
+            for noun, page in pages.items()
+            if page is not None
+            for each in page.items
+        ]
 
     def screen(self, terminal: Terminal, *, columns: int | None, colour: bool) -> str:
         """For people."""

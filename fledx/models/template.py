@@ -44,7 +44,8 @@ class Limits:
         for field, least in least_of.items():
             value = getattr(self, field)
             if value is not None and value < least:
-                faults.add(field, f"{value} is less than {least}")  # 6 MiB is Docker's own least
+                why = " (6 MiB), Docker's own least" if field == "memory_bytes" else ""
+                faults.add(field, f"{value} is less than {least}{why}")
         faults.settle()
 
 

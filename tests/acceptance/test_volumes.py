@@ -154,7 +154,7 @@ def test_fault_42_nothing_that_leads_out_of_a_container_runs_on_nodes_that_do_no
             reasons = [each["reason"] for each in made["pending"]]
             assert len(reasons) == 1
             assert reasons[0].startswith(
-                ("2 nodes: does not allow ", "2 nodes: volume /etc lies outside what it allows")
+                ("2 nodes: its FLEDX_AGENT_ALLOW has no ", "2 nodes: volume /etc lies outside its FLEDX_AGENT_ALLOWED")
             )
             assert system.containers(f"out-{number}") == []
             api.delete_deployment(f"out-{number}")

@@ -335,6 +335,7 @@ examples:
   fledx deployments update web --image nginx:1.28
   fledx deployments update web --limit-memory 256Mi --clear-env
 
+What is not given stays as it is: the defaults in brackets are those of a new deployment.
 A list or a map that is given, such as --env or --port, replaces the old one; of limits, constraints, placement, health
 and update each flag changes its own part."""
 APPLY_EXAMPLES = """\

@@ -124,7 +124,7 @@ def join_flags(parser: Parser) -> None:
 def join_command(args: Namespace, terminal: Terminal) -> int:
     from fledx.cli.output import document, is_document
     from fledx.cli.target import connect
-    from fledx.cli.views.text import counted, harmless
+    from fledx.cli.views.text import counted, harmless, whole_seconds
 
     body: dict[str, Any] = {} if args.ttl is None else {"ttl_seconds": args.ttl}
     if args.any_number or args.uses is not None:
@@ -136,7 +136,7 @@ def join_command(args: Namespace, terminal: Terminal) -> int:
         return 0
     terminal.data(command)
     uses = "any number of nodes" if made.get("uses") is None else counted(made["uses"], "node")
-    terminal.say(f"good for {uses} until {harmless(made['expires_at'])}; it holds a secret")
+    terminal.say(f"good for {uses} until {whole_seconds(made['expires_at'])}; it holds a secret")
     return 0
 
 

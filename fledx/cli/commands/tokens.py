@@ -24,7 +24,7 @@ def create_flags(parser: Parser) -> None:
 def create(args: Namespace, terminal: Terminal) -> int:
     from fledx.cli.output import document, is_document
     from fledx.cli.target import connect
-    from fledx.cli.views.text import harmless
+    from fledx.cli.views.text import harmless, whole_seconds
 
     if (name := args.refs or args.name) is None or (args.refs and args.name):
         raise InvalidSpec("", "one name, please: whose token is it, or what is it for?")
@@ -37,7 +37,7 @@ def create(args: Namespace, terminal: Terminal) -> int:
         return 0
     terminal.data(harmless(made["token"]))
     end = made.get("expires_at")
-    until = f"until {harmless(end)}" if end else "until it is revoked"
+    until = f"until {whole_seconds(end)}" if end else "until it is revoked"
     terminal.say(f"{harmless(made['name'])} is {harmless(made['role'])} {until}; the token is shown this once")
     return 0
 

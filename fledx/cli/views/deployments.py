@@ -95,9 +95,12 @@ def deployment_screen(
 ) -> str:
     """What was asked, where it runs, what happened last, and why it is not running."""
     status = harmless(item["status"])
-    head = f"{harmless(item['name'])}  {painted(status) if colour else status}  {ready(item)} ready"
+    found = replicas(item)
+    old = sum(each.state == "running, old" for each in found)
+    still = f", {old} of the revision before still run{'s' if old == 1 else ''}" if old else ""
+    head = f"{harmless(item['name'])}  {painted(status) if colour else status}  {ready(item)} ready{still}"
     parts = [head, fields(_facts(item, now), indent="  ")]
-    if found := replicas(item):
+    if found:
         parts.append(replica_table(found, now, columns=columns, colour=colour))
         parts += _in_full(found, columns)
     if (gateways := gateway_table(item, columns=columns, colour=colour)) is not None:

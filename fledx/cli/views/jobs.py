@@ -22,7 +22,8 @@ def mode_line(item: Json) -> str | None:
         return mode_cell(item) or None
     when = f" at {item['schedule']} by the clocks of {item.get('timezone') or 'UTC'}" if item.get("schedule") else ""
     retries = item.get("retries")
-    return harmless(f"job{when}, {3 if retries is None else retries} retries")
+    tries = "1 retry" if retries == 1 else f"{3 if retries is None else retries} retries"
+    return harmless(f"job{when}, {tries}")
 
 
 def ahead(moment: str | None, now: float) -> str:

@@ -208,5 +208,5 @@ def asked_for(shown: Mapping[str, Any]) -> dict[str, Any]:
     from fledx.models.deployment import DeploymentSpec
 
     counted = ("replicas",) if shown.get("mode") == "global" else ()
-    fields = [field.name for field in dataclasses.fields(DeploymentSpec) if field.name not in counted]
+    fields = ["name", *(field.name for field in dataclasses.fields(DeploymentSpec) if field.name not in counted)]
     return {name: shown[name] for name in fields if shown.get(name) is not None}

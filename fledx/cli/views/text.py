@@ -106,6 +106,12 @@ def cores(millis: int | None) -> str:
     return f"{millis / 1000:g}" if millis % 100 == 0 else f"{millis}m"
 
 
+def whole_seconds(moment: str) -> str:
+    """A time of the API as people read it: without its milliseconds."""
+    head, dot, tail = harmless(moment).partition(".")
+    return f"{head}Z" if dot and tail.endswith("Z") else head
+
+
 def size(count: int | None) -> str:
     """Bytes as `512Mi` or `1.5Gi`; exact numbers stay exact, others get one decimal."""
     if count is None:

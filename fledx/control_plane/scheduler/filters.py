@@ -60,7 +60,7 @@ def _fields(shape: Shape, node: NodeView) -> str | None:
 
 def _permissions(shape: Shape, node: NodeView) -> str | None:
     missing = [word for word in shape.permissions if word not in (node.allows or ())]
-    return f"does not allow {', '.join(missing)}" if missing else None
+    return f"its FLEDX_AGENT_ALLOW has no {', no '.join(missing)}" if missing else None
 
 
 def _paths(shape: Shape, node: NodeView) -> str | None:
@@ -68,7 +68,7 @@ def _paths(shape: Shape, node: NodeView) -> str | None:
     for path in shape.paths:
         socket = is_socket(path) and "docker_socket" in (node.allows or ())
         if node.prefixes is not None and not socket and not below(path, node.prefixes):
-            return f"volume {path} lies outside what it allows"
+            return f"volume {path} lies outside its FLEDX_AGENT_ALLOWED_VOLUME_PREFIXES"
     return None
 
 

@@ -113,3 +113,11 @@ def test_a_word_of_nothing_is_a_wrong_word_and_no_fault_of_ours(word: str, capsy
 
     assert ended.value.code == 2
     assert "unknown word" in capsys.readouterr().err
+
+
+def test_a_command_for_a_container_is_told_to_stand_behind_its_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    command = Command(["exec", "web", "ls"])
+
+    with pytest.raises(SystemExit):
+        command.parse(command.parser())
+    assert "unknown word 'ls': a command for the container goes after a `--` of its own" in capsys.readouterr().err

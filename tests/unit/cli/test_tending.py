@@ -50,9 +50,10 @@ def test_a_drain_that_is_refused_says_what_holds_it_up_and_how_to_force_it() -> 
 
 
 def test_labels_are_set_and_taken_away_in_one_go() -> None:
-    made = cli(**{f"PATCH {ONE}/labels": json_answer(node(labels={"disk": "ssd"}))})
+    made = cli(**{f"PATCH {ONE}/labels": json_answer(node(labels={"disk": "ssd", "arm": "1"}))})
     assert 0 == made.run("nodes", "label", "edge-1", "disk=ssd", "zone-", "--json")
     assert '"disk": "ssd"' in made.shown
+    assert "edge-1 has the labels arm=1,disk=ssd\n" == made.said
 
 
 def test_rebalance_tells_each_move_and_why() -> None:

@@ -21,6 +21,13 @@ def status(**more: Any) -> Cli:
     return Cli({**routes, "GET /api/v1/deployments": page(deployment()), **more})
 
 
+def test_names_alone_say_of_which_kind_they_are_where_there_are_two() -> None:
+    both, nodes = status(), status()
+
+    assert [0, 0] == [both.run("status", "-o", "name"), nodes.run("status", "--quiet", "--nodes-only")]
+    assert ("nodes/edge-1\ndeployments/web\n", "edge-1\n") == (both.shown, nodes.shown)
+
+
 def test_the_status_shows_both_halves_or_one() -> None:
     both, nodes, deployments = status(), status(), status()
     assert [0, 0, 0] == [

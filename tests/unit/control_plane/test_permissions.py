@@ -22,12 +22,12 @@ def mount(path: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"privileged": True}, "1 node: does not allow privileged (edge-1)"),
-        ({"network_mode": "host"}, "1 node: does not allow host_network (edge-1)"),
-        ({"cap_add": ("SYS_ADMIN",)}, "1 node: does not allow capabilities (edge-1)"),
-        (mount("/var/run/docker.sock"), "1 node: does not allow docker_socket (edge-1)"),
-        (mount("/"), "1 node: does not allow docker_socket (edge-1)"),
-        (mount("/etc"), "1 node: volume /etc lies outside what it allows (edge-1)"),
+        ({"privileged": True}, "1 node: its FLEDX_AGENT_ALLOW has no privileged (edge-1)"),
+        ({"network_mode": "host"}, "1 node: its FLEDX_AGENT_ALLOW has no host_network (edge-1)"),
+        ({"cap_add": ("SYS_ADMIN",)}, "1 node: its FLEDX_AGENT_ALLOW has no capabilities (edge-1)"),
+        (mount("/var/run/docker.sock"), "1 node: its FLEDX_AGENT_ALLOW has no docker_socket (edge-1)"),
+        (mount("/"), "1 node: its FLEDX_AGENT_ALLOW has no docker_socket (edge-1)"),
+        (mount("/etc"), "1 node: volume /etc lies outside its FLEDX_AGENT_ALLOWED_VOLUME_PREFIXES (edge-1)"),
     ],
 )
 async def test_fault_42_a_replica_waits_with_the_reason_of_each_node(
