@@ -162,7 +162,7 @@ class Agent:
             pull_again=lambda kind, keys: self._loop.pull_again(kind, keys),
         )
         self._jobs = Jobs(clock, directory / "jobs.json", boot=boot_id())
-        self._loop = self._make_loop(runtime, environ)
+        self._loop = self._make_loop(runtime)
         self._observed = Observed(
             self._loop,
             node_id=identity.node_id,
@@ -221,7 +221,7 @@ class Agent:
         )
         self._pages = Pages(settings, self._metrics, self._standing, self._public.pages)
 
-    def _make_loop(self, runtime: Runtime, environ: Mapping[str, str]) -> Reconciler:
+    def _make_loop(self, runtime: Runtime) -> Reconciler:
         settings = self._settings
         executor = Executor(
             node_id=self._identity.node_id,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from fledx.bootstrap import run as bootstrap
 from fledx.bootstrap.run import ROLES, Access, Outcome, Role
 from fledx.cli import profiles
-from fledx.cli.hosts import hosts_of, join_string, mode_of, screen_of
+from fledx.cli.hosts import hosts_of, mode_of, screen_of
+from fledx.cli.joining import join_string
 from fledx.cli.output import document, is_document
 from fledx.cli.target import connect
 from fledx.cli.terminal import Terminal
@@ -41,7 +42,9 @@ def agent(args: Namespace, terminal: Terminal) -> int:
     """Make hosts nodes."""
     if not args.ssh_host and not args.local:
         raise InvalidSpec("--ssh-host", "which host? Name it, or say --local for this machine")
-    join = join_string(args, terminal)
+    if args.join is not None and not args.local:
+        raise InvalidSpec("--join", "is for a host that joins by itself: give --local with it, and no --ssh-host")
+    join = join_string(args.join, "--join", terminal)
     screen = screen_of(args, terminal)
     asked = bootstrap.AgentWanted(
         name=args.name,

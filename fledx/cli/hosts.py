@@ -68,20 +68,3 @@ class _Questions:
         except OSError:  # a script: the answer comes by its standard input
             return self._terminal.inp.readline().rstrip("\n")
         return getpass(question)
-
-
-def join_string(args: Namespace, terminal: Terminal) -> str | None:
-    """The one that `--join` gives, or tells where to find; None without it."""
-    if args.join is None:
-        return None
-    if not args.local:
-        raise InvalidSpec("--join", "is for a host that joins by itself: give --local with it, and no --ssh-host")
-    if args.join == "-":
-        return terminal.inp.readline().strip()
-    if not args.join.startswith("@"):
-        return str(args.join)
-    try:
-        with open(args.join[1:], encoding="ascii", errors="replace") as opened:
-            return opened.read().strip()
-    except OSError as problem:
-        raise InvalidSpec("--join", f"{args.join[1:]} cannot be read: {problem.strerror}") from None

@@ -7,7 +7,6 @@ from argparse import Namespace
 from fledx.cli.options import Parser
 from fledx.cli.terminal import Terminal
 from fledx.cli.verbs import Verb
-from fledx.errors import InvalidSpec
 
 
 def flags(parser: Parser) -> None:
@@ -25,28 +24,17 @@ def flags(parser: Parser) -> None:
 
 
 def run(args: Namespace, terminal: Terminal) -> int:
+    from fledx.cli.joining import join_string
     from fledx.cli.logs import set_up
     from fledx.cli.roles import settings_of
     from fledx.settings.agent import AgentSettings
 
     settings = settings_of(args, terminal, AgentSettings)
-    join = _join_string(args.join or terminal.environ.get("FLEDX_AGENT_JOIN"), terminal)
+    join = join_string(args.join or terminal.environ.get("FLEDX_AGENT_JOIN"), "join", terminal)
     set_up(terminal.environ, json_lines=args.json_logs)
     from fledx.agent.run import main
 
     return main(settings, join=join, environ=terminal.environ)
-
-
-def _join_string(word: str | None, terminal: Terminal) -> str | None:
-    if word == "-":
-        return terminal.inp.readline().strip()
-    if word is None or not word.startswith("@"):
-        return word
-    try:
-        with open(word[1:], encoding="ascii", errors="replace") as opened:
-            return opened.read().strip()
-    except OSError as problem:
-        raise InvalidSpec("join", f"{word[1:]} cannot be read: {problem.strerror}") from None
 
 
 VERB = Verb(run, "run a node's agent", flags, connects=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fledx.cli.command import Command
-from fledx.cli.commands.agent import _join_string
+from fledx.cli.joining import join_string
 from fledx.cli.roles import settings_of
 from fledx.errors import InvalidSpec
 from fledx.settings.agent import AgentSettings
@@ -50,7 +50,7 @@ def test_a_join_string_may_come_by_stdin_or_by_file(tmp_path: Path) -> None:
     file.write_text("fledx-join.y\n")
     terminal = Cli().terminal(io.StringIO("fledx-join.x\n"))
     assert ["fledx-join.x", "fledx-join.y", "fledx-join.z", None] == [
-        _join_string(word, terminal) for word in ("-", f"@{file}", "fledx-join.z", None)
+        join_string(word, "--join", terminal) for word in ("-", f"@{file}", "fledx-join.z", None)
     ]
     with pytest.raises(InvalidSpec, match="cannot be read"):
-        _join_string(f"@{tmp_path}/none", terminal)
+        join_string(f"@{tmp_path}/none", "--join", terminal)
