@@ -52,7 +52,7 @@ def install_agent(visit: Visit, asked: AgentWanted, package: Package, api: Contr
     visit.progress.say("looked", described(facts))
     join = _join(visit, facts, asked, api)
     wanted = _wanted(facts, asked, package, api, join)
-    reach = _reach(visit, facts, wanted, api, join)
+    reach = _renamed(facts, asked) or _reach(visit, facts, wanted, api, join)
     if reach is not None and facts.identity is None and visit.look().identity is not None:
         return install_agent(visit, asked, package, api)  # an agent that an earlier run started has joined meanwhile
     wanted = dataclasses.replace(wanted, reach=reach)
@@ -143,6 +143,17 @@ def _reach(
     trouble = try_agent(visit.host, facts.python.path, where, pem, strict=visit.mode.wait)
     visit.progress.took("try the network", began)
     return trouble
+
+
+def _renamed(facts: HostFacts, asked: AgentWanted) -> Trouble | None:
+    """A name is given once, when a host joins; another one in the settings would rename nothing."""
+    name = facts.settings("agent").get("FLEDX_AGENT_NAME")
+    if asked.name is None or facts.identity is None or name is None or asked.name == name:
+        return None
+    return Trouble(
+        text=f"it is a node already, called {name}, and a node keeps its name",
+        mend="leave out --name; or take it off with `fledx bootstrap uninstall agent --purge` and add it anew",
+    )
 
 
 def _name_taken(visit: Visit, facts: HostFacts, wanted: Wanted, api: ControlPlane | None) -> Trouble | None:

@@ -69,7 +69,7 @@ def status(args: Namespace, terminal: Terminal) -> int:
     """What is on hosts."""
     screen = screen_of(args, terminal)
     outcomes = bootstrap.status(hosts_of(args, terminal, screen), _roles(args), tell=screen.tell)
-    return _end(outcomes, args, terminal, described)
+    return _end(outcomes, args, terminal, described, apart="\n\n")
 
 
 def upgrade(args: Namespace, terminal: Terminal) -> int:
@@ -91,7 +91,7 @@ def upgrade(args: Namespace, terminal: Terminal) -> int:
 def uninstall(args: Namespace, terminal: Terminal) -> int:
     """Take fledx off hosts."""
     where = ", ".join(args.ssh_host or ["this machine"])
-    what = f"take {args.role or 'fledx'} off {where}"
+    what = f"take {f'the {args.role}' if args.role else 'fledx'} off {where}"
     if args.purge:
         what += " with all its data" + ("" if args.role == "cp" else ", and have the control plane forget its node")
     if not args.dry_run and not terminal.ask(f"{what}?", yes=args.yes, for_good=args.purge):
@@ -143,12 +143,19 @@ def _save(access: Access, args: Namespace, terminal: Terminal) -> str:
     return ca_path
 
 
-def _end(outcomes: Sequence[Outcome], args: Namespace, terminal: Terminal, line: Callable[[Outcome], str]) -> int:
+def _end(
+    outcomes: Sequence[Outcome],
+    args: Namespace,
+    terminal: Terminal,
+    line: Callable[[Outcome], str],
+    *,
+    apart: str = "\n",
+) -> int:
     """Print what came of it and choose the exit code."""
     if is_document(args):
         terminal.data(document({"hosts": [outcome.encoded() for outcome in outcomes]}, args.output))
     else:
-        terminal.data("\n".join(line(outcome) for outcome in outcomes if outcome.well))
+        terminal.data(apart.join(line(outcome) for outcome in outcomes if outcome.well))
     for outcome in outcomes:
         if not outcome.well:
             terminal.complain(ended(outcome))
@@ -159,7 +166,9 @@ def _end(outcomes: Sequence[Outcome], args: Namespace, terminal: Terminal, line:
 
 
 def _control_plane_line(outcome: Outcome) -> str:
-    return f"{ended(outcome)}\ncontrol plane {outcome.facts['version']} at {outcome.facts['url']}"
+    where = f"control plane {outcome.facts['version']} at {outcome.facts['url']}"
+    only_planned = outcome.steps and not outcome.changed
+    return ended(outcome) if only_planned else f"{ended(outcome)}\n{where}"
 
 
 def _agent_line(outcome: Outcome) -> str:

@@ -116,6 +116,17 @@ def test_a_name_that_a_connected_node_has_is_refused_before_harm() -> None:
     assert host.facts.files == {}
 
 
+def test_a_node_that_is_to_get_another_name_is_told_that_it_keeps_its_own() -> None:
+    host, cloud = FakeHost(), CloudOfOne()
+    install_agent(visit(host), AgentWanted(name="edge-1"), package(), cloud.api)
+    host.reconnect()
+    with pytest.raises(Conflict, match="it is a node already, called edge-1, and a node keeps its name") as told:
+        install_agent(visit(host), AgentWanted(name="edge-9"), package(), cloud.api)
+    assert "uninstall agent --purge" in (told.value.hint or "")
+    assert "edge-1" == host.facts.settings("agent")["FLEDX_AGENT_NAME"]
+    install_agent(visit(host), AgentWanted(name="edge-1"), package(), cloud.api)
+
+
 class Walled(FakeHost):
     """A host whose trial of the network says something else than ok."""
 

@@ -181,3 +181,11 @@ def test_a_node_that_is_gone_for_good_is_forgotten_or_it_is_told_how() -> None:
         assert bootstrapping._uninstall_line(each).endswith("; the control plane has forgotten its node")
     assert "`fledx nodes delete --force n3`" in bootstrapping._uninstall_line(left)
     assert "the control plane is busy" in bootstrapping._uninstall_line(left)
+
+
+def test_where_a_control_plane_answers_is_not_told_by_a_run_that_only_planned_one() -> None:
+    facts = {"version": "0.1.0", "url": "https://cp:8080"}
+    step = RemoveFile(path="/x", reason="it is in the way")
+    planned, made = (Outcome(host="cp", steps=(step,), done=done, facts=facts) for done in (0, 1))
+    assert "cp: nothing was changed, 0s" == bootstrapping._control_plane_line(planned)
+    assert "cp: done, 0s\ncontrol plane 0.1.0 at https://cp:8080" == bootstrapping._control_plane_line(made)
