@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -325,11 +326,16 @@ RULES: list[Rule] = [
 ]
 
 
+@cache
+def house() -> dict[str, ast.Module]:
+    """Every file of the package by its path there."""
+    return {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_house_is_as_drawn(rule: Rule) -> None:
-    modules = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
-    assert "errors.py" in modules
-    faults = [f"fledx/{where} {fault}" for where, tree in sorted(modules.items()) for fault in rule(where, tree)]
+    assert "errors.py" in house()
+    faults = [f"fledx/{where} {fault}" for where, tree in house().items() for fault in rule(where, tree)]
     assert not faults, "\n".join(faults)
 
 
@@ -379,10 +385,8 @@ def test_a_folder_pattern_reaches_deep_and_a_star_does_not() -> None:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    paths = {
-        ".".join(("fledx", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in PACKAGE.rglob("*.py")
-    }
-    looks_at = {name: set(with_modules(ast.parse(path.read_text()))) - {name} for name, path in paths.items()}
+    trees = {f"fledx.{where.removesuffix('.py').replace('/', '.')}": tree for where, tree in house().items()}
+    looks_at = {name: set(with_modules(tree)) - {name} for name, tree in trees.items()}
     while ends := [name for name in looks_at if not looks_at[name] & looks_at.keys() or not looked_at(name, looks_at)]:
         for name in ends:
             del looks_at[name]

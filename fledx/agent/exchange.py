@@ -8,7 +8,7 @@ import anyio
 import h11
 from anyio.abc import ByteStream, SocketStream
 
-from fledx.agent.http import Answer, Asked, Page, as_json
+from fledx.agent.answers import Answer, Asked, Page, as_json
 from fledx.errors import Unavailable
 
 MAX_ANSWER = 64 * 1024 * 1024

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import anyio
 from anyio.abc import SocketStream
+
+from fledx.agent.answers import Asked, Page
 
 logger = logging.getLogger(__name__)
 
@@ -17,24 +16,7 @@ REQUEST_SECS = 10.0
 MAX_CLIENTS = 32
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """A whole response."""
-
-    status: int
-    kind: str
-    body: bytes
-
-
-Page = Callable[[], Answer]
-Asked = Callable[[str], Awaitable[Answer]]
-"""A page that somebody else answers; takes the query behind the path, without its `?`."""
 NONE: Mapping[str, Asked] = {}
-
-
-def as_json(status: int, content: Mapping[str, Any]) -> Answer:
-    """An object as JSON, one line."""
-    return Answer(status=status, kind="application/json", body=json.dumps(content).encode() + b"\n")
 
 
 async def serve(

@@ -13,7 +13,8 @@ from typing import Any
 import anyio
 
 import fledx
-from fledx.agent.http import Answer, Asked, as_json, serve
+from fledx.agent.answers import Answer, Asked, as_json
+from fledx.agent.http import serve
 from fledx.agent.metrics import CONTENT_TYPE, Metrics, Sight
 from fledx.agent.spec import Key
 from fledx.errors import FledxError

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from fledx.agent.answers import Answer
 from fledx.agent.clock import Clock
 from fledx.agent.files import write_private
 from fledx.agent.health.probes import Prober
-from fledx.agent.http import Answer
 from fledx.agent.memory import places, shared_with_envoy
 from fledx.agent.reconcile.actions import Copy
 from fledx.agent.runtime.base import Runtime

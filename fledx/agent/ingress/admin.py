@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+from fledx.agent.answers import Answer
 from fledx.agent.exchange import ask
-from fledx.agent.http import Answer
 from fledx.errors import Unavailable
 
 QUICK_SECS, PATIENT_SECS = 2.0, 5.0

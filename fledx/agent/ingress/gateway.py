@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 
+from fledx.agent.answers import Answer
 from fledx.agent.backoff import Pace, delay
 from fledx.agent.clock import Clock, Wake
-from fledx.agent.http import Answer
 from fledx.agent.ingress.admin import READ_ONLY, Admin
 from fledx.agent.ingress.awaited import Awaited
 from fledx.agent.ingress.backends import Backends

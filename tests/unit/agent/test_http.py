@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from fledx.agent.http import Answer, as_json, serve
+from fledx.agent.answers import Answer, as_json
+from fledx.agent.http import serve
 from fledx.agent.metrics import Metrics
 from fledx.agent.pages import Pages, Standing
 from fledx.settings.agent import AgentSettings
