@@ -65,7 +65,7 @@ def test_fault_34_an_update_whose_cli_is_killed_is_finished_by_the_server_and_no
     system.deploy("web", *READY, "--env", "VERSION=1", replicas=2)
 
     with system.begin("deployments", "update", "web", "--env", "VERSION=2") as operator:
-        eventually(lambda: system.deployment("web")["rollout"]["updated"] >= 1)
+        eventually(lambda: (now := system.deployment("web"))["generation"] > 1 and now["rollout"]["updated"])
         operator.kill()
 
     late = system.cli("deployments", "update", "web", "--env", "VERSION=3", "--if-generation", "1")
