@@ -194,16 +194,25 @@ def settle(tx: Transaction, follow: Callable[[Transaction], set[str]]) -> None:
     nodes.next_revisions(tx.sql, tx.touched_nodes, tx.now)
     for deployment_id in offered_otherwise:
         parts.mark(tx.sql, deployment_id)
-    away = nodes.away(tx.sql) if tx.touched else {}
-    for deployment_id in sorted(tx.touched):
-        stored = deployments.by_id(tx.sql, deployment_id)
-        if stored is not None:
-            rederive(tx, stored, away)
+    if tx.touched:
+        rederive(tx, sorted(tx.touched))
 
 
-def rederive(tx: Transaction, stored: Stored, away: Mapping[str, str]) -> None:
-    """Bring a deployment's stored status up to what its assignments and instances say."""
-    found = _derived(tx.sql, stored, away)
+def rederive(tx: Transaction, ids: list[str]) -> None:
+    """Bring the stored statuses of deployments up to what their assignments and instances say."""
+    away, found = nodes.away(tx.sql), deployments.several(tx.sql, ids)
+    owners, pending = assignments.of_deployments(tx.sql, ids), assignments.pending_of_deployments(tx.sql, ids)
+    seen = instances.of_deployments(tx.sql, ids)
+    for deployment_id, stored in found.items():
+        facts = owners[deployment_id], pending[deployment_id], seen[deployment_id], away
+        if stored.spec.mode == "job":
+            derived = derive_job(stored.spec, *facts, finished.of_deployment(tx.sql, deployment_id))
+        else:
+            derived = derive(stored.spec, stored.revision, *facts)
+        _settle(tx, stored, derived)
+
+
+def _settle(tx: Transaction, stored: Stored, found: Derived) -> None:
     job = job_shown(found) if stored.spec.mode == "job" else None
     before = (stored.status, stored.reason, stored.ready, stored.wanted, stored.job)
     if (found.status, found.reason, found.ready, found.wanted, job) == before:
@@ -215,14 +224,6 @@ def rederive(tx: Transaction, stored: Stored, away: Mapping[str, str]) -> None:
         count = stored.spec.replicas if found.wanted is None else found.wanted
         reason = found.reason or f"{found.ready} of {count} replicas {'succeeded' if found.outcome else 'ready'}"
         tx.event(f"deployment.{found.status}", stored.spec.name, reason, deployment_id=stored.id)
-
-
-def _derived(sql: sqlite3.Connection, stored: Stored, away: Mapping[str, str]) -> Derived:
-    owners, pending = assignments.of_deployment(sql, stored.id), assignments.pending_of(sql, stored.id)
-    seen = [instance for instance, _ in instances.of_deployment(sql, stored.id)]
-    if stored.spec.mode == "job":
-        return derive_job(stored.spec, owners, pending, seen, away, finished.of_deployment(sql, stored.id))
-    return derive(stored.spec, stored.revision, owners, pending, seen, away)
 
 
 def job_shown(found: Derived) -> dict[str, str]:

@@ -11,7 +11,8 @@ from typing import TypeVar
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.keeping import data_words, stays
-from fledx.control_plane.placing import ends_there, move_out, refresh_place, settle_waiting
+from fledx.control_plane.moving import ends_there, move_out
+from fledx.control_plane.placing import refresh_place, settle_waiting
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.schedule import schedule
 from fledx.control_plane.scheduler.spec import spec_of

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.gateways import Gateways
 from fledx.control_plane.listing import node_item
-from fledx.control_plane.placing import give_back, mend_ports, refresh_place, settle_waiting
+from fledx.control_plane.moving import give_back
+from fledx.control_plane.placing import mend_ports, refresh_place, settle_waiting
 from fledx.control_plane.serving import gateway_view
 from fledx.control_plane.store import assignments, instances, nodes
 from fledx.control_plane.store.database import Database

@@ -5,30 +5,24 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Protocol
 
-from fledx.control_plane.keeping import data_words, homes, leave, settle_in, stays
+from fledx.control_plane.keeping import homes, settle_in
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.everywhere import everywhere
 from fledx.control_plane.scheduler.place import Placed
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import Spec, assignment_of, known_spec, mappings_of, placed_of
-from fledx.control_plane.store import assignments, counters, deployments, events, finished, instances, nodes, snapshot
+from fledx.control_plane.scheduler.spec import Spec, assignment_of, known_spec, placed_of
+from fledx.control_plane.store import assignments, counters, deployments, finished, instances, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import MAX_REPLICAS
-from fledx.models.moment import stamp, unix
 from fledx.models.permission import data_of
 from fledx.models.port import PortMapping
 
 BOARD = "board"
 FENCE = "fence"
-HOLD_OFF_SECONDS = 3600.0
-"""In so long a replica is given back once at most: a link that comes and goes would move it each time."""
-KEPT_SECONDS = 600.0
-"""In so long it is told once that a replica stays: it is tried again whenever something changes."""
 
 
 class KeptBoard:
@@ -198,83 +192,6 @@ def revise_board(tx: Placing, stored: Stored) -> None:
     tx.board_changed()
 
 
-def move(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: bool = False) -> str | None:
-    """
-    Give a replica to another node, under a new fence; where there is no other place it keeps the one it has.
-
-    A replica with data stays with it, unless its spec abandons volumes. Gives the reason why it stays. `lost` says that
-    its node does not answer: whom it was taken from is remembered until that comes back.
-    """
-    if stays(stored.spec):
-        return keep(tx, stored, given, f"{why}; its data lies there, in {data_words(stored.spec)}")
-    return relocate(tx, stored, given, why=why, lost=lost)
-
-
-def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str, lost: bool = False) -> str | None:
-    """The same, whatever it leaves behind."""
-    spec, board = known_spec(stored.id, stored.spec), tx.board
-    before = placed_of(spec, given)
-    board.remove(stored.id, [given.replica_number])
-    plan = schedule(board, spec, [given.replica_number])
-    placed = next((each for each in plan.placed if each.node != given.node_id), None)
-    if placed is None:
-        board.apply(spec, [before])
-        no_place = plan.reasons.get(given.replica_number, "only this node suits")
-        return keep(tx, stored, given, f"{why}; no other place: {no_place}")
-    board.apply(spec, [placed])
-    tx.board_changed()
-    fence = counters.following(tx.sql, FENCE)
-    fresh = assignment_of(placed, stored.spec.ports or (), fence=fence, revision=given.revision)
-    assignments.put(tx.sql, stored.id, fresh)
-    settle_in(tx, stored, given.replica_number, placed.node)
-    if lost and not events.happened(
-        tx.sql, "replica.returned", stored.id, given.replica_number, since=ago(tx, HOLD_OFF_SECONDS)
-    ):
-        assignments.remember_former(tx.sql, stored.id, given.replica_number, given)
-    tx.touched_nodes |= {given.node_id, placed.node}
-    tx.touched.add(stored.id)
-    name = board.name(placed.node)
-    tell(tx, stored, "replica.moved", given.replica_number, placed.node, f"from {given.node} to {name}: {why}")
-    return None
-
-
-def ago(tx: Placing, seconds: float) -> str:
-    """The moment so many seconds ago."""
-    return _before(tx.stamp, seconds)
-
-
-@lru_cache(maxsize=8)  # asked for each replica of a dead node
-def _before(moment: str, seconds: float) -> str:
-    return stamp(unix(moment) - seconds)
-
-
-def evict(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
-    """Take a replica from its node in any case: to another one, else it waits for a place."""
-    if relocate(tx, stored, given, why=why) is not None:
-        release(tx, stored, [given.replica_number], why=why)
-        leave(tx, stored, given.replica_number)
-        place(tx, stored, [given.replica_number], why=why)
-
-
-def ends_there(sql: sqlite3.Connection, stored: Stored, given: Assignment) -> bool:
-    """Whether a replica that leaves its node goes nowhere else: each node's own, an extra one, or at its end."""
-    return (
-        stored.spec.mode == "global"
-        or stored.is_extra(given.replica_number)
-        or finished.outcome_of(sql, stored.id, given.replica_number) is not None
-    )
-
-
-def move_out(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
-    """Take a replica from its node in any case, and give it another one if it is to have one."""
-    if ends_there(tx.sql, stored, given):
-        release(tx, stored, [given.replica_number], why=why)
-        if stored.spec.mode == "global" and stored.spec.desired_state == "running":
-            place(tx, stored, (), why=why)  # where no node is left, somebody has to say so
-        return
-    evict(tx, stored, given, why=why)
-
-
 def place_extra(tx: Placing, stored: Stored, number: int, *, why: str) -> str | None:
     """Place one replica beyond the wanted number; the reason when there is no place, and then nothing waits for one."""
     board, spec = tx.board, known_spec(stored.id, stored.spec)
@@ -295,62 +212,6 @@ def place_extra(tx: Placing, stored: Stored, number: int, *, why: str) -> str | 
     return None
 
 
-def give_back(tx: Placing, node_id: str) -> None:
-    """
-    A node that did not answer is back: of deployments that keep the original it gets its replicas again.
-
-    Under the fence they had, so that the containers which ran on there are kept. Where the place is taken by now, the
-    successor stays. Who keeps the new one forgets the original.
-    """
-    for deployment_id, now, then in assignments.formerly_of(tx.sql, node_id):
-        stored = deployments.by_id(tx.sql, deployment_id)
-        ended = finished.outcome_of(tx.sql, deployment_id, now.replica_number) is not None
-        if stored is not None and stored.spec.reschedule.on_return == "keep_original" and not ended:
-            _give_back(tx, stored, now, then)
-        assignments.forget_former(tx.sql, deployment_id, now.replica_number)
-
-
-def _give_back(tx: Placing, stored: Stored, now: Assignment, then: Assignment) -> None:
-    board, spec, number = tx.board, known_spec(stored.id, stored.spec), now.replica_number
-    board.remove(stored.id, [number])
-    plan = schedule(board, spec, [number], bound={number: then.node_id})
-    if not plan.placed:
-        board.apply(spec, [placed_of(spec, now)])
-        return
-    same = _same_ports(stored.spec.ports or (), then.ports) and _free(board, stored, then)
-    placed = placed_of(spec, then) if same else plan.placed[0]
-    board.apply(spec, [placed])
-    tx.board_changed()
-    assignments.put(
-        tx.sql, stored.id, then if same else replace(then, ports=mappings_of(stored.spec.ports or (), placed))
-    )
-    settle_in(tx, stored, number, then.node_id)
-    tx.touched_nodes |= {now.node_id, then.node_id}
-    tx.touched.add(stored.id)
-    tell(
-        tx,
-        stored,
-        "replica.returned",
-        number,
-        then.node_id,
-        f"from {now.node} to {board.name(then.node_id)}, which is back: the original is kept",
-    )
-
-
-def _free(board: Board, stored: Stored, then: Assignment) -> bool:
-    """Whether nobody else has taken the host ports meanwhile."""
-    held = {(port.host, port.protocol) for one in board.on(then.node_id) for port in one.ports}
-    return not held & {(port.host_port, port.protocol) for port in then.ports}
-
-
-def keep(tx: Placing, stored: Stored, given: Assignment, reason: str) -> str:
-    """Tell that a replica stays where it is, and why, once in a while; gives the reason."""
-    if events.happened(tx.sql, "replica.kept", stored.id, given.replica_number, since=ago(tx, KEPT_SECONDS)):
-        return reason
-    tell(tx, stored, "replica.kept", given.replica_number, given.node_id, f"stays with {given.node}: {reason}")
-    return reason
-
-
 def advance(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
     """
     Bring a replica to the deployment's present revision, where it stands if its ports can be had there.
@@ -359,7 +220,7 @@ def advance(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None
     """
     number, board, spec = given.replica_number, tx.board, known_spec(stored.id, stored.spec)
     fresh = replace(given, revision=stored.revision)
-    if not _same_ports(stored.spec.ports or (), given.ports):
+    if not same_ports(stored.spec.ports or (), given.ports):
         board.remove(stored.id, [number])
         plan = schedule(board, spec, [number], bound={number: given.node_id})
         if not plan.placed:
@@ -379,7 +240,7 @@ def advance(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None
     tell(tx, stored, "replica.updated", number, given.node_id, f"to revision {stored.revision} on {given.node}: {why}")
 
 
-def _same_ports(wanted: Sequence[PortMapping], got: Sequence[PortMapping]) -> bool:
+def same_ports(wanted: Sequence[PortMapping], got: Sequence[PortMapping]) -> bool:
     """Whether the ports a replica has are what its spec asks for, any number being right where none is fixed."""
     if len(wanted) != len(got):
         return False

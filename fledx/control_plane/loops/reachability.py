@@ -11,8 +11,8 @@ import anyio
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
+from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status, settle_status
-from fledx.control_plane.placing import move
 from fledx.control_plane.reachability import (
     LONGEST_NAP,
     Action,
@@ -126,15 +126,13 @@ class Reachability:
 
     def _move(self, tx: Transaction, action: MoveWork) -> Tried:
         """Move what can be moved; when nothing has changed since the last try, there is no use in another."""
-        due = []
-        for deployment_id, given in assignments.of_node(tx.sql, action.node_id):
-            stored = deployments.by_id(tx.sql, deployment_id)
-            if stored is not None and self._due(tx, stored, given, action.seconds):
-                due.append((stored, given))
+        owned = assignments.of_node(tx.sql, action.node_id)
+        known = deployments.several(tx.sql, {deployment_id for deployment_id, _ in owned})
+        pairs = [(known[deployment_id], given) for deployment_id, given in owned]
+        due = [(stored, given) for stored, given in pairs if self._due(tx, stored, given, action.seconds)]
         ids = frozenset(stored.id for stored, _ in due)
-        if self._tried.get(action.node_id) != (tx.board.version, ids):
-            for stored, given in due:
-                move(tx, stored, given, why=f"node {given.node}: {action.reason}", lost=True)
+        if due and self._tried.get(action.node_id) != (tx.board.version, ids):
+            move_lost(tx, due, why=f"node {due[0][1].node}: {action.reason}")
         return tx.board.version, ids
 
     def _due(self, tx: Transaction, stored: Stored, given: Assignment, seconds: float) -> bool:

@@ -35,16 +35,29 @@ def put(connection: sqlite3.Connection, deployment_id: str, *given: Assignment) 
 
     With a new owner it sees that node's configs as they are now; with the same one nothing changes by itself.
     """
+    put_each(connection, [(deployment_id, each, None) for each in given])
+
+
+def put_each(connection: sqlite3.Connection, given: Iterable[tuple[str, Assignment, Assignment | None]]) -> None:
+    """The same for those of several deployments; with each, whom it was taken from because that does not answer."""
     connection.executemany(
-        "INSERT INTO assignment (deployment_id, replica_number, node_id, fence, revision, ports, content)"
-        " VALUES (?, ?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))"
+        "INSERT INTO assignment (deployment_id, replica_number, node_id, fence, revision, ports, former, content)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))"
         " ON CONFLICT DO UPDATE SET node_id = excluded.node_id, fence = excluded.fence, revision = excluded.revision,"
-        " ports = excluded.ports, former = iif(node_id = excluded.node_id, former, NULL),"
+        " ports = excluded.ports, former = iif(node_id = excluded.node_id, former, excluded.former),"
         " leaving = iif(node_id = excluded.node_id, leaving, NULL),"
         " content = iif(node_id = excluded.node_id, content, excluded.content)",
         [
-            (deployment_id, each.replica_number, each.node_id, each.fence, each.revision, _packed(each.ports))
-            for each in given
+            (
+                deployment_id,
+                each.replica_number,
+                each.node_id,
+                each.fence,
+                each.revision,
+                _packed(each.ports),
+                None if former is None else _packed_former(former),
+            )
+            for deployment_id, each, former in given
         ],
     )
 
@@ -77,11 +90,8 @@ def leaving(connection: sqlite3.Connection, deployment_id: str) -> dict[int, flo
     return {row[0]: float(row[1]) for row in connection.execute(sql, (deployment_id,))}
 
 
-def remember_former(connection: sqlite3.Connection, deployment_id: str, number: int, former: Assignment) -> None:
-    """Keep whom a replica was taken from because that node did not answer."""
-    text = json.dumps({"node_id": former.node_id, "fence": former.fence, "ports": encode(former.ports)})
-    sql = "UPDATE assignment SET former = ? WHERE deployment_id = ? AND replica_number = ?"
-    connection.execute(sql, (text, deployment_id, number))
+def _packed_former(former: Assignment) -> str:
+    return json.dumps({"node_id": former.node_id, "fence": former.fence, "ports": encode(former.ports)})
 
 
 def forget_former(connection: sqlite3.Connection, deployment_id: str, number: int) -> None:
@@ -111,6 +121,12 @@ def of_deployment(connection: sqlite3.Connection, deployment_id: str) -> list[As
     """The owners of a deployment's replicas, by number."""
     sql = f"{JOINED} WHERE deployment_id = ? ORDER BY replica_number"
     return [assignment_of(row) for row in connection.execute(sql, (deployment_id,))]
+
+
+def of_deployments(connection: sqlite3.Connection, ids: list[str]) -> dict[str, list[Assignment]]:
+    """The same for several deployments at once, by deployment."""
+    found = rows_of_deployments(connection, ids)
+    return {deployment_id: [assignment_of(row) for row in rows] for deployment_id, rows in found.items()}
 
 
 def rows_of_deployments(connection: sqlite3.Connection, ids: list[str]) -> dict[str, list[sqlite3.Row]]:
@@ -143,17 +159,16 @@ def deployments_on(connection: sqlite3.Connection, node_id: str) -> set[str]:
 
 def limits_of_silent(connection: sqlite3.Connection, stale: float) -> dict[str, set[float]]:
     """By node that does not answer: the times after which deployments want to move from there, by default `stale`."""
-    after = "json_extract(spec, '$.reschedule.after_seconds')"
+    # asked every second; CROSS JOIN has it begin at those few nodes, not at all assignments
     rows = connection.execute(
-        f"SELECT DISTINCT node_id, coalesce({after}, ?) AS after FROM assignment"
-        " JOIN node ON node.id = node_id AND node.status = 'unreachable'"
-        " JOIN deployment ON deployment.id = deployment_id"
-        f" WHERE coalesce({after}, ?) > 0 OR {after} IS NULL",
-        (stale, stale),
+        "SELECT node.id, json_extract(spec, '$.reschedule.after_seconds') AS after FROM node"
+        " CROSS JOIN assignment ON node_id = node.id CROSS JOIN deployment ON deployment.id = deployment_id"
+        " WHERE node.status = 'unreachable'"
     )
     found: dict[str, set[float]] = {}
-    for row in rows:
-        found.setdefault(row[0], set()).add(float(row[1]))
+    for node_id, after in rows:
+        if after is None or after > 0:
+            found.setdefault(node_id, set()).add(float(stale if after is None else after))
     return found
 
 
@@ -174,6 +189,16 @@ def pending_of(connection: sqlite3.Connection, deployment_id: str) -> list[Pendi
     """Replicas without a place, each with its reason."""
     rows = _pending_rows(connection, deployment_id)
     return [Pending(replica_number=row["replica_number"], reason=row["reason"]) for row in rows]
+
+
+def pending_of_deployments(connection: sqlite3.Connection, ids: list[str]) -> dict[str, list[Pending]]:
+    """The same for several deployments at once, by deployment."""
+    marks = ",".join("?" * len(ids))
+    sql = f"SELECT * FROM pending WHERE deployment_id IN ({marks}) ORDER BY replica_number"
+    found: dict[str, list[Pending]] = {deployment_id: [] for deployment_id in ids}
+    for row in connection.execute(sql, ids):
+        found[row["deployment_id"]].append(Pending(replica_number=row["replica_number"], reason=row["reason"]))
+    return found
 
 
 def _pending_rows(connection: sqlite3.Connection, deployment_id: str) -> list[sqlite3.Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -278,6 +278,13 @@ def by_id(connection: sqlite3.Connection, deployment_id: str) -> Stored | None:
     """One deployment."""
     row = connection.execute("SELECT * FROM deployment WHERE id = ?", (deployment_id,)).fetchone()
     return None if row is None else stored_of(row)
+
+
+def several(connection: sqlite3.Connection, ids: Collection[str]) -> dict[str, Stored]:
+    """Those of these that there are, by id."""
+    marks = ",".join("?" * len(ids))
+    rows = connection.execute(f"SELECT * FROM deployment WHERE id IN ({marks})", sorted(ids))
+    return {row["id"]: stored_of(row) for row in rows}
 
 
 def id_of_name(connection: sqlite3.Connection, name: str) -> str | None:

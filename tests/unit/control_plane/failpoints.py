@@ -21,9 +21,9 @@ import anyio
 from fledx.control_plane.changes import Transaction
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.fleet import Drain, Fleet
+from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status
 from fledx.control_plane.operator_tokens import NewToken
-from fledx.control_plane.placing import move
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.store import assignments, deployments
 from fledx.control_plane.volumes import Volumes
@@ -153,10 +153,9 @@ async def _moved(site: Site) -> None:
     """What the loop does that finds edge-1 silent for too long."""
 
     def work(tx: Transaction) -> None:
-        for deployment_id, given in assignments.of_node(tx.sql, site.id_of("edge-1")):
-            stored = deployments.by_id(tx.sql, deployment_id)
-            assert stored is not None
-            move(tx, stored, given, why="edge-1 is away", lost=True)
+        owned = assignments.of_node(tx.sql, site.id_of("edge-1"))
+        known = deployments.several(tx.sql, {deployment_id for deployment_id, _ in owned})
+        move_lost(tx, [(known[deployment_id], given) for deployment_id, given in owned], why="edge-1 is away")
 
     await site.stage.act(work)
 

@@ -10,8 +10,8 @@ import pytest
 from fledx.control_plane.dispatch import Dispatch, Session
 from fledx.control_plane.fleet import Drain, Fleet
 from fledx.control_plane.loops.rollouts import Rollouts
+from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status
-from fledx.control_plane.placing import move
 from fledx.control_plane.rebalancing import Rebalancing
 from fledx.control_plane.store import assignments
 from fledx.control_plane.store import deployments as table
@@ -230,10 +230,9 @@ async def lost_and_back(stage: Stage, on_return: str) -> Site:
     await stage.act(lambda tx: change_status(tx, site.ids["edge-1"], "unreachable", "no sign of life"))
 
     def move_all(tx: Any) -> None:
-        for deployment_id, given in assignments.of_node(tx.sql, site.ids["edge-1"]):
-            stored = table.by_id(tx.sql, deployment_id)
-            assert stored is not None
-            move(tx, stored, given, why="gone", lost=True)
+        owned = assignments.of_node(tx.sql, site.ids["edge-1"])
+        known = table.several(tx.sql, {deployment_id for deployment_id, _ in owned})
+        move_lost(tx, [(known[deployment_id], given) for deployment_id, given in owned], why="gone")
 
     await stage.act(move_all)
     assert site.places() == ["edge-2"]

@@ -11,8 +11,8 @@ from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.fleet import Drain, Fleet
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.loops.rollouts import Rollouts
+from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status
-from fledx.control_plane.placing import move
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.store import assignments, snapshot
 from fledx.control_plane.store import deployments as table
@@ -134,11 +134,12 @@ async def test_a_node_that_dies_midway_loses_the_job_and_one_that_dies_after_the
     made = await stage.deployments.create(spec(mode="job"), by=ME)
     other = await stage.node("edge-2")
 
-    def lost(tx: Any) -> str | None:
+    def lost(tx: Any) -> None:
         change_status(tx, node, "unreachable", "silent")
         (given,) = assignments.of_deployment(tx.sql, made.deployment_id)
         stored = table.by_id(tx.sql, made.deployment_id)
-        return None if stored is None else move(tx, stored, given, why="silent", lost=True)
+        assert stored is not None
+        move_lost(tx, [(stored, given)], why="silent")
 
     await stage.act(lost)
     assert owner(stage) == ["edge-2"]

@@ -9,9 +9,9 @@ import pytest
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.fleet import Drain, Fleet
 from fledx.control_plane.loops.rollouts import Rollouts
+from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status
-from fledx.control_plane.placing import move
-from fledx.control_plane.store import assignments
+from fledx.control_plane.store import assignments, events
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store import volumes as volume_table
 from fledx.errors import Conflict
@@ -38,18 +38,19 @@ def shown(stage: Stage) -> list[tuple[str, str, str]]:
 
 
 async def lost(stage: Stage, node_id: str) -> str | None:
-    """The node is given up: what is said of its replica 0."""
+    """The node is given up: what is said of its replica 0, if it stays."""
 
-    def work(tx: Any) -> str | None:
+    def work(tx: Any) -> None:
         change_status(tx, node_id, "unreachable", "silent")
         (given,) = [each for each in assignments.of_deployment(tx.sql, web) if each.replica_number == 0]
         stored = table.by_id(tx.sql, web)
         assert stored is not None
-        return move(tx, stored, given, why="node is silent", lost=True)
+        move_lost(tx, [(stored, given)], why="node is silent")
 
     web = stage.deployments.get("web").deployment_id
-    found: str | None = await stage.act(work)
-    return found
+    await stage.act(work)
+    said = stage.store.read(lambda sql: events.last_of(sql, web, ("replica.kept", "replica.moved")))
+    return said.reason if said is not None and said.kind == "replica.kept" else None
 
 
 async def test_each_replica_has_a_volume_of_its_own_and_its_node_learns_the_name(stage: Stage) -> None:

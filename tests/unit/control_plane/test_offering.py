@@ -286,7 +286,7 @@ async def test_a_move_keeps_the_old_one_serving_until_the_new_one_does(stage: St
 
 
 def _move(tx: Any, node: str) -> None:
-    from fledx.control_plane.placing import move
+    from fledx.control_plane.moving import move
     from fledx.control_plane.store import assignments, deployments
 
     cordon(tx, node)

@@ -270,7 +270,8 @@ class Story:
             owned = assignments.of_deployment(sql, stored.id)
             if stored.rollout is None or (state == "progressing" and not self.hopeless(stored.spec, owned)):
                 return f"{stored.spec.name}'s rollout is {state}"
-            if any(given.leaving or stored.is_extra(given.replica_number) for given in owned):
+            stands_in = state in ("paused", "failed") and stored.ready < stored.spec.replicas  # for who does not serve
+            if any(given.leaving or (stored.is_extra(given.replica_number) and not stands_in) for given in owned):
                 return f"{stored.spec.name} has replicas left over"
             behind = [given for given in owned if given.revision != stored.revision]
             if behind and state not in ("paused", "failed"):
