@@ -10,9 +10,6 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.bed.fixtures"]
 
-# Who was started in the background by a shell ignores Ctrl-C, and so would every child of these tests.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 # A machine that does much else is slow, and no property is wrong for that. Every run tries the same examples, so that a
 # change is refused for what it changed; `build.py test --seed N` and `--soak` draw others.
 drawn = bool(os.environ.keys() & {"FLEDX_TEST_SEED", "FLEDX_TEST_SOAK"})
