@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections import defaultdict
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
@@ -123,6 +124,34 @@ class Logs:
         return self._store.read(look)
 
 
+class Place:
+    """
+    Where the reader of one replica has got to, so that a broken stream goes on without a line lost or told twice.
+
+    ``time`` is the last stamp, None before the first line. Several lines may bear it: Podman's have whole seconds.
+    """
+
+    def __init__(self) -> None:
+        self.time: str | None = None
+        self._same = self._known = 0
+
+    def resume(self) -> str | None:
+        """From when on to read again; what was told of that moment comes first then."""
+        self._known = self._same
+        return self.time
+
+    def is_new(self, time: str) -> bool:
+        """Whether a line with this stamp was not told before; to be asked of each in order."""
+        if self._known and time == self.time:
+            self._known -= 1
+            return False
+        if self.time is None or time > self.time:
+            self.time, self._same, self._known = time, 1, 0
+        elif time == self.time:
+            self._same += 1
+        return True
+
+
 class Gathering:
     """
     One reading: a task for each replica that is being read.
@@ -140,7 +169,7 @@ class Gathering:
         self._looks = 0
         self._busy: set[tuple[str, int, str, int]] = set()
         self._told: set[tuple[str, int, str, int]] = set()
-        self._last: dict[tuple[str, int, str, int], str] = {}
+        self._places: defaultdict[tuple[str, int, str, int], Place] = defaultdict(Place)
 
     def look(self, sources: list[Source]) -> None:
         """Begin with each that is not being read."""
@@ -171,7 +200,8 @@ class Gathering:
                 await self._send.send(f"no logs of {source.label}: {problem}")
 
     async def _copy_stream(self, source: Source) -> None:
-        wanted, last = self._wanted, self._last.get(source.key)
+        wanted, place = self._wanted, self._places[source.key]
+        last = place.resume()
         meta: dict[str, Any] = {
             "deployment_id": source.deployment_id,
             "replica_number": source.owner.replica_number,
@@ -189,9 +219,8 @@ class Gathering:
                 if len(rest) > MAX_LINE_BYTES:
                     rest = b""
                 for line in whole:
-                    if (found := _line(source, line)) is not None and (last is None or found.time > last):
+                    if (found := _line(source, line)) is not None and place.is_new(found.time):
                         await self._send.send(found)
-                        self._last[source.key] = found.time
         finally:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from fledx.control_plane.logs import LogRequest, Logs
+from fledx.control_plane.logs import LogRequest, Logs, Place
 from fledx.errors import NotFound
 from fledx.models.codec import encode
 from fledx.models.event import LogLine
@@ -132,6 +132,16 @@ async def test_a_node_that_is_lost_while_followed_goes_on_where_it_stopped(stage
             await back(port, "edge-1", container)
             await reader.sees("0: three")
     assert [(0, None, 5), (0, "001", None)] == container.asked
+
+
+def test_a_reader_goes_on_behind_the_lines_of_the_last_second_that_it_has_seen() -> None:
+    place = Place()
+    assert place.resume() is None
+    assert all(place.is_new(time) for time in ("1", "2", "2"))
+    assert place.resume() == "2"
+    assert [False, False, True, True] == [place.is_new(time) for time in ("2", "2", "2", "3")]
+    assert place.resume() == "3"
+    assert [True, True] == [place.is_new(time) for time in ("4", "3")]
 
 
 async def test_a_replica_that_is_made_later_joins_in_once_its_node_has_it(stage: Stage) -> None:
