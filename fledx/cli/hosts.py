@@ -23,7 +23,7 @@ def mode_of(args: Namespace) -> Mode:
 
 
 def hosts_of(args: Namespace, terminal: Terminal, screen: Progress) -> Hosts:
-    """Which hosts, and how to get in; passwords are asked for when they are needed."""
+    """Which hosts, and how to get in; sudo's password is asked for now, any other when it is needed."""
     if args.local and args.ssh_host:
         raise InvalidSpec("--local", "means this machine, and --ssh-host another")
     ask = _Questions(terminal, screen)
