@@ -11,6 +11,7 @@ import pytest
 import fledx
 from fledx.cli.command import Command
 from fledx.cli.main import main
+from fledx.cli.terminal import Terminal
 from fledx.errors import Unavailable
 from tests.fakes.transport import error_answer
 from tests.unit.cli.harness import Cli, deployment, node, page
@@ -131,7 +132,7 @@ def test_a_link_named_after_a_role_is_that_role(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/local/bin/fledx-cp", "--help"])
 
-    assert main() == 0
+    assert main(terminal=Terminal()) == 0
     assert capsys.readouterr().out.startswith("usage: fledx cp [flags]")
 
 
