@@ -10,6 +10,7 @@ import json
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -111,10 +112,15 @@ def test_health_and_metrics_answer_on_the_host_itself_by_the_readmes_own_lines(f
 
 
 def test_the_doctor_finds_every_host_well_and_names_what_is_broken(desk: Desk, fleet: Hosts) -> None:
-    for name, role in (("cp", "cp"), ("n1", "agent")):
-        found = json.loads(fleet[name].shell(f"fledx doctor {role} --json"))["items"]
+
+    def well(host: Host, role: str) -> bool:
+        found = json.loads(host.shell(f"fledx doctor {role} --json"))["items"]
         assert {each["level"] for each in found} <= {"ok", "warn"}, found
         assert {"service", "files", "disk", "tunnel"} <= {each["check"] for each in found}
+        return True
+
+    for name, role in (("cp", "cp"), ("n1", "agent")):
+        eventually(partial(well, fleet[name], role))
     assert "operator  token" in desk.does("doctor", "operator").out
 
     told = fleet["n1"].shell("systemctl stop docker.socket docker; fledx doctor agent || true; systemctl start docker")
