@@ -105,7 +105,9 @@ class _Watch:
         self._progress.end()
         name = harmless(self.deployment["name"])
         waited = self._terminal.clock() - self._begun if self._limit is None else self._limit
-        self._terminal.complain(f"{name} is not {self._goal.state} after {span(waited)}")
+        going_on = self._goal.state == self.deployment.get("status") == "running"
+        lacks = "has not finished its update" if going_on else f"is not {self._goal.state}"
+        self._terminal.complain(f"{name} {lacks} after {span(waited)}")
         for line in why_not(self.deployment):
             self._terminal.say(f"  {line}")
         self._terminal.say(f"it is tried further; look again with `fledx deployments show {name}`")
@@ -128,13 +130,16 @@ def way(deployment: Json) -> tuple[int, ...]:
 
 
 def why_not(deployment: Json) -> list[str]:
-    """One line for each reason, with the replicas it holds back."""
+    """One line for each reason, with the replicas it holds back; where all run, what its rollout waits for."""
     reasons: dict[str, list[int]] = {}
     for each in replicas(deployment):
         if each.state != "running":
             told = f"{each.state}: {each.why}" if each.why else each.state
             reasons.setdefault(f"{told} (on {each.node})" if each.node != "-" else told, []).append(each.number)
-    return [f"{_numbered(numbers)} {reason}" for reason, numbers in reasons.items()]
+    waits = (deployment.get("rollout") or {}).get("waits_for")
+    return [f"{_numbered(numbers)} {reason}" for reason, numbers in reasons.items()] or (
+        [harmless(waits)] if waits else []
+    )
 
 
 def _numbered(numbers: list[int]) -> str:

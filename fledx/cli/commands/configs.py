@@ -190,7 +190,7 @@ def _each(args: Namespace, terminal: Terminal, call: str) -> int:
 def _target(args: Namespace) -> tuple[str, str]:
     given = [(kind, getattr(args, kind)) for kind in KINDS if getattr(args, kind) is not None]
     if len(given) != 1:
-        raise InvalidSpec("", "to what? Give either --deployment-id or --node-id")
+        raise InvalidSpec("", "to what? Give --deployment or --node")
     kind, target = given[0]
     if args.words and args.words[0] in KINDS and args.words[0] != kind:
         raise InvalidSpec("", f"{args.words[0]} goes with --{args.words[0]}-id, not with --{kind}-id")

@@ -97,7 +97,7 @@ def deployment_screen(
     status = harmless(item["status"])
     found = replicas(item)
     old = sum(each.state == "running, old" for each in found)
-    still = f", {old} of the revision before still run{'s' if old == 1 else ''}" if old else ""
+    still = f", {old} still run{'s' if old == 1 else ''} another revision" if old else ""
     head = f"{harmless(item['name'])}  {painted(status) if colour else status}  {ready(item)} ready{still}"
     parts = [head, fields(_facts(item, now), indent="  ")]
     if found:

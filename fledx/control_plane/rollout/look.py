@@ -191,7 +191,8 @@ class Look:
         waiting = [one for one in self.new if one.number not in self.well]
         if waiting:
             one = waiting[0]
-            texts.append(f"waiting for replica {one.number} on {one.node}{_message(one.seen, most=200)}")
+            young = f", ready for less than {self.policy.min_healthy_seconds:g} s" if serves(one) else ""
+            texts.append(f"waiting for replica {one.number} on {one.node}{young or _message(one.seen, most=200)}")
         elif self.new and not self.arrived():
             texts.append(f"watched until one has been ready for {self.policy.watch_seconds:g} s")
         away = sum(one.present_since is None for one in self.all)

@@ -166,8 +166,8 @@ def test_several_configs_at_once_each_counted_once() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("shop",), "Give either --deployment-id or --node-id"),
-        (("shop", "--node", "n", "--deployment", "d"), "Give either --deployment-id or --node-id"),
+        (("shop",), "Give --deployment or --node"),
+        (("shop", "--node", "n", "--deployment", "d"), "Give --deployment or --node"),
         (("node", "shop", "--deployment", "d"), "node goes with --node-id"),
         (("deployment", "--deployment", "d"), "which config?"),
     ],

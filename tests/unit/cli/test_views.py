@@ -250,10 +250,10 @@ def test_a_replica_says_how_it_is_and_why(change: dict[str, Any], state: str, wh
     assert row.endswith(why)
 
 
-def test_replicas_of_the_revision_before_that_serve_on_are_told_beside_those_that_are_ready() -> None:
+def test_replicas_of_another_revision_that_run_on_are_told_beside_those_that_are_ready() -> None:
     shown = deployment_screen(deployment(status="deploying", ready_replicas=0, revision=2), NOW)
 
-    assert "web  deploying  0/1 ready, 1 of the revision before still runs" == shown.splitlines()[0]
+    assert "web  deploying  0/1 ready, 1 still runs another revision" == shown.splitlines()[0]
 
 
 def test_the_list_of_nodes() -> None:

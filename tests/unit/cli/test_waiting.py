@@ -122,6 +122,18 @@ def test_who_says_how_long_is_taken_at_their_word() -> None:
     assert 3 == cli.run("deployments", "update", "web", "--image", "nginx:nope", "--wait-timeout", "10s")
 
 
+def test_an_update_that_is_still_watched_is_not_said_not_to_run() -> None:
+    watched = {**ROLLING, "updated": 1, "waits_for": "watched until one has been ready for 35 s"}
+    new = instance(0, revision=2)
+    cli = rolling_out(1.0, deployment(generation=2, revision=2, rollout=watched, instances=[new]))
+
+    assert 3 == cli.run("deployments", "update", "web", "--image", "nginx:1", "--wait-timeout", "10s")
+    assert [
+        "fledx: web has not finished its update after 10s",
+        "  watched until one has been ready for 35 s",
+    ] == cli.said.splitlines()[-3:-1]
+
+
 def test_an_image_that_arrives_slowly_is_waited_for() -> None:
     arriving = [
         {**PULLING, "instances": [instance(0, "pending", message=f"pulling nginx: {part} % of 900 MB")]}

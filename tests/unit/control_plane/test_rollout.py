@@ -58,6 +58,12 @@ def test_each_replica_is_ready_for_the_least_time_before_the_next_follows() -> N
     assert moved[1] - moved[0] >= 30
 
 
+def test_a_replica_that_is_ready_but_not_for_long_is_told_as_what_is_waited_for() -> None:
+    fleet = Fleet.of(1, {}, UpdatePolicy(min_healthy_seconds=30))
+    update(fleet)
+    assert "waiting for replica 0 on edge-0, ready for less than 30 s" in " ".join(fleet.told(Wait))
+
+
 def test_an_old_container_that_still_serves_does_not_count_as_the_new_one() -> None:
     fleet = Fleet.of(3, {})
     fleet.lag = 10
