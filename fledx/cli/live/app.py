@@ -50,6 +50,8 @@ class LiveView(App[int]):
     #halves { height: 1fr; }
     .half { width: 1fr; height: 1fr; display: none; }
     .half.shown { display: block; }
+    #half-nodes { width: 2fr; }
+    #half-deployments { width: 3fr; }
     .title { height: 1; padding: 0 1; text-style: bold; }
     DataTable { height: 1fr; }
     """
