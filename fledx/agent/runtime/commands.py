@@ -18,7 +18,7 @@ from fledx.models.exec import ExecRequest
 T = TypeVar("T")
 
 START_SECS = 15.0
-ENDED_SECS = 3.0
+ENDED_SECS = 15.0
 HANG_UP_SECS = 5.0
 FAILED = b"OCI runtime exec failed"
 NOT_THERE = (b"executable file not found", b"no such file or directory")
