@@ -97,6 +97,7 @@ async def test_a_container_is_asked_to_end_by_its_own_signal_and_its_logs_are_cu
     assert len(lines) < 10_000
 
 
+@pytest.mark.docker_only("gives the files of a restored volume to root")
 async def test_a_volume_keeps_its_content_when_its_container_goes(engine: Engine) -> None:
     name = f"fledx-test-{uuid.uuid4().hex[:12]}"
     assert await engine.runtime.volume(name) is None
@@ -141,6 +142,7 @@ async def _in_pieces(whole: bytes) -> AsyncIterator[bytes]:
         yield whole[start : start + 3000]
 
 
+@pytest.mark.docker_only("says nothing but broken pipe")
 async def test_what_is_unpacked_is_read_only_as_fast_as_it_is_taken(docker: Engine) -> None:
     """An engine that has nowhere to put it stops the reading."""
     container_id = await docker.runtime.create(docker.spec())

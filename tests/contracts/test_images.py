@@ -14,6 +14,7 @@ ABSENT = "127.0.0.1:1/none:1"
 DIGEST = "sha256:" + "0" * 64
 
 
+@pytest.mark.docker_only("gives every image a digest")
 async def test_an_image_that_was_made_here_has_a_name_and_no_digest(engine: Engine) -> None:
     name = engine.spec().image
     image = await engine.runtime.image(name)
@@ -38,6 +39,7 @@ async def test_an_image_that_a_container_uses_stays(engine: Engine) -> None:
     assert await engine.runtime.image(image) is not None
 
 
+@pytest.mark.docker_only("asks a registry only by pulling")
 async def test_a_registry_that_does_not_answer_is_told_with_the_images_name(docker: Engine) -> None:
     with pytest.raises(PullFailed, match=ABSENT) as failed:
         await docker.runtime.resolve(ABSENT, None)

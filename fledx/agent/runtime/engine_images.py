@@ -25,6 +25,9 @@ TELL_EVERY = 1.0
 ASK_EVERY = 0.1
 """Seconds between two looks whether there is room: a fast link fills a small disk within a second."""
 CANNOT_ASK = ("is not supported", "not implemented", "page not found")
+NO_SUCH_ROUTE = "Not Found"
+"""All that Podman has to say to a question of Docker's that it does not know."""
+
 HUB_ADDRESS = "https://index.docker.io/v1/"
 """What Docker Hub is called where logins are concerned."""
 
@@ -64,7 +67,7 @@ class EngineImages(ABC):
         except Unavailable:
             raise
         except FledxError as refused:
-            if any(words in refused.text for words in CANNOT_ASK):
+            if refused.text == NO_SUCH_ROUTE or any(words in refused.text for words in CANNOT_ASK):
                 return None
             raise pull_failure(name, refused.text, user=login.username if login else None) from None
         own = f"{engine.get('Os', 'linux')}/{engine.get('Arch', '')}"

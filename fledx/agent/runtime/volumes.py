@@ -18,6 +18,7 @@ Ask = Callable[[Callable[[Any], Any]], Awaitable[Any]]
 ARCHIVE_SECS = 60
 """Until the first byte of an archive."""
 AS_IT_IS = {"Accept-Encoding": "identity"}  # else the engine packs it
+IN_USE = ("in use", "being used")  # of Docker, of Podman
 PIECE = 64 * 1024
 
 
@@ -37,24 +38,29 @@ async def removed(ask: Ask, name: str) -> bool:
     except NotFound:
         return True
     except Refused as refused:
-        if "in use" in refused.text:
+        if any(words in refused.text for words in IN_USE):
             return False
         raise
     return True
 
 
 async def measured(ask: Ask, node_id: str) -> Mapping[str, int]:
-    """`Runtime.volume_sizes`; engines before API 1.42 measure images and containers as well, which nobody reads."""
+    """
+    `Runtime.volume_sizes`; engines before API 1.42 measure images and containers as well, which nobody reads.
+
+    Which are this node's is asked apart: Podman measures without telling labels.
+    """
 
     def look(client: Any) -> Any:
         return client._result(client._get(client._url("/system/df"), params={"type": "volume"}), json=True)
 
-    found = {}
-    for each in (await ask(look)).get("Volumes") or ():
-        size = (each.get("UsageData") or {}).get("Size", -1)
-        if (each.get("Labels") or {}).get("fledx.node_id") == node_id and size >= 0:
-            found[str(each["Name"])] = int(size)
-    return found
+    listed = await ask(lambda client: client.volumes(filters={"label": f"fledx.node_id={node_id}"}))
+    own = {each["Name"] for each in listed.get("Volumes") or ()}
+    if not own:
+        return {}
+    measured = (await ask(look)).get("Volumes") or ()
+    sizes = {str(each["Name"]): int((each.get("UsageData") or {}).get("Size", -1)) for each in measured}
+    return {name: size for name, size in sizes.items() if name in own and size >= 0}
 
 
 @asynccontextmanager

@@ -39,8 +39,9 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append(self.path.partition("?")[0])
         told: Any = self.server.told if self.path.endswith("/version") else []
-        body = json.dumps(told).encode()
-        self.send_response(200)
+        unknown = "/distribution/" in self.path
+        body = b"Not Found\n" if unknown else json.dumps(told).encode()
+        self.send_response(404 if unknown else 200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
         self.end_headers()
@@ -100,6 +101,13 @@ async def test_an_engine_that_was_upgraded_meanwhile_is_spoken_to_in_its_own_ver
         spoken = engine.asked[-1]
     await runtime.aclose()
     assert spoken == "/v1.47/containers/json"
+
+
+async def test_an_engine_that_cannot_ask_a_registry_is_no_proof_that_an_image_is_missing(tmp_path: Path) -> None:
+    with serving(tmp_path / "p.sock", Version="4.3.1", ApiVersion="1.41", MinAPIVersion="1.24"):
+        runtime = DockerRuntime(f"unix://{tmp_path}/p.sock")
+        assert await runtime.resolve("nginx:1", None) is None
+        await runtime.aclose()
 
 
 async def test_podman_is_called_by_its_name_and_what_is_too_old_is_refused(tmp_path: Path) -> None:
