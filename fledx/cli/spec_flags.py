@@ -105,8 +105,8 @@ def _add_container(parser: Parser) -> None:
         metavar="WORD",
         nargs="+",
         action="append",
-        help="what to run: one quoted string is split as a shell would; several words are taken as they are. "
-        "Words that begin with '-' go after a final '--'",
+        help="what to run, by the image's entry point if it has one: one quoted string is split as a shell would; "
+        "several words are taken as they are. Words that begin with '-' go after a final '--'",
     )
     many: Sequence[tuple[str, Callable[[str], Any], str, str]] = (
         ("--env", types.pair, "KEY=VALUE", "environment variable"),
