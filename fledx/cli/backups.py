@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def bring_back(args: Namespace, terminal: Terminal) -> int:
             f"not there: {', '.join(done.missing)}. Copy them to {harmless(done.database.parent)} before the start; "
             "without them nodes have to join again, tokens are void, and secrets have to be set again"
         )
-    terminal.say("start it with `fledx cp`; its nodes come back by themselves")
+    where = (("--data-dir", args.data_dir), ("--database-url", args.database_url))
+    flags = "".join(f" {flag} {shlex.quote(harmless(value))}" for flag, value in where if value)
+    terminal.say(f"start it with `fledx cp{flags}`; its nodes come back by themselves")
     return 0
 
 

@@ -57,6 +57,12 @@ def pair(text: str) -> tuple[str, str]:
     return key, value
 
 
+def label(text: str) -> str:
+    """`KEY=VALUE` as it stands, for a filter."""
+    pair(text)
+    return text
+
+
 def millis(text: str) -> int:
     """Thousandths of a core: `500m` or a plain number of them."""
     return count(text.removesuffix("m"))

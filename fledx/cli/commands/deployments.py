@@ -17,7 +17,9 @@ LAST_EVENTS = 8
 def add_filters(parser: Parser) -> None:
     """What narrows a list of deployments."""
     parser.add_argument("--status", choices=STATUSES, help="only those in this state")
-    parser.add_argument("--label", metavar="KEY=VALUE", action="append", help="only those with this label; repeatable")
+    parser.add_argument(
+        "--label", metavar="KEY=VALUE", type=types.label, action="append", help="only those with this label; repeatable"
+    )
     complete("node", parser.add_argument("--node", metavar="NODE", help="only those with a replica on this node"))
 
 

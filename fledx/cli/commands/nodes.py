@@ -29,7 +29,9 @@ def list_them(args: Namespace, terminal: Terminal) -> int:
 def status_flags(parser: Parser) -> None:
     parser.add_argument("--status", choices=STATUSES, help="only those in this state")
     parser.add_argument("--availability", choices=AVAILABILITIES, help="only those that are wanted so")
-    parser.add_argument("--label", metavar="KEY=VALUE", action="append", help="only those with this label; repeatable")
+    parser.add_argument(
+        "--label", metavar="KEY=VALUE", type=types.label, action="append", help="only those with this label; repeatable"
+    )
     parser.add_argument("--limit", metavar="N", type=types.count, help="at most so many [all]")
     parser.add_argument("--offset", metavar="N", type=types.whole, default=0, help="leave out so many first [0]")
 

@@ -31,6 +31,7 @@ def test_a_backup_and_its_way_back(tmp_path: Path) -> None:
     assert 0 == cli.run("cp", "restore", str(copy), "--data-dir", str(tmp_path / "new"))
     assert f"restored to {tmp_path}/new/fledx.db, as it was at 20" in cli.said
     assert "not there: secrets.key" in cli.said
+    assert f"start it with `fledx cp --data-dir {tmp_path}/new`" in cli.said
 
 
 def test_what_is_in_the_way_is_one_line_with_what_to_try(tmp_path: Path) -> None:
