@@ -26,7 +26,7 @@ async def serve(
     Answer GET and HEAD for these paths until cancelled.
 
     A port that is taken is no reason for a node to stop working: it is warned of, and nothing is served. What HTTP
-    needs is loaded with the first request: half a megabyte that a node nobody asks does without.
+    needs is loaded with the first request: a third of a megabyte that a node nobody asks does without.
     """
     try:
         listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
