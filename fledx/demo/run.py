@@ -118,7 +118,7 @@ class System:
 
 def main(*, check: bool) -> int:
     """Show the system until Ctrl-C, or go through the whole story once; the exit code."""
-    with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="fledx-demo-") as folder:
+    with ended_by_signals(), tempfile.TemporaryDirectory(prefix="fledx-demo-") as folder:
         engine = Engine.at(None)
         had = engine.inspect(NAME) is not None
         say("making the sample image from this machine's own Python ...")
@@ -149,13 +149,21 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does, so that it cleans up."""
+def ended_by_signals() -> Iterator[None]:
+    """
+    SIGTERM and SIGHUP end the demo as Ctrl-C does, so that it cleans up.
+
+    Whoever presses it once more meanwhile is told to wait; the third ends it, whatever is left behind.
+    """
+    heard: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        heard.append(number)
+        if len(heard) != 2:
+            raise KeyboardInterrupt
+        say("still removing what it made; once more ends it as it is")
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
