@@ -86,7 +86,10 @@ PORTS = st.builds(
 )
 RULES = st.sampled_from(("disk=ssd", "zone!=a", "gpu", "!old"))
 CAPACITY = st.builds(Capacity, cpu_millis=maybe(st.integers(1, 10**6)), memory_bytes=maybe(st.integers(1, 2**45)))
-AFFINITY = st.builds(Affinity, node_ids=st.lists(LINES, max_size=2).map(tuple), labels=maybe(LABELS))
+NAMED = st.lists(LINES, min_size=1, max_size=2, unique=True).map(tuple)
+AFFINITY = st.builds(
+    Affinity, node_ids=st.lists(LINES, max_size=2).map(tuple), labels=maybe(LABELS), deployments=maybe(NAMED)
+)
 SURGE = st.builds(UpdatePolicy, max_surge=st.integers(1, 9), max_unavailable=st.integers(0, 9), watch_seconds=SECONDS)
 PLAIN = st.builds(
     UpdatePolicy,
@@ -170,7 +173,16 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
         )
     ),
     "placement": maybe(
-        st.builds(Placement, affinity=maybe(AFFINITY), anti_affinity=maybe(AFFINITY), spread=st.booleans())
+        st.builds(
+            Placement,
+            affinity=maybe(AFFINITY),
+            anti_affinity=maybe(AFFINITY),
+            spread=st.booleans(),
+            spread_over=maybe(LINES),
+            strategy=maybe(st.sampled_from(("least", "pack"))),
+            near=maybe(NAMED.map(lambda names: tuple(f"near-{name}" for name in names))),
+            apart=maybe(NAMED),
+        )
     ),
     "desired_state": st.sampled_from(("running", "stopped")),
     "requires_public_ip": st.just(False),

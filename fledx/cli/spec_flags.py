@@ -40,14 +40,31 @@ NESTED: tuple[tuple[str, Callable[[str], Any], tuple[str, ...], str], ...] = (
         "keep-new or keep-original, when a lost node is back",
     ),
     ("--on-failure", str, ("update", "on_failure"), "rollback or pause, when an update fails [rollback]"),
+    ("--spread-over", str, ("placement", "spread_over"), "a label of nodes, evenly over whose values replicas spread"),
+    ("--strategy", str, ("placement", "strategy"), "least (the node with the least load first) or pack [least]"),
 )
 #: Flag of a repeated nested field, and where it goes.
 REPEATED: tuple[tuple[str, Callable[[str], Any], tuple[str, ...], str], ...] = (
     ("--require-label", types.pair, ("constraints", "labels"), "only nodes with this label"),
+    (
+        "--require",
+        str,
+        ("constraints", "rules"),
+        "only nodes whose labels satisfy `key=value`, `key!=value`, `key in (a,b)`, `key notin (a,b)`, `key` or `!key`",
+    ),
     ("--affinity-node", str, ("placement", "affinity", "node_ids"), "rather on this node"),
     ("--affinity-label", types.pair, ("placement", "affinity", "labels"), "rather on nodes with this label"),
     ("--anti-affinity-node", str, ("placement", "anti_affinity", "node_ids"), "rather not on this node"),
     ("--anti-affinity-label", types.pair, ("placement", "anti_affinity", "labels"), "rather not on such nodes"),
+    ("--affinity-deployment", str, ("placement", "affinity", "deployments"), "rather where this deployment runs"),
+    (
+        "--anti-affinity-deployment",
+        str,
+        ("placement", "anti_affinity", "deployments"),
+        "rather not where this deployment runs",
+    ),
+    ("--near", str, ("placement", "near"), "only where this deployment runs"),
+    ("--apart", str, ("placement", "apart"), "never where this deployment runs; its own name: one replica a node"),
 )
 #: What a clear flag empties, by the empty value that means so.
 CLEAR: Mapping[str, Any] = {
@@ -168,6 +185,8 @@ def _add_nested(parser: Parser) -> None:
         action = group.add_argument(flag, type=read, metavar="VALUE", action="append", help=f"{text}; repeatable")
         if flag.endswith("-node"):
             complete("node", action)
+        elif flag.endswith("-deployment") or flag in ("--near", "--apart"):
+            complete("deployment", action)
     group.add_argument("--spread", dest="spread", action="store_true", default=None, help="rather one replica a node")
     group.add_argument("--no-spread", dest="spread", action="store_false", help="no longer so")
     group.add_argument(

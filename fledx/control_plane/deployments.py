@@ -15,7 +15,7 @@ from fledx.control_plane.gateways import Gateways
 from fledx.control_plane.jobs import run_anew
 from fledx.control_plane.keeping import give_up, take_over
 from fledx.control_plane.listing import deployment_item
-from fledx.control_plane.placing import place, release, revise_board, settle_waiting
+from fledx.control_plane.placing import place, release, revise_board, revise_peers, settle_waiting
 from fledx.control_plane.revising import new_revision
 from fledx.control_plane.serving import serving_of
 from fledx.control_plane.store import assignments, claims, events, finished, instances, volumes
@@ -103,6 +103,7 @@ class Deployments:
         table.insert(tx.sql, deployment_id, spec, by.name, tx.stamp)
         if spec.ingress:
             _claim(tx, deployment_id, spec)
+        revise_peers(tx, spec.name)
         taken = take_over(tx, deployment_id, spec)
         tx.event("deployment.created", spec.name, f"created by {by.name}", deployment_id=deployment_id)
         for each in taken:
@@ -205,6 +206,8 @@ class Deployments:
             reason = f"{', '.join(changed)} changed by {by.name}"
         tx.event("deployment.updated", spec.name, reason, deployment_id=stored.id)
         tx.audit(_action(changed, spec), by, id=stored.id, name=spec.name, before=before, after=after)
+        if spec.name != stored.spec.name:
+            revise_peers(tx, spec.name)
         self._follow(tx, _stored(tx, stored.id), reason)
         if template_hash(before) != template_hash(after):
             run_anew(tx, _stored(tx, stored.id), why=reason)

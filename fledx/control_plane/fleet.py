@@ -15,11 +15,12 @@ from fledx.control_plane.moving import ends_there, move_out
 from fledx.control_plane.placing import refresh_place, settle_waiting
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import spec_of
+from fledx.control_plane.scheduler.spec import Spec
 from fledx.control_plane.store import assignments, deployments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
 from fledx.control_plane.store.refs import resolve
+from fledx.control_plane.store.snapshot import spec_for
 from fledx.control_plane.tokens import Tokens
 from fledx.errors import Conflict, NotFound
 from fledx.models import check
@@ -242,16 +243,15 @@ def held_back(tx: Transaction, node_id: str) -> list[str]:
     for deployment_id, given in assignments.of_node(tx.sql, node_id):
         stored = deployments.by_id(tx.sql, deployment_id)
         if stored is not None and not ends_there(tx.sql, stored, given):
-            reason = _holds(trial, stored, given)
+            reason = _holds(trial, spec_for(tx.sql, stored), stored, given)
             found += [f"{stored.spec.name}/{given.replica_number}: {reason}"] if reason else []
     return found
 
 
-def _holds(trial: Board, stored: Stored, given: Assignment) -> str | None:
+def _holds(trial: Board, spec: Spec, stored: Stored, given: Assignment) -> str | None:
     """Why a replica cannot leave; where it can it has left, on the trial board."""
     if stays(stored.spec):
         return f"its data lies there, in {data_words(stored.spec)}"
-    spec = spec_of(stored.id, stored.spec)
     trial.remove(stored.id, [given.replica_number])
     plan = schedule(trial, spec, [given.replica_number])
     trial.apply(spec, plan.placed)

@@ -12,8 +12,8 @@ from fledx.control_plane.placing import FENCE, Placing, place, release, same_por
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.place import Placed
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import assignment_of, known_spec, mappings_of, placed_of
-from fledx.control_plane.store import assignments, counters, deployments, events, finished
+from fledx.control_plane.scheduler.spec import assignment_of, mappings_of, placed_of
+from fledx.control_plane.store import assignments, counters, deployments, events, finished, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
 from fledx.models.moment import stamp, unix
@@ -50,18 +50,28 @@ def move_lost(tx: Placing, due: Iterable[tuple[Stored, Assignment]], *, why: str
 
     Whom each was taken from is remembered until that node comes back, but for one that has been given back lately.
     """
-    moved = []
+    moved, left = list[Moved](), list[tuple[Stored, Assignment]]()
     for stored, given in due:
         if stays(stored.spec):
             _kept_with_data(tx, stored, given, why)
-            continue
-        found = _elsewhere(tx, stored, given)
-        if isinstance(found, str):
-            keep(tx, stored, given, f"{why}; {found}")
         else:
-            moved.append(found)
+            left.append((stored, given))
+    while left:
+        found = [(each, _elsewhere(tx, *each)) for each in left]
+        moved += [place for _, place in found if isinstance(place, Moved)]
+        stuck = [(each, place) for each, place in found if isinstance(place, str)]
+        left = []
+        for each, reason in stuck:
+            if len(stuck) < len(found) and _follows(each[0]):  # whom it must be near may have moved since
+                left.append(each)
+            else:
+                keep(tx, *each, f"{why}; {reason}")
     lately = ago(tx, HOLD_OFF_SECONDS)
     _book_moves(tx, moved, why=why, former=lambda each: None if _returned(tx, each, lately) else each.given)
+
+
+def _follows(stored: Stored) -> bool:
+    return stored.spec.placement is not None and bool(stored.spec.placement.near)
 
 
 def _returned(tx: Placing, each: Moved, since: str) -> bool:
@@ -86,7 +96,7 @@ def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> str
 
 def _elsewhere(tx: Placing, stored: Stored, given: Assignment) -> Moved | str:
     """Another place on the board, which has it now; or why there is none, and the board is as it was."""
-    spec, board = known_spec(stored.id, stored.spec), tx.board
+    spec, board = snapshot.spec_for(tx.sql, stored), tx.board
     before = placed_of(spec, given)
     board.remove(stored.id, [given.replica_number])
     plan = schedule(board, spec, [given.replica_number])
@@ -162,7 +172,7 @@ def give_back(tx: Placing, node_id: str) -> None:
 
 
 def _give_back(tx: Placing, stored: Stored, now: Assignment, then: Assignment) -> None:
-    board, spec, number = tx.board, known_spec(stored.id, stored.spec), now.replica_number
+    board, spec, number = tx.board, snapshot.spec_for(tx.sql, stored), now.replica_number
     board.remove(stored.id, [number])
     plan = schedule(board, spec, [number], bound={number: then.node_id})
     if not plan.placed:

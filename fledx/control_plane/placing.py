@@ -13,11 +13,11 @@ from fledx.control_plane.scheduler.everywhere import everywhere
 from fledx.control_plane.scheduler.place import Placed
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import Spec, assignment_of, known_spec, placed_of
+from fledx.control_plane.scheduler.spec import Spec, assignment_of, placed_of
 from fledx.control_plane.store import assignments, counters, deployments, finished, instances, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
-from fledx.models.deployment import MAX_REPLICAS
+from fledx.models.deployment import MAX_REPLICAS, DeploymentSpec
 from fledx.models.permission import data_of
 from fledx.models.port import PortMapping
 
@@ -100,7 +100,7 @@ def place(tx: Placing, stored: Stored, numbers: Sequence[int], *, why: str) -> N
     if stored.spec.mode == "global":
         _place_everywhere(tx, stored, why=why)
         return
-    board, spec = tx.board, known_spec(stored.id, stored.spec)
+    board, spec = tx.board, snapshot.spec_for(tx.sql, stored)
     plan = schedule(board, spec, numbers, bound=homes(tx, stored, numbers))
     tx.decided(placed=len(plan.placed), waiting=len(plan.left))
     _book(tx, stored, spec, plan.placed, why=why)
@@ -124,11 +124,12 @@ def _book(tx: Placing, stored: Stored, spec: Spec, found: Sequence[Placed], *, w
         tell(tx, stored, "replica.placed", placed.number, placed.node, f"on {board.name(placed.node)}: {why}")
     board.apply(spec, found)
     tx.board_changed()
+    _settle_near(tx, stored)
 
 
 def _place_everywhere(tx: Placing, stored: Stored, *, why: str) -> None:
     """Bring a global deployment up to what the nodes are now: it follows those that come, go and change."""
-    spec = known_spec(stored.id, stored.spec)
+    spec = snapshot.spec_for(tx.sql, stored)
     found = everywhere(tx.board, spec, homes(tx, stored, range(MAX_REPLICAS)))
     waited = {each.replica_number for each in assignments.pending_of(tx.sql, stored.id)}
     if not (found.placed or found.surplus or found.waiting or waited):
@@ -151,6 +152,21 @@ def _wait(tx: Placing, stored: Stored, placed: set[int], left: dict[int, str]) -
     for number, reason in left.items():
         if had.get(number) != reason:
             tx.event("replica.pending", stored.spec.name, reason, deployment_id=stored.id, replica_number=number)
+
+
+def _settle_near(tx: Placing, stored: Stored) -> None:
+    """Whoever waits to be near a deployment that has got a place just now is looked at again."""
+    for other in deployments.with_peers(tx.sql):
+        if other.id == stored.id or not _named(stored.spec.name, other.spec, "near"):
+            continue
+        numbers = [each.replica_number for each in assignments.pending_of(tx.sql, other.id)]
+        if numbers and other.spec.desired_state == "running":
+            place(tx, other, numbers, why=f"{stored.spec.name} has got a place")
+
+
+def _named(name: str, spec: DeploymentSpec, field: str) -> bool:
+    names = getattr(spec.placement, field, None) or ()
+    return name.lower() in {each.lower() for each in names}
 
 
 def release(tx: Placing, stored: Stored, numbers: Iterable[int], *, why: str) -> None:
@@ -186,15 +202,22 @@ def refresh_place(tx: Placing, node_id: str) -> None:
         tx.board_changed()
 
 
+def revise_peers(tx: Placing, name: str) -> None:
+    """A deployment is called so from now on: the board learns of it from those that must be apart from that name."""
+    for other in deployments.with_peers(tx.sql):
+        if _named(name, other.spec, "apart"):
+            revise_board(tx, other)
+
+
 def revise_board(tx: Placing, stored: Stored) -> None:
     """The board books what a deployment requests now."""
-    tx.board.revise(known_spec(stored.id, stored.spec))
+    tx.board.revise(snapshot.spec_for(tx.sql, stored))
     tx.board_changed()
 
 
 def place_extra(tx: Placing, stored: Stored, number: int, *, why: str) -> str | None:
     """Place one replica beyond the wanted number; the reason when there is no place, and then nothing waits for one."""
-    board, spec = tx.board, known_spec(stored.id, stored.spec)
+    board, spec = tx.board, snapshot.spec_for(tx.sql, stored)
     plan = schedule(board, spec, [number])
     if not plan.placed:
         return plan.reasons[number]
@@ -218,7 +241,7 @@ def advance(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None
 
     The fence stays while the owner does: the agent sees from the template whether a new container is needed.
     """
-    number, board, spec = given.replica_number, tx.board, known_spec(stored.id, stored.spec)
+    number, board, spec = given.replica_number, tx.board, snapshot.spec_for(tx.sql, stored)
     fresh = replace(given, revision=stored.revision)
     if not same_ports(stored.spec.ports or (), given.ports):
         board.remove(stored.id, [number])
@@ -271,7 +294,7 @@ def mend_ports(tx: Placing, node_id: str) -> None:
 
 def _other_ports(tx: Placing, stored: Stored, given: Assignment) -> None:
     """Other ports on the same node, else another node; where neither can be had the replica keeps what it has."""
-    number, board, spec = given.replica_number, tx.board, known_spec(stored.id, stored.spec)
+    number, board, spec = given.replica_number, tx.board, snapshot.spec_for(tx.sql, stored)
     before = placed_of(spec, given)
     board.remove(stored.id, [number])
     plan = schedule(board, spec, [number], bound={number: given.node_id})

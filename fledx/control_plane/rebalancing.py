@@ -9,10 +9,10 @@ from fledx.control_plane.moving import relocate
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.rebalance import rebalance
-from fledx.control_plane.scheduler.spec import spec_of
 from fledx.control_plane.store import assignments, deployments, snapshot
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
+from fledx.control_plane.store.snapshot import spec_for
 from fledx.models.node import Move
 from fledx.models.permission import data_of
 from fledx.models.token import Operator
@@ -74,7 +74,7 @@ def _spare(sql: sqlite3.Connection, stored: Stored) -> int:
 
 def _wanted(sql: sqlite3.Connection, board: Board, most: int) -> list[Move]:
     names = {stored.id: stored for stored in _partakers(sql)}
-    specs = {stored.id: spec_of(stored.id, stored.spec) for stored in names.values()}
+    specs = {stored.id: spec_for(sql, stored) for stored in names.values()}
     return [
         Move(
             deployment_id=move.now.deployment,

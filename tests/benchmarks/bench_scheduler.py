@@ -32,7 +32,8 @@ from fledx.control_plane.scheduler.fits import fits  # noqa: E402
 from fledx.control_plane.scheduler.place import NodeView  # noqa: E402
 from fledx.control_plane.scheduler.ports import Want  # noqa: E402
 from fledx.control_plane.scheduler.schedule import schedule  # noqa: E402
-from fledx.control_plane.scheduler.spec import PACK, Peer, Preference, Shape, Spec, Spread  # noqa: E402
+from fledx.control_plane.scheduler.spec import Peer, Preference, Shape, Spec, Spread  # noqa: E402
+from fledx.models.placement import PACK  # noqa: E402
 from fledx.models.rule import Rule  # noqa: E402
 from tests.benchmarks import placing_on_disk as disk  # noqa: E402
 

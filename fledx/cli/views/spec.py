@@ -39,7 +39,7 @@ def lines(item: Json) -> list[tuple[str, str | None]]:
         ("stop grace", _grace(item.get("stop_grace_seconds"))),
         ("ends by", harmless(item["stop_signal"]) if item.get("stop_signal") else None),
         ("needs", constraints(item) or None),
-        ("prefers", placement(item) or None),
+        ("placement", placement(item) or None),
         ("labels", labels(item["labels"]) if item.get("labels") else None),
         ("update", _update(item.get("update") or {}) or None),
         ("if lost", _reschedule(item.get("reschedule") or {}) or None),
@@ -155,6 +155,7 @@ def constraints(item: Json) -> str:
     capacity = needs.get("capacity") or {}
     words = [f"{field}={needs[field]}" for field in ("arch", "os") if needs.get(field)]
     words += [labels(needs["labels"])] if needs.get("labels") else []
+    words += needs.get("rules") or ()
     words += [f"cpu {cores(capacity['cpu_millis'])}"] if capacity.get("cpu_millis") else []
     words += [f"memory {size(capacity['memory_bytes'])}"] if capacity.get("memory_bytes") else []
     words += ["a public address"] if item.get("requires_public_ip") or needs.get("requires_public_ip") else []
@@ -162,12 +163,16 @@ def constraints(item: Json) -> str:
 
 
 def placement(item: Json) -> str:
-    """Where it would rather run."""
+    """Where it would rather run, and beside whom it must or must not."""
     wishes = item.get("placement") or {}
-    words = [f"near {near}"] if (near := _affinity(wishes.get("affinity"))) else []
-    words += [f"far from {far}"] if (far := _affinity(wishes.get("anti_affinity"))) else []
+    words = [f"only near {', '.join(wishes['near'])}"] if wishes.get("near") else []
+    words += [f"apart from {', '.join(wishes['apart'])}"] if wishes.get("apart") else []
+    words += [f"rather near {near}"] if (near := _affinity(wishes.get("affinity"))) else []
+    words += [f"rather far from {far}"] if (far := _affinity(wishes.get("anti_affinity"))) else []
     words += ["spread"] if wishes.get("spread") else []
-    return harmless(", ".join(words))
+    words += [f"spread over {wishes['spread_over']}"] if wishes.get("spread_over") else []
+    words += ["packed"] if wishes.get("strategy") == "pack" else []
+    return harmless("; ".join(words))
 
 
 def _affinity(affinity: Json | None) -> str:
@@ -175,7 +180,8 @@ def _affinity(affinity: Json | None) -> str:
         return ""
     words = [", ".join(affinity.get("node_ids") or ())]
     words += [labels(affinity["labels"])] if affinity.get("labels") else []
-    return " ".join(filter(None, words))
+    words += [f"deployment {', '.join(affinity['deployments'])}"] if affinity.get("deployments") else []
+    return ", ".join(filter(None, words))
 
 
 def _reschedule(policy: Json) -> str:

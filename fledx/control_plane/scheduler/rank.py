@@ -10,7 +10,8 @@ one order of places serve every spec of a shape.
 from __future__ import annotations
 
 from fledx.control_plane.scheduler.place import NodeView
-from fledx.control_plane.scheduler.spec import LEAST, Preference, Shape
+from fledx.control_plane.scheduler.spec import Preference, Shape
+from fledx.models.placement import LEAST
 
 #: A standing is one whole number, load and place packed, as numbers sort several times faster than pairs.
 BITS = 20

@@ -12,7 +12,8 @@ from fledx.control_plane.scheduler.offers import Offers
 from fledx.control_plane.scheduler.place import FULL, Placed
 from fledx.control_plane.scheduler.rank import sign
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import LEAST, Spec
+from fledx.control_plane.scheduler.spec import Spec
+from fledx.models.placement import LEAST
 
 #: A replica is worth moving for the load alone if the nodes differ by this much, in 1/10,000.
 WORTH = 2_000

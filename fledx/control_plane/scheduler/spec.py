@@ -13,11 +13,10 @@ from fledx.models.assignment import Assignment
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.node import Capacity, settled_arch
 from fledx.models.permission import host_paths, permissions_needed, unknown_to_older
-from fledx.models.placement import Affinity, Constraints, Placement
+from fledx.models.placement import LEAST, PACK, Affinity, Constraints, Placement
 from fledx.models.port import PortMapping
 from fledx.models.rule import Rule
 
-LEAST, PACK = "least", "pack"
 #: A node to avoid counts more than one to like, so that one which is both comes after one which is neither.
 LIKED, AVOIDED = 1, -2
 
@@ -132,27 +131,19 @@ def _ports(wants: Iterable[Want]) -> tuple[Port, ...]:
     return tuple(Port(want.container, want.protocol, want.host or 0, want.address) for want in wants)
 
 
-def spec_of(
-    deployment_id: str,
-    spec: DeploymentSpec,
-    *,
-    near: Iterable[Peer] = (),
-    apart: Iterable[Peer] = (),
-    favours: Mapping[str, int] | None = None,
-    strategy: str = LEAST,
-    spread: Spread | None = None,
-) -> Spec:
+def spec_of(deployment_id: str, spec: DeploymentSpec, ids: Mapping[str, str] | None = None) -> Spec:
     """
-    The scheduler's view of a deployment.
+    The scheduler's view of a deployment; ``ids`` are those of the deployments that its placement names, by name.
 
-    What the models do not say yet is said by keyword. Without ``spread``, replicas spread over nodes, except that
-    the strategy ``pack`` puts them together unless the spec asks for spreading.
+    Replicas spread over nodes, except that the strategy ``pack`` puts them together unless the spec asks for
+    spreading. Who must be near a deployment that there is not finds no place; to be apart from it is no demand.
     """
     wanted = spec.constraints or Constraints()
     placement = spec.placement or Placement()
     capacity = wanted.capacity or Capacity()
-    if spread is None and (strategy == LEAST or placement.spread):
-        spread = OVER_NODES
+    strategy, spread = placement.strategy or LEAST, _spread(placement)
+    known = {spec.name.lower(): deployment_id, **{name.lower(): found for name, found in (ids or {}).items()}}
+    apart = [name for name in placement.apart or () if name.lower() in known]
     return Spec(
         deployment=deployment_id,
         name=spec.name,
@@ -171,11 +162,27 @@ def spec_of(
         cpu=capacity.cpu_millis or 0,
         memory=capacity.memory_bytes or 0,
         wants=tuple(want_of(port) for port in spec.ports or ()),
-        near=tuple(near),
-        apart=tuple(apart),
-        favours=tuple(sorted((favours or {}).items())),
+        near=tuple(Peer(known.get(name.lower(), ""), name) for name in placement.near or ()),
+        apart=tuple(Peer(known[name.lower()], name) for name in apart),
+        favours=_favours(placement, known),
         spread=spread,
     )
+
+
+def _spread(placement: Placement) -> Spread | None:
+    if placement.spread_over is not None:
+        return Spread(label=placement.spread_over)
+    return OVER_NODES if placement.strategy != PACK or placement.spread else None
+
+
+def _favours(placement: Placement, known: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+    """The deployments that are liked or avoided, by a weight; those that there are not count for nothing."""
+    found: dict[str, int] = {}
+    for affinity, weight in ((placement.affinity, LIKED), (placement.anti_affinity, AVOIDED)):
+        for name in (affinity.deployments if affinity else None) or ():
+            if name.lower() in known:
+                found[known[name.lower()]] = found.get(known[name.lower()], 0) + weight
+    return tuple(sorted(found.items()))
 
 
 class _Itself:

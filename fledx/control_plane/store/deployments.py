@@ -293,6 +293,19 @@ def id_of_name(connection: sqlite3.Connection, name: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def ids_of(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, str]:
+    """The ids of the deployments of these names, as far as there are any."""
+    marks = ",".join("?" * len(names))
+    rows = connection.execute(f"SELECT name, id FROM deployment WHERE name IN ({marks})", sorted(names))
+    return {row[0]: row[1] for row in rows}
+
+
+def with_peers(connection: sqlite3.Connection) -> list[Stored]:
+    """Those that must be near or apart from named ones; an index knows them."""
+    named = "coalesce(json_extract(spec, '$.placement.near'), json_extract(spec, '$.placement.apart'))"
+    return [stored_of(row) for row in connection.execute(f"SELECT * FROM deployment WHERE {named} IS NOT NULL")]
+
+
 def everyone(connection: sqlite3.Connection) -> list[Stored]:
     """All deployments by name."""
     return [stored_of(row) for row in connection.execute("SELECT * FROM deployment ORDER BY name")]

@@ -1,4 +1,4 @@
-"""The scheduler's board, built anew from the rows it stands for."""
+"""What the scheduler sees, read from the rows: the board, built anew, and a deployment's wishes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections import defaultdict
 
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
-from fledx.control_plane.scheduler.spec import placed_of, spec_of
+from fledx.control_plane.scheduler.spec import Spec, known_spec, placed_of, spec_of
 from fledx.control_plane.store import assignments, deployments, finished, nodes
+from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
 
 
@@ -23,6 +24,14 @@ def board(connection: sqlite3.Connection, ports: PortRange | None) -> Board:
         owned[deployment_id].append(given)
     for stored in deployments.everyone(connection):
         if stored.id in owned:
-            spec = spec_of(stored.id, stored.spec)
+            spec = spec_for(connection, stored)
             made.apply(spec, [placed_of(spec, given) for given in owned[stored.id]])
     return made
+
+
+def spec_for(connection: sqlite3.Connection, stored: Stored) -> Spec:
+    """A deployment's wishes; those that name other deployments mean whoever is called so now."""
+    peers = stored.spec.placement.peers if stored.spec.placement else frozenset()
+    if not peers:
+        return known_spec(stored.id, stored.spec)
+    return spec_of(stored.id, stored.spec, deployments.ids_of(connection, peers))

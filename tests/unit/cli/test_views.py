@@ -148,7 +148,14 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
             stop_grace_seconds=60.0,
             constraints={"arch": "arm64", "labels": {"disk": "ssd"}, "capacity": {"cpu_millis": 250}},
             requires_public_ip=True,
-            placement={"affinity": {"node_ids": ["edge-1"]}, "anti_affinity": {"labels": {"a": "b"}}, "spread": True},
+            placement={
+                "affinity": {"node_ids": ["edge-1"], "deployments": ["cdn"]},
+                "anti_affinity": {"labels": {"a": "b"}},
+                "near": ["db"],
+                "apart": ["web"],
+                "spread_over": "zone",
+                "strategy": "pack",
+            },
             labels={"team": "web"},
             update={"max_unavailable": 2, "min_healthy_seconds": 3.0, "on_failure": "pause"},
             ports=[
@@ -191,7 +198,7 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
   stop grace  60s
   ends by     SIGINT
   needs       arch=arm64, disk=ssd, cpu 250m, a public address
-  prefers     near edge-1, far from a=b, spread
+  placement   only near db; apart from web; rather near edge-1, deployment cdn; rather far from a=b; spread over zone; packed
   labels      team=web
   update      max unavailable 2, on failure pause
   revision    1 (generation 1)

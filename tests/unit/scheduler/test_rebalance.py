@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.rebalance import Move, rebalance
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import PACK, Preference, Spec, Spread
+from fledx.control_plane.scheduler.spec import Preference, Spec, Spread
+from fledx.models.placement import PACK
 from tests.unit.scheduler.builders import node, spec
 
 

@@ -9,7 +9,6 @@ from fledx.control_plane.scheduler.place import view_of
 from fledx.control_plane.scheduler.ports import Want
 from fledx.control_plane.scheduler.schedule import schedule
 from fledx.control_plane.scheduler.spec import (
-    PACK,
     Peer,
     Preference,
     Spec,
@@ -22,7 +21,7 @@ from fledx.control_plane.scheduler.spec import (
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.node import Capacity, Node
-from fledx.models.placement import Affinity, Constraints, Placement
+from fledx.models.placement import PACK, Affinity, Constraints, Placement
 from fledx.models.port import PortMapping
 from tests.unit.scheduler.builders import GIB, MIB, hosts, node, nodes, spec, where
 

@@ -10,7 +10,8 @@ import pytest
 from fledx.control_plane.scheduler.board import Board, Memory
 from fledx.control_plane.scheduler.place import FULL
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import PACK, Peer, Preference, Spec, Spread
+from fledx.control_plane.scheduler.spec import Peer, Preference, Spec, Spread
+from fledx.models.placement import PACK
 from tests.unit.scheduler.builders import GIB, MIB, hosts, node, nodes, spec, where
 
 KEEP_ALL = Memory(tiny=0)
