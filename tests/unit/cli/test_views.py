@@ -153,7 +153,6 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
                 "anti_affinity": {"labels": {"a": "b"}},
                 "near": ["db"],
                 "apart": ["web"],
-                "spread_over": "zone",
                 "strategy": "pack",
             },
             labels={"team": "web"},
@@ -198,7 +197,7 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
   stop grace  60s
   ends by     SIGINT
   needs       arch=arm64, disk=ssd, cpu 250m, a public address
-  placement   only near db; apart from web; rather near edge-1, deployment cdn; rather far from a=b; spread over zone; packed
+  placement   only near db; apart from web; rather near edge-1, deployment cdn; rather far from a=b; packed
   labels      team=web
   update      max unavailable 2, on failure pause
   revision    1 (generation 1)
