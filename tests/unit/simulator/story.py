@@ -22,7 +22,7 @@ from fledx.models.deployment import DeploymentSpec, ReschedulePolicy, UpdatePoli
 from fledx.models.desired import ReplicaDesired
 from fledx.models.job import JobRun
 from fledx.models.node import Capacity
-from fledx.models.placement import Constraints
+from fledx.models.placement import Constraints, Placement
 from fledx.models.port import PortMapping
 from fledx.models.token import Operator
 from tests.unit.simulator.agents import CRASHES, DIES, GOOD, NEVER_READY, Agent
@@ -55,6 +55,8 @@ class Story:
         self.templates: dict[tuple[str, int, tuple[PortMapping, ...]], str] = {}
         self.ended: dict[Slot, int] = {}
         self.served: tuple[int, dict[str, set[int]]] = (-1, {})
+        self.bound: set[tuple[str, str]] = set()
+        self.together: set[tuple[str, str, str]] = set()
 
     async def live(self) -> Counter[str]:
         """All of it; what was tried and what happened, counted. The same seed brings the same ids."""
@@ -187,12 +189,14 @@ class Story:
         sql = self.world.memory.sql
         used: Counter[str] = Counter()
         ports: Counter[tuple[str, int, str]] = Counter()
+        where: dict[str, Counter[str]] = defaultdict(Counter)
         for stored in deployments.everyone(sql):
             wanted = stored.spec.constraints and stored.spec.constraints.capacity
             owned, ended = assignments.of_deployment(sql, stored.id), finished.of_deployment(sql, stored.id)
             self.check_ends(stored.id, owned, ended)
             for given in (given for given in owned if given.replica_number not in ended):
                 used[given.node_id] += (wanted and wanted.cpu_millis) or 0
+                where[stored.id][given.node_id] += 1
                 ports.update((given.node_id, port.host_port or 0, port.protocol) for port in given.ports)
                 self.fences[stored.id, given.replica_number].add((given.node_id, given.fence))
             if stored.spec.desired_state == "running":
@@ -203,9 +207,26 @@ class Story:
                 raise Breach(f"{node.name} has {used[node.node_id]}m of {size}m given away")
         if doubled := [port for port, count in ports.items() if count > 1]:
             raise Breach(f"ports given twice: {doubled}")
+        self.check_apart(where)
         for slot, owners in self.fences.items():
             if len({fence for _, fence in owners}) < len(owners):
                 raise Breach(f"{slot} had two owners under one fence: {sorted(owners)}")
+
+    def check_apart(self, where: Mapping[str, Counter[str]]) -> None:
+        """Those that must be apart are not brought together; where they were before, nobody is torn from the other."""
+        everyone = deployments.everyone(self.world.memory.sql)
+        ids = {stored.spec.name: stored.id for stored in everyone}
+        wishes = [(stored.id, stored.spec.placement.apart or ()) for stored in everyone if stored.spec.placement]
+        bound = {(one, ids[name]) for one, names in wishes for name in names if name in ids}
+        together = {
+            (one, other, node)
+            for one, other in bound
+            for node, count in where.get(one, Counter()).items()
+            if (count > 1 if one == other else node in where.get(other, ()))
+        }
+        if new := sorted(each for each in together - self.together if each[:2] in self.bound):
+            raise Breach(f"brought together: {new}")
+        self.bound, self.together = bound, together
 
     def check_reasons(self, stored: Stored, owned: list[Assignment], ended: Mapping[int, JobRun]) -> None:
         """Who has no place has a reason."""
@@ -350,6 +371,7 @@ class Story:
             ports=dice.choice(
                 [None, (PortMapping(container_port=80),), (PortMapping(container_port=1, host_port=81),)]
             ),
+            placement=None if mode == "global" else self.peers(),
             update=policy,
             reschedule=ReschedulePolicy(
                 after_seconds=dice.choice([None, None, None, 0.0, STALE + 20]),
@@ -357,6 +379,15 @@ class Story:
             ),
         )
         await self.world.deployments.create(spec, by=ME)
+
+    def peers(self) -> Placement | None:
+        """Near or apart from another deployment, which there may not be yet, or from itself."""
+        name = f"app-{self.dice.randint(1, 4)}"
+        kind = self.dice.choice([None, None, None, "near", "apart", "apart"])
+        self.seen[f"{kind} a peer"] += 1
+        if kind is None:
+            return None
+        return Placement(near=(name,)) if kind == "near" else Placement(apart=(name,))
 
     async def patch(self) -> None:
         await self.world.deployments.patch(self.some(), {"image": self.image()}, by=ME)

@@ -13,6 +13,7 @@ from fledx.control_plane import placing
 from fledx.control_plane.reachability import Watchfulness
 from fledx.control_plane.rollout.look import Look
 from fledx.control_plane.scheduler import everywhere
+from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.draft import Draft
 from fledx.control_plane.scheduler.offers import Offers
 from fledx.control_plane.scheduler.ports import Ports
@@ -51,7 +52,7 @@ def test_fault_39_many_worlds_hold_and_settle(part: int) -> None:
     seen = run(bounds[0], bounds[1] - bounds[0])
     if WORLDS >= 1000:
         moves = ("replica.moved", "replica.returned", "deployment.rolled_back", "node.drained", "taken", "crash")
-        tried = (*moves, "job.succeeded", "job.failed")
+        tried = (*moves, "job.succeeded", "job.failed", "near a peer", "apart a peer")
         assert all(seen[word] for word in tried), f"the worlds do not try enough: {seen}"
 
 
@@ -82,6 +83,11 @@ def test_a_port_filter_that_is_broken_on_purpose_is_caught(monkeypatch: pytest.M
     monkeypatch.setattr(Draft, "_untouched", lambda *_: True)
     monkeypatch.setattr(Ports, "shut", lambda *_: frozenset())
     assert "ports given twice" in breach()
+
+
+def test_an_apartness_that_is_broken_on_purpose_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Board, "barred", lambda *_: frozenset())
+    assert "brought together" in breach()
 
 
 def test_a_fence_that_is_broken_on_purpose_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
