@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fledx.sample.image import Engine as Seen
-from tests.acceptance.system import Process, System
+from tests.acceptance.system import Process, System, forget_memory
 from tests.bed.engines import Engines
 
 
@@ -49,3 +49,4 @@ class Edge(System):
                 process.kill()
         for engine in self.engines:
             engine.reset()
+        forget_memory(self._agent_data)

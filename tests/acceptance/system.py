@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,6 +54,15 @@ def contents(folder: Path) -> dict[Path, bytes]:
             if path.is_file():
                 found[path] = path.read_bytes()
     return found
+
+
+def forget_memory(folder: Path) -> None:
+    """Take away what agents whose data lie in this folder kept in memory: secrets, and what they share with Envoy."""
+    for file in folder.glob("*/identity.json"):
+        short = json.loads(file.read_text())["node_id"][:8]
+        for place in Path("/run"), Path("/dev/shm"):
+            for left in place.glob(f"fledx-*-{short}"):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 class Process:
@@ -133,6 +143,7 @@ class System:
                 process.kill()
         for container in self.containers():
             self.engine.remove_container(container["Id"])
+        forget_memory(self.folder)
 
     def start(self, *agents: str) -> None:
         """Start the control plane and these agents, and wait until all are ready."""
