@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -12,6 +12,7 @@ from fledx.errors import InvalidSpec
 
 T = TypeVar("T")
 MAX_PROBLEMS = 50
+MOST_GUESSES = 5
 
 
 def encode(value: Any) -> Any:
@@ -180,6 +181,14 @@ def _step(fault: BaseException) -> str:
     return ""
 
 
+def _meant(field: str, known: Sequence[str]) -> str:
+    """The name that was probably meant."""
+    import difflib
+
+    found = difflib.get_close_matches(field.lower(), known, n=1, cutoff=0.7)
+    return f": did you mean {found[0]}?" if found else ""
+
+
 def _one(fault: BaseException, path: str) -> list[tuple[str, str]]:
     from cattrs.errors import ForbiddenExtraKeysError
 
@@ -187,7 +196,12 @@ def _one(fault: BaseException, path: str) -> list[tuple[str, str]]:
     if isinstance(fault, InvalidSpec):
         return [(_joined(where, inner), text) for inner, text in fault.problems]
     if isinstance(fault, ForbiddenExtraKeysError):
-        return [(_joined(where, str(field)[:60]), "is not a known field") for field in sorted(fault.extra_fields)]
+        known = [field.name for field in dataclasses.fields(fault.cl)] if dataclasses.is_dataclass(fault.cl) else []
+        extra = [str(field)[:60] for field in sorted(fault.extra_fields)]
+        return [
+            (_joined(where, field), "is not a known field" + (_meant(field, known) if i < MOST_GUESSES else ""))
+            for i, field in enumerate(extra)
+        ]
     if isinstance(fault, KeyError):
         return [(where, "is missing")]
     if isinstance(fault, ValueError):

@@ -63,7 +63,7 @@ async def test_all_faults_of_a_spec_come_together_each_with_its_path(site: Site)
 async def test_a_field_that_does_not_exist_is_refused(site: Site) -> None:
     answer = await site.call("POST", ALL, json={"image": "nginx", "replica": 3})
 
-    assert answer.json()["problems"] == [{"path": "replica", "text": "is not a known field"}]
+    assert answer.json()["problems"] == [{"path": "replica", "text": "is not a known field: did you mean replicas?"}]
 
 
 async def test_a_page_tells_its_place_and_how_many_there_are(site: Site) -> None:
