@@ -80,8 +80,9 @@ def main(settings: ControlPlaneSettings, *, environ: Mapping[str, str], dry_run:
     try:
         backups = _backups(settings, home.directory, home.database)
         inspected(home.database, backups)
-        for step in _migrated(home):
-            log.info("migration applied", extra={"version": step.version, "migration": step.name})
+        if steps := _migrated(home):
+            names = " ".join(f"{step.version}-{step.name}" for step in steps)
+            log.info("database brought up to date", extra={"migrations": names})
         with closing(Database(home.database)) as store:
             anyio.run(_run, settings, home, store, backups)
     finally:
