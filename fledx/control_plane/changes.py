@@ -18,7 +18,6 @@ from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.audit import entry
-from fledx.models.event import Event
 from fledx.models.moment import stamp
 from fledx.models.token import Operator
 
@@ -45,7 +44,7 @@ class Transaction:
         self.stamp = stamp(now)
         self.touched_nodes: set[str] = set()
         self.touched: set[str] = set()
-        self.news: list[Event] = []
+        self.news: list[str] = []
         self.overview = False
         self.gateways = False
         self.decisions = (0, 0)
@@ -98,17 +97,16 @@ class Transaction:
         at: str | None = None,
     ) -> None:
         """Store what happened and why."""
-        self.news.append(
-            events.add(
-                self.sql,
-                at or self.stamp,
-                kind,
-                subject,
-                reason,
-                deployment_id=deployment_id,
-                replica_number=replica_number,
-                node_id=node_id,
-            )
+        self.news.append(kind)
+        events.add(
+            self.sql,
+            at or self.stamp,
+            kind,
+            subject,
+            reason,
+            deployment_id=deployment_id,
+            replica_number=replica_number,
+            node_id=node_id,
         )
 
 
@@ -182,7 +180,7 @@ class Changes:
         if any(tx.decisions):
             self._on_decision(occasion, *tx.decisions)
         if tx.news:
-            self._on_events([event.kind for event in tx.news])
+            self._on_events(tx.news)
         topics = {*tx.touched, *({EVENTS} if tx.news else ()), *({OVERVIEW} if tx.touched or tx.overview else ())}
         self.bell.ring(topics)
         return result

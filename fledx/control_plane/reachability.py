@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MISSED_HEARTBEATS = 3
 METERED_HEARTBEAT_SECS = 30.0
@@ -11,8 +12,7 @@ LONGEST_NAP = 5.0
 """Seconds between two looks of a loop, beyond its interval, after which it was asleep and not its peers silent."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Silence:
+class Silence(NamedTuple):
     """
     One node: its stored status, and the seconds since its last sign of life that we were awake to hear.
 
@@ -71,6 +71,8 @@ def decide(silences: Iterable[Silence], *, heartbeat_secs: float, move: bool, st
     for each in silences:
         missed = MISSED_HEARTBEATS * heartbeat_of(heartbeat_secs, metered=each.metered)
         shown = missed if each.metered else min(missed, stale_secs)
+        if each.status != "unreachable" and each.seconds < shown:
+            continue  # almost all of them, each second
         said = f"no sign of life for {each.seconds:.0f} s"
         if each.status in ("ready", "error") and each.seconds >= shown:
             actions.append(MarkUnreachable(node_id=each.node_id, reason=said))

@@ -13,6 +13,7 @@ from fledx.models.codec import encode
 from fledx.models.deployment import Pending
 from fledx.models.port import PortMapping
 
+_text = json.JSONEncoder(separators=(",", ":")).encode  # made once: a dead node's replicas are packed by hundreds
 JOINED = "SELECT assignment.*, node.name AS node FROM assignment JOIN node ON node.id = assignment.node_id"
 
 
@@ -68,7 +69,7 @@ def _unpacked(text: str) -> tuple[PortMapping, ...]:
 
 
 def _packed(ports: Iterable[PortMapping]) -> str:
-    return json.dumps([encode(port) for port in ports], separators=(",", ":"))
+    return _text([encode(port) for port in ports])
 
 
 def set_leaving(connection: sqlite3.Connection, deployment_id: str, number: int, since: float | None) -> None:
@@ -91,7 +92,7 @@ def leaving(connection: sqlite3.Connection, deployment_id: str) -> dict[int, flo
 
 
 def _packed_former(former: Assignment) -> str:
-    return json.dumps({"node_id": former.node_id, "fence": former.fence, "ports": encode(former.ports)})
+    return _text({"node_id": former.node_id, "fence": former.fence, "ports": encode(former.ports)})
 
 
 def forget_former(connection: sqlite3.Connection, deployment_id: str, number: int) -> None:

@@ -20,23 +20,12 @@ def add(
     deployment_id: str | None = None,
     replica_number: int | None = None,
     node_id: str | None = None,
-) -> Event:
-    """Append one event and return it with its number."""
-    values = (at, kind, subject, reason[:MAX_REASON], deployment_id, replica_number, node_id)
-    cursor = connection.execute(
+) -> None:
+    """Append one event."""
+    connection.execute(
         "INSERT INTO event (at, kind, subject, reason, deployment_id, replica_number, node_id)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        values,
-    )
-    return Event(
-        id=cursor.lastrowid or 0,
-        at=at,
-        kind=kind,
-        subject=subject,
-        reason=reason[:MAX_REASON],
-        deployment_id=deployment_id,
-        replica_number=replica_number,
-        node_id=node_id,
+        (at, kind, subject, reason[:MAX_REASON], deployment_id, replica_number, node_id),
     )
 
 
