@@ -156,12 +156,11 @@ def _wait(tx: Placing, stored: Stored, placed: set[int], left: dict[int, str]) -
 
 def _settle_near(tx: Placing, stored: Stored) -> None:
     """Whoever waits to be near a deployment that has got a place just now is looked at again."""
-    for other in deployments.with_peers(tx.sql):
-        if other.id == stored.id or not _named(stored.spec.name, other.spec, "near"):
-            continue
-        numbers = [each.replica_number for each in assignments.pending_of(tx.sql, other.id)]
-        if numbers and other.spec.desired_state == "running":
-            place(tx, other, numbers, why=f"{stored.spec.name} has got a place")
+    near = [each for each in deployments.with_peers(tx.sql) if _named(stored.spec.name, each.spec, "near")]
+    waiting = set(assignments.waiting(tx.sql)) - {stored.id} if near else ()
+    for other in near:
+        if other.id in waiting:
+            _place_waiting(tx, other, why=f"{stored.spec.name} has got a place")
 
 
 def _named(name: str, spec: DeploymentSpec, field: str) -> bool:
@@ -189,9 +188,14 @@ def settle_waiting(tx: Placing) -> None:
     """Something got free or a node came: whoever waits for a place is looked at again."""
     for deployment_id in dict.fromkeys([*assignments.waiting(tx.sql), *deployments.globals_that_run(tx.sql)]):
         stored = deployments.by_id(tx.sql, deployment_id)
-        if stored is not None and stored.spec.desired_state == "running":
-            numbers = [each.replica_number for each in assignments.pending_of(tx.sql, deployment_id)]
-            place(tx, stored, numbers, why="a place has become free")
+        if stored is not None:
+            _place_waiting(tx, stored, why="a place has become free")
+
+
+def _place_waiting(tx: Placing, stored: Stored, *, why: str) -> None:
+    if stored.spec.desired_state == "running":
+        numbers = [each.replica_number for each in assignments.pending_of(tx.sql, stored.id)]
+        place(tx, stored, numbers, why=why)
 
 
 def refresh_place(tx: Placing, node_id: str) -> None:

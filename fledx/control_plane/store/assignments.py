@@ -180,7 +180,8 @@ def everything(connection: sqlite3.Connection) -> list[tuple[str, Assignment]]:
 
 def set_pending(connection: sqlite3.Connection, deployment_id: str, reasons: dict[int, str], now: str) -> None:
     """Replace the list of replicas without a place; one that was there already keeps its time."""
-    had = {row["replica_number"]: row["since"] for row in _pending_rows(connection, deployment_id)}
+    known = connection.execute("SELECT replica_number, since FROM pending WHERE deployment_id = ?", (deployment_id,))
+    had = {row[0]: row[1] for row in known}
     connection.execute("DELETE FROM pending WHERE deployment_id = ?", (deployment_id,))
     rows = [(deployment_id, number, reason, had.get(number, now)) for number, reason in reasons.items()]
     connection.executemany("INSERT INTO pending VALUES (?, ?, ?, ?)", rows)
@@ -188,8 +189,7 @@ def set_pending(connection: sqlite3.Connection, deployment_id: str, reasons: dic
 
 def pending_of(connection: sqlite3.Connection, deployment_id: str) -> list[Pending]:
     """Replicas without a place, each with its reason."""
-    rows = _pending_rows(connection, deployment_id)
-    return [Pending(replica_number=row["replica_number"], reason=row["reason"]) for row in rows]
+    return pending_of_deployments(connection, [deployment_id])[deployment_id]
 
 
 def pending_of_deployments(connection: sqlite3.Connection, ids: list[str]) -> dict[str, list[Pending]]:
@@ -200,11 +200,6 @@ def pending_of_deployments(connection: sqlite3.Connection, ids: list[str]) -> di
     for row in connection.execute(sql, ids):
         found[row["deployment_id"]].append(Pending(replica_number=row["replica_number"], reason=row["reason"]))
     return found
-
-
-def _pending_rows(connection: sqlite3.Connection, deployment_id: str) -> list[sqlite3.Row]:
-    sql = "SELECT * FROM pending WHERE deployment_id = ? ORDER BY replica_number"
-    return connection.execute(sql, (deployment_id,)).fetchall()
 
 
 def waiting(connection: sqlite3.Connection) -> list[str]:

@@ -20,6 +20,7 @@ from fledx.control_plane.desired import desired_state
 from fledx.control_plane.events import EventFilter, Events
 from fledx.control_plane.gateways import Gateways
 from fledx.control_plane.loops.draining import Draining
+from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import Nodes
 from fledx.control_plane.operator_tokens import OperatorTokens
 from fledx.control_plane.pins import Pins
@@ -27,7 +28,7 @@ from fledx.control_plane.placing import refresh_place
 from fledx.control_plane.registries import Registries
 from fledx.control_plane.reports import Reports
 from fledx.control_plane.secrets import Secrets
-from fledx.control_plane.store import migrate, nodes
+from fledx.control_plane.store import assignments, deployments, migrate, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.tokens import Endpoint, Tokens
 from fledx.models.desired import NodeDesiredState
@@ -125,6 +126,17 @@ class Stage:
             return work(tx)
 
         return await self.changes.commit(run)
+
+    async def lose(self, node_id: str, *, why: str) -> None:
+        """What the loop does that finds a node silent for too long: its replicas go elsewhere, by deployment's name."""
+
+        def work(tx: Transaction) -> None:
+            owned = assignments.of_node(tx.sql, node_id)
+            known = deployments.several(tx.sql, {deployment_id for deployment_id, _ in owned})
+            pairs = [(known[deployment_id], given) for deployment_id, given in owned]
+            move_lost(tx, sorted(pairs, key=lambda pair: pair[0].spec.name), why=why)
+
+        await self.act(work)
 
 
 def cordon(tx: Transaction, node_id: str) -> None:

@@ -18,14 +18,11 @@ from typing import Any, cast
 
 import anyio
 
-from fledx.control_plane.changes import Transaction
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.fleet import Drain, Fleet
-from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status
 from fledx.control_plane.operator_tokens import NewToken
 from fledx.control_plane.revisions import Revisions
-from fledx.control_plane.store import assignments, deployments
 from fledx.control_plane.volumes import Volumes
 from fledx.models.archive import Sum
 from fledx.models.config import ConfigEntry, ConfigSpec
@@ -151,13 +148,7 @@ async def _restored(site: Site) -> Any:
 
 async def _moved(site: Site) -> None:
     """What the loop does that finds edge-1 silent for too long."""
-
-    def work(tx: Transaction) -> None:
-        owned = assignments.of_node(tx.sql, site.id_of("edge-1"))
-        known = deployments.several(tx.sql, {deployment_id for deployment_id, _ in owned})
-        move_lost(tx, [(known[deployment_id], given) for deployment_id, given in owned], why="edge-1 is away")
-
-    await site.stage.act(work)
+    await site.stage.lose(site.id_of("edge-1"), why="edge-1 is away")
 
 
 WRITES: dict[str, Write] = {

@@ -10,11 +10,8 @@ import pytest
 from fledx.control_plane.dispatch import Dispatch, Session
 from fledx.control_plane.fleet import Drain, Fleet
 from fledx.control_plane.loops.rollouts import Rollouts
-from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status
 from fledx.control_plane.rebalancing import Rebalancing
-from fledx.control_plane.store import assignments
-from fledx.control_plane.store import deployments as table
 from fledx.errors import Conflict, Denied
 from fledx.models.deployment import ReschedulePolicy, UpdatePolicy
 from fledx.models.filters import NodeFilter
@@ -229,12 +226,7 @@ async def lost_and_back(stage: Stage, on_return: str) -> Site:
     site.ids["edge-2"] = await stage.node("edge-2")
     await stage.act(lambda tx: change_status(tx, site.ids["edge-1"], "unreachable", "no sign of life"))
 
-    def move_all(tx: Any) -> None:
-        owned = assignments.of_node(tx.sql, site.ids["edge-1"])
-        known = table.several(tx.sql, {deployment_id for deployment_id, _ in owned})
-        move_lost(tx, [(known[deployment_id], given) for deployment_id, given in owned], why="gone")
-
-    await stage.act(move_all)
+    await stage.lose(site.ids["edge-1"], why="gone")
     assert site.places() == ["edge-2"]
     await site.run(5, silent="edge-1")
     await stage.act(lambda tx: change_status(tx, site.ids["edge-1"], "ready", None))

@@ -11,11 +11,9 @@ from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.fleet import Drain, Fleet
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.loops.rollouts import Rollouts
-from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status
 from fledx.control_plane.revisions import Revisions
-from fledx.control_plane.store import assignments, snapshot
-from fledx.control_plane.store import deployments as table
+from fledx.control_plane.store import snapshot
 from fledx.errors import InvalidSpec
 from fledx.models.instance import Instance
 from fledx.models.job import JobRun, JobStatus
@@ -131,17 +129,11 @@ async def test_only_the_present_owner_with_the_present_template_can_end_a_job(st
 
 async def test_a_node_that_dies_midway_loses_the_job_and_one_that_dies_after_the_end_does_not(stage: Stage) -> None:
     node = await stage.node("edge-1")
-    made = await stage.deployments.create(spec(mode="job"), by=ME)
+    await stage.deployments.create(spec(mode="job"), by=ME)
     other = await stage.node("edge-2")
 
-    def lost(tx: Any) -> None:
-        change_status(tx, node, "unreachable", "silent")
-        (given,) = assignments.of_deployment(tx.sql, made.deployment_id)
-        stored = table.by_id(tx.sql, made.deployment_id)
-        assert stored is not None
-        move_lost(tx, [(stored, given)], why="silent")
-
-    await stage.act(lost)
+    await stage.act(lambda tx: change_status(tx, node, "unreachable", "silent"))
+    await stage.lose(node, why="silent")
     assert owner(stage) == ["edge-2"]
     await ended(stage, node)
     assert stage.deployments.get("web").outcome is None, "the old owner has nothing to say any more"

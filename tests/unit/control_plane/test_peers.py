@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 
-from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status
-from fledx.control_plane.store import assignments
-from fledx.control_plane.store import deployments as table
 from fledx.errors import InvalidSpec
 from fledx.models.placement import Affinity, Placement
 from tests.builders import spec
@@ -91,15 +88,8 @@ async def test_those_who_are_near_each_other_leave_a_dead_node_together(stage: S
     for name, other in (("a-web", "db"), ("b-cache", "a-web")):
         await make(stage, name, near=(other,))
     ids |= await fleet(stage, "edge-2", "edge-3")
-
-    def lost(tx: Any) -> None:
-        change_status(tx, ids["edge-1"], "unreachable", "silent")
-        owned = assignments.of_node(tx.sql, ids["edge-1"])
-        known = table.several(tx.sql, {deployment_id for deployment_id, _ in owned})
-        pairs = [(known[deployment_id], given) for deployment_id, given in owned]
-        move_lost(tx, sorted(pairs, key=lambda pair: pair[0].spec.name), why="node edge-1 is silent")
-
-    await stage.act(lost)
+    await stage.act(lambda tx: change_status(tx, ids["edge-1"], "unreachable", "silent"))
+    await stage.lose(ids["edge-1"], why="node edge-1 is silent")
     (where,) = places(stage, "db")
     assert where in ("edge-2", "edge-3")
     assert [where] == places(stage, "a-web") == places(stage, "b-cache")
