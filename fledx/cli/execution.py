@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from argparse import Namespace
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import anyio
@@ -125,9 +126,13 @@ class Execution:
     async def run(self) -> int:
         """Carry both directions and the signals until the command has ended, or we leave it; FledxError when lost."""
         problem: FledxError | None = None
-        with console.raw(self._ends.inp) if self._tty else contextlib.nullcontext():
+        wanted = [signal.SIGTERM, signal.SIGHUP, *([signal.SIGWINCH] if self._tty else [signal.SIGINT, signal.SIGQUIT])]
+        with contextlib.ExitStack() as around:
+            signals = around.enter_context(anyio.open_signal_receiver(*wanted))
+            if self._tty:  # within: at no moment does a signal end us and leave the terminal raw
+                around.enter_context(console.raw(self._ends.inp))
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch_signals, tasks)
+                tasks.start_soon(self._watch_signals, signals, tasks)
                 tasks.start_soon(self._speak)
                 tasks.start_soon(self._cancel_when_left, tasks)
                 try:
@@ -171,17 +176,15 @@ class Execution:
         async with self._sending:
             await self._stream.send_all(data)
 
-    async def _watch_signals(self, tasks: TaskGroup) -> None:
-        wanted = [signal.SIGTERM, signal.SIGHUP, *([signal.SIGWINCH] if self._tty else [signal.SIGINT, signal.SIGQUIT])]
-        with anyio.open_signal_receiver(*wanted) as signals:
-            async for number in signals:
-                if number == signal.SIGWINCH:
-                    tasks.start_soon(self._resize)
-                elif self._tty or number == signal.SIGHUP or number in self._asked:
-                    self._leave(128 + number)
-                else:
-                    self._asked.add(number)
-                    tasks.start_soon(self._pass_on, number)
+    async def _watch_signals(self, signals: AsyncIterator[signal.Signals], tasks: TaskGroup) -> None:
+        async for number in signals:
+            if number == signal.SIGWINCH:
+                tasks.start_soon(self._resize)
+            elif self._tty or number == signal.SIGHUP or number in self._asked:
+                self._leave(128 + number)
+            else:
+                self._asked.add(number)
+                tasks.start_soon(self._pass_on, number)
 
     async def _pass_on(self, number: int) -> None:
         """Tell the command; the same signal once more leaves it, and so does SIGTERM where it does not end in time."""

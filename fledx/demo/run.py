@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import signal
 import sys
 import tempfile
@@ -30,23 +32,15 @@ class System:
     def __init__(self, folder: Path, engine: Engine) -> None:
         self.folder = folder
         self.engine = engine
-        self.port = free_port(8080)
         self.environ = environment(folder)
-        ports = {
-            "FLEDX_CP_SERVER_PORT": str(self.port),
-            "FLEDX_CP_TUNNEL_HOST": "127.0.0.1",
-            "FLEDX_CP_TUNNEL_ADVERTISED_HOST": "127.0.0.1",
-            "FLEDX_CP_TUNNEL_ADVERTISED_PORT": str(free_port(7443)),
-        }
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.control_plane = Role(
-            "control-plane",
-            ["cp"],
-            {**self.environ, **ports},
-            folder,
-        )
+        self.port, self.control_plane = self._control_plane()
         self.agents: list[Role] = []
         self.metrics_ports: list[int] = []
+
+    @property
+    def url(self) -> str:
+        """Where its API answers."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def token(self) -> str:
@@ -60,7 +54,7 @@ class System:
 
     def start(self) -> None:
         """Start the control plane, then the agents, and wait until all nodes are ready."""
-        self.start_control_plane()
+        self.start_where_free()
         with contextlib.closing(self.api()) as api:
             join = api.join_token({"uses": NODES, "ttl_seconds": 600})["join"]
         for number in range(1, NODES + 1):
@@ -68,6 +62,16 @@ class System:
         for role in self.agents:
             role.start()
         wait_for(f"{NODES} nodes ready", self._all_ready, seconds=START_SECONDS, roles=self.agents)
+
+    def start_where_free(self) -> None:
+        """Start the control plane; at other ports when somebody was quicker at those that were free."""
+        for again in (True, True, False):
+            try:
+                return self.start_control_plane()
+            except Unavailable as problem:
+                if not (again and os.strerror(errno.EADDRINUSE) in str(problem)):
+                    raise
+                self.port, self.control_plane = self._control_plane()
 
     def start_control_plane(self) -> None:
         """Start it and wait until its API answers."""
@@ -81,6 +85,17 @@ class System:
     def _all_ready(self) -> bool:
         with contextlib.closing(self.api()) as api:
             return int(api.status()["summary"]["nodes"]["ready"]) == NODES
+
+    def _control_plane(self) -> tuple[int, Role]:
+        """One that has not started, and the port of its API."""
+        port = free_port(8080)
+        own = {
+            "FLEDX_CP_SERVER_PORT": str(port),
+            "FLEDX_CP_TUNNEL_HOST": "127.0.0.1",
+            "FLEDX_CP_TUNNEL_ADVERTISED_HOST": "127.0.0.1",
+            "FLEDX_CP_TUNNEL_ADVERTISED_PORT": str(free_port(7443)),
+        }
+        return port, Role("control-plane", ["cp"], {**self.environ, **own}, self.folder)
 
     def _agent(self, name: str, join: str) -> Role:
         self.metrics_ports.append(free_port(9090 + int(name[-1])))

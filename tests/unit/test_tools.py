@@ -176,6 +176,47 @@ def test_the_seed_and_the_length_that_were_asked_for_reach_the_simulated_worlds(
     assert (rounds.worlds({**env, "FLEDX_WORLDS": "1"}), rounds.first_seed({**env, "FLEDX_SEED": "9"})) == (1, 9)
 
 
+SUITE = """
+import pathlib, pytest
+TRIED = pathlib.Path(__file__).with_name("tried")
+@pytest.mark.parametrize("number", range(6))
+def test_it(number):
+    with TRIED.open("a") as file:
+        file.write(f"{number} ")
+    before = TRIED.read_text().split().count(str(number))
+    assert number not in FAULTS and (number not in CHANCE or before > 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("faults", "chance", "code", "again"),
+    [
+        ((), (1, 4), 0, "1 4"),
+        ((3,), (1,), 1, "1 3"),
+        ((), (0, 1, 2, 4), 1, ""),  # so many are no chance
+    ],
+)
+def test_a_few_tests_that_failed_beside_others_are_told_and_run_once_more(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    faults: tuple[int, ...],
+    chance: tuple[int, ...],
+    code: int,
+    again: str,
+) -> None:
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\ncache_dir = {tmp_path}/cache\n")
+    (tmp_path / "test_suite.py").write_text(f"FAULTS, CHANCE = {faults}, {chance}\n{SUITE}")
+    monkeypatch.setattr(checks, "FAILED", tmp_path / "cache/v/cache/lastfailed")
+    suite: list[str | Path] = [sys.executable, "-m", "pytest", "-q", "-c", tmp_path / "pytest.ini", tmp_path]
+    assert checks.TESTS_FAILED == machine.run(suite)
+    assert code == checks.once_more(suite, os.environ)
+    tried = (tmp_path / "tried").read_text().split()
+    assert again == " ".join(tried[6:])
+    told = capsys.readouterr().out
+    assert ("failed beside others and passed alone" in told) is (code == 0)
+
+
 def test_a_benchmark_that_does_not_exist_is_named() -> None:
     with pytest.raises(Stop, match="there is no benchmark moonshot; there are: "):
         checks.bench(["moonshot"], lambda *, install: Path(), install=False)

@@ -9,6 +9,7 @@ import pty
 import signal
 import struct
 import termios
+import tty
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,6 +177,23 @@ async def test_fault_48_ctrl_c_is_a_key_of_the_remote_terminal(web: Fleet) -> No
             assert await desk.heard() == b"a"
             desk.type(b"\x03")
             assert await run.end() == 130
+
+
+async def test_fault_48_a_signal_at_the_very_moment_the_terminal_becomes_raw_leaves_it_as_it_was(
+    web: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setraw = tty.setraw
+
+    def setraw_and_be_ended(descriptor: int, when: int) -> None:
+        setraw(descriptor, when)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(tty, "setraw", setraw_and_be_ended)
+    with terminal() as desk:
+        before = termios.tcgetattr(desk.ends.inp)
+        async with begun(web, desk, "wait", tty=True) as run:
+            assert await run.end() == 128 + signal.SIGTERM
+        assert termios.tcgetattr(desk.ends.inp) == before
 
 
 async def test_fault_48_a_window_that_changes_is_told(web: Fleet) -> None:
