@@ -20,6 +20,7 @@ from fledx.control_plane.store import backup as copies
 from fledx.control_plane.store import events
 from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import inspect, prepare_directory
+from fledx.control_plane.store.events import Happening
 from fledx.errors import Conflict, FledxError, NotFound, Unavailable
 from fledx.models.audit import entry
 from fledx.models.moment import stamp
@@ -136,7 +137,8 @@ def _move(database: Path, to: Path) -> None:
 def _note(sql: sqlite3.Connection, directory: Path, source: Path, pepper: str | None) -> None:
     """Write the restore into the restored history, and into its audit log where its key is here."""
     now = stamp(time.time())
-    events.add(sql, now, "control_plane.restored", "control plane", f"from the backup {source.name}")
+    restored = Happening("control_plane.restored", "control plane", f"from the backup {source.name}")
+    events.add(sql, now, restored)
     file = directory / "pepper"
     if pepper is None and file.is_file():
         pepper = file.read_text().strip()

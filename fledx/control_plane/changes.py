@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fledx.control_plane.bell import Bell
@@ -17,6 +17,7 @@ from fledx.control_plane.store import assignments, deployments, events, finished
 from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
+from fledx.control_plane.store.events import Happening
 from fledx.models.audit import entry
 from fledx.models.moment import stamp
 from fledx.models.token import Operator
@@ -97,17 +98,12 @@ class Transaction:
         at: str | None = None,
     ) -> None:
         """Store what happened and why."""
-        self.news.append(kind)
-        events.add(
-            self.sql,
-            at or self.stamp,
-            kind,
-            subject,
-            reason,
-            deployment_id=deployment_id,
-            replica_number=replica_number,
-            node_id=node_id,
-        )
+        self.note(Happening(kind, subject, reason, deployment_id, replica_number, node_id), at=at)
+
+    def note(self, *happened: Happening, at: str | None = None) -> None:
+        """The same for many at once."""
+        self.news += [each.kind for each in happened]
+        events.add(self.sql, at or self.stamp, *happened)
 
 
 class Changes:
@@ -201,27 +197,38 @@ def rederive(tx: Transaction, ids: list[str]) -> None:
     away, found = nodes.away(tx.sql), deployments.several(tx.sql, ids)
     owners, pending = assignments.of_deployments(tx.sql, ids), assignments.pending_of_deployments(tx.sql, ids)
     seen = instances.of_deployments(tx.sql, ids)
+    changed = []
     for deployment_id, stored in found.items():
         facts = owners[deployment_id], pending[deployment_id], seen[deployment_id], away
         if stored.spec.mode == "job":
             derived = derive_job(stored.spec, *facts, finished.of_deployment(tx.sql, deployment_id))
         else:
             derived = derive(stored.spec, stored.revision, *facts)
-        _settle(tx, stored, derived)
+        if _differ(stored, derived):
+            changed.append((stored, derived))
+    _settle(tx, changed)
 
 
-def _settle(tx: Transaction, stored: Stored, found: Derived) -> None:
-    job = job_shown(found) if stored.spec.mode == "job" else None
+def _differ(stored: Stored, found: Derived) -> bool:
     before = (stored.status, stored.reason, stored.ready, stored.wanted, stored.job)
-    if (found.status, found.reason, found.ready, found.wanted, job) == before:
-        return
-    deployments.set_status(tx.sql, stored.id, found.status, found.reason, found.ready)
-    if (found.wanted, job) != (stored.wanted, stored.job):
-        deployments.set_mode_facts(tx.sql, stored.id, found.wanted, job)
-    if found.status != stored.status:
-        count = stored.spec.replicas if found.wanted is None else found.wanted
-        reason = found.reason or f"{found.ready} of {count} replicas {'succeeded' if found.outcome else 'ready'}"
-        tx.event(f"deployment.{found.status}", stored.spec.name, reason, deployment_id=stored.id)
+    return (found.status, found.reason, found.ready, found.wanted, _job(stored, found)) != before
+
+
+def _job(stored: Stored, found: Derived) -> dict[str, str] | None:
+    return job_shown(found) if stored.spec.mode == "job" else None
+
+
+def _settle(tx: Transaction, changed: Sequence[tuple[Stored, Derived]]) -> None:
+    told = []
+    deployments.set_statuses(tx.sql, [(stored.id, now.status, now.reason, now.ready) for stored, now in changed])
+    for stored, now in changed:
+        if (now.wanted, job := _job(stored, now)) != (stored.wanted, stored.job):
+            deployments.set_mode_facts(tx.sql, stored.id, now.wanted, job)
+        if now.status != stored.status:
+            count = stored.spec.replicas if now.wanted is None else now.wanted
+            reason = now.reason or f"{now.ready} of {count} replicas {'succeeded' if now.outcome else 'ready'}"
+            told.append(Happening(f"deployment.{now.status}", stored.spec.name, reason, stored.id))
+    tx.note(*told)
 
 
 def job_shown(found: Derived) -> dict[str, str]:

@@ -15,6 +15,7 @@ from fledx.control_plane.scheduler.schedule import schedule
 from fledx.control_plane.scheduler.spec import assignment_of, mappings_of, placed_of
 from fledx.control_plane.store import assignments, counters, deployments, events, finished, snapshot
 from fledx.control_plane.store.deployments import Stored
+from fledx.control_plane.store.events import Happening
 from fledx.models.assignment import Assignment
 from fledx.models.moment import stamp, unix
 
@@ -67,7 +68,7 @@ def move_lost(tx: Placing, due: Iterable[tuple[Stored, Assignment]], *, why: str
             else:
                 keep(tx, *each, f"{why}; {reason}")
     lately = ago(tx, HOLD_OFF_SECONDS)
-    _book_moves(tx, moved, why=why, former=lambda each: None if _returned(tx, each, lately) else each.given)
+    _book_moves(tx, moved, why=why, remembered=lambda each: not _returned(tx, each, lately))
 
 
 def _follows(stored: Stored) -> bool:
@@ -90,26 +91,25 @@ def relocate(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> str
     found = _elsewhere(tx, stored, given)
     if isinstance(found, str):
         return keep(tx, stored, given, f"{why}; {found}")
-    _book_moves(tx, [found], why=why, former=lambda each: None)
+    _book_moves(tx, [found], why=why, remembered=lambda each: False)
     return None
 
 
 def _elsewhere(tx: Placing, stored: Stored, given: Assignment) -> Moved | str:
     """Another place on the board, which has it now; or why there is none, and the board is as it was."""
     spec, board = snapshot.spec_for(tx.sql, stored), tx.board
-    before = placed_of(spec, given)
     board.remove(stored.id, [given.replica_number])
     plan = schedule(board, spec, [given.replica_number])
     placed = next((each for each in plan.placed if each.node != given.node_id), None)
     if placed is None:
-        board.apply(spec, [before])
+        board.apply(spec, [placed_of(spec, given)])
         return f"no other place: {plan.reasons.get(given.replica_number, 'only this node suits')}"
     board.apply(spec, [placed])
     return Moved(stored, given, placed)
 
 
-def _book_moves(tx: Placing, moved: Sequence[Moved], *, why: str, former: Callable[[Moved], Assignment | None]) -> None:
-    """Store what the board has moved, each under a fence of its own, with whom it remembers as its former owner."""
+def _book_moves(tx: Placing, moved: Sequence[Moved], *, why: str, remembered: Callable[[Moved], bool]) -> None:
+    """Store what the board has moved, each under a fence of its own; of some, whose they were is remembered."""
     if not moved:
         return
     tx.board_changed()
@@ -118,15 +118,17 @@ def _book_moves(tx: Placing, moved: Sequence[Moved], *, why: str, former: Callab
     for i, each in enumerate(moved, start=1):
         ports, revision = each.stored.spec.ports or (), each.given.revision
         fresh = assignment_of(each.placed, ports, fence=fence + i, revision=revision)
-        rows.append((each.stored.id, fresh, former(each)))
+        rows.append((each.stored.id, fresh, remembered(each)))
     assignments.put_each(tx.sql, rows)
+    told = []
     for each in moved:
         number, node_id = each.placed.number, each.placed.node
         settle_in(tx, each.stored, number, node_id)
         tx.touched_nodes |= {each.given.node_id, node_id}
         tx.touched.add(each.stored.id)
         reason = f"from {each.given.node} to {tx.board.name(node_id)}: {why}"
-        tell(tx, each.stored, "replica.moved", number, node_id, reason)
+        told.append(Happening("replica.moved", each.stored.spec.name, reason, each.stored.id, number, node_id))
+    tx.note(*told)
 
 
 def evict(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:

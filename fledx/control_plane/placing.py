@@ -16,6 +16,7 @@ from fledx.control_plane.scheduler.schedule import schedule
 from fledx.control_plane.scheduler.spec import Spec, assignment_of, placed_of
 from fledx.control_plane.store import assignments, counters, deployments, finished, instances, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
+from fledx.control_plane.store.events import Happening
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import MAX_REPLICAS, DeploymentSpec
 from fledx.models.permission import data_of
@@ -83,6 +84,9 @@ class Placing(Protocol):
         node_id: str | None = None,
     ) -> None:
         """Store what happened and why."""
+
+    def note(self, *happened: Happening) -> None:
+        """The same for many at once."""
 
 
 def tell(tx: Placing, stored: Stored, kind: str, number: int, node_id: str, reason: str) -> None:

@@ -95,7 +95,7 @@ def _deploy(sql: sqlite3.Connection, i: int) -> None:
     )
     deployment_id = f"deployment-id-{i:04}"
     deployments.insert(sql, deployment_id, spec, "bench", NOW)
-    deployments.set_status(sql, deployment_id, "running", None, REPLICAS)
+    deployments.set_statuses(sql, [(deployment_id, "running", None, REPLICAS)])
     for number in range(REPLICAS):
         ports = (PortMapping(container_port=80, host_port=30000 + i),)
         node_id = f"node-id-{(i + number) % NODES:04}"

@@ -10,14 +10,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import cast
 
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.desired import desired_state
-from fledx.control_plane.dispatch import Dispatch
+from fledx.control_plane.dispatch import Dispatch, Session
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.reachability import LONGEST_NAP
 from fledx.control_plane.reports import Reports
@@ -32,6 +34,7 @@ from fledx.models.report import Report
 from fledx.models.token import Operator
 from fledx.sealing import Seal
 from fledx.settings.control_plane import ControlPlaneSettings
+from fledx.tunnel.link import Link
 
 ME = Operator(name="bench")
 GIB = 1024**3
@@ -49,9 +52,9 @@ class Plane:
         self.changes = Changes(self.store, Bell(), PORTS)
         self.deployments = Deployments(self.store, self.changes)
         self.seal = Seal(bytes(32))
-        dispatch = Dispatch(self.store, self.seal)
+        self.dispatch = Dispatch(self.store, self.seal)
         self.reachability = Reachability(
-            self.store, self.changes, dispatch, ControlPlaneSettings(), monotonic=lambda: self.now
+            self.store, self.changes, self.dispatch, ControlPlaneSettings(), monotonic=lambda: self.now
         )
 
     async def join(self, count: int) -> list[str]:
@@ -92,14 +95,25 @@ class Plane:
         await Reports(self.store, self.changes).store([(node_id, report)])
 
     async def silence(self, node_id: str, others: list[str], seconds: float) -> None:
-        """All but one are heard of, for so long."""
+        """All but one are connected and heard of, for so long."""
+        for each in others:
+            if each != node_id:
+                self.dispatch.enter(Session(each, each, cast(Link, Talking(self))))
         end = self.now + seconds
         while self.now < end:
             self.now += LONGEST_NAP
-            for each in others:
-                if each != node_id:
-                    self.reachability.heard(each)
             await self.reachability.sweep(self.now)
+
+
+@dataclass(frozen=True)
+class Talking:
+    """The link of a node that has just been heard of, whenever it is asked."""
+
+    plane: Plane
+
+    def last_heard(self) -> float:
+        """By the plane's clock."""
+        return self.plane.now
 
 
 def spec(number: int, replicas: int, site: str | None = None) -> DeploymentSpec:
@@ -190,8 +204,6 @@ async def dead_node(folder: Path, fleet: int) -> dict[str, float]:
         had = len(
             one.store.read(lambda sql: sql.execute("SELECT 1 FROM assignment WHERE node_id = ?", ids[:1]).fetchall())
         )
-        for each in ids[1:]:
-            one.reachability.heard(each)
         one.now += LONGEST_NAP
         begin, processor = time.perf_counter(), time.process_time()
         await one.reachability.sweep(one.now)

@@ -25,16 +25,16 @@ from fledx.control_plane.reachability import (
 )
 from fledx.control_plane.store import assignments, deployments, finished, nodes
 from fledx.control_plane.store.database import Database
-from fledx.control_plane.store.deployments import Stored
 from fledx.errors import FledxError
-from fledx.models.assignment import Assignment
 from fledx.models.codec import decode_lenient
+from fledx.models.deployment import DeploymentSpec
 from fledx.models.node import NodeFacts
 from fledx.settings.control_plane import ControlPlaneSettings
 
 log = logging.getLogger(__name__)
 Tried = tuple[int, frozenset[str]]
 """The board's version, and the deployments, for which moving was tried."""
+NO_LIMITS: frozenset[float] = frozenset()
 SEEN_FLUSH_SECONDS = 10.0
 SEEN_FLUSH_NODE_SECONDS = 0.05  # so that 1,200 nodes and more are written once a minute: 7 ms and 150 kB for 10,000
 
@@ -97,14 +97,15 @@ class Reachability:
     def _silences(self, now: float, awake_since: float) -> list[Silence]:
         stale = self._settings.reachability_heartbeat_stale_secs
         limits = self._store.read(lambda sql: assignments.limits_of_silent(sql, stale))
+        heard, session = self._heard.get, self._dispatch.session
         return [
             Silence(
-                node_id=node_id,
-                status=status,
-                seconds=now - max(self._heard.get(node_id, awake_since), awake_since),
-                connected=self._dispatch.session(node_id) is not None,
-                limits=frozenset(limits.get(node_id, ())),
-                metered=metered,
+                node_id,
+                status,
+                now - max(heard(node_id, awake_since), awake_since),
+                session(node_id) is not None,
+                limits.get(node_id, NO_LIMITS),
+                metered,
             )
             for node_id, status, metered in self._store.read(nodes.statuses)
         ]
@@ -125,23 +126,26 @@ class Reachability:
         self._tried[action.node_id] = await self._changes.commit(lambda tx: self._move(tx, action), durable=True)
 
     def _move(self, tx: Transaction, action: MoveWork) -> Tried:
-        """Move what can be moved; when nothing has changed since the last try, there is no use in another."""
+        """
+        Move what can be moved, but for what has run to its end.
+
+        When nothing has changed since the last try, there is no use in another.
+        """
         owned = assignments.of_node(tx.sql, action.node_id)
-        known = deployments.several(tx.sql, {deployment_id for deployment_id, _ in owned})
-        pairs = [(known[deployment_id], given) for deployment_id, given in owned]
-        due = [(stored, given) for stored, given in pairs if self._due(tx, stored, given, action.seconds)]
+        theirs = {deployment_id for deployment_id, _ in owned}
+        known, ended = deployments.several(tx.sql, theirs), finished.among(tx.sql, theirs)
+        left = [(known[id], given) for id, given in owned if (id, given.replica_number) not in ended]
+        due = [(stored, given) for stored, given in left if self._due(stored.spec, action.seconds)]
         ids = frozenset(stored.id for stored, _ in due)
         if due and self._tried.get(action.node_id) != (tx.board.version, ids):
             move_lost(tx, due, why=f"node {due[0][1].node}: {action.reason}")
         return tx.board.version, ids
 
-    def _due(self, tx: Transaction, stored: Stored, given: Assignment, seconds: float) -> bool:
-        """Whether its time is up; what belongs to each node stays, and what has run to its end runs nowhere."""
-        if stored.spec.desired_state != "running" or stored.spec.mode == "global":
+    def _due(self, spec: DeploymentSpec, seconds: float) -> bool:
+        """Whether its time is up; what belongs to each node stays."""
+        if spec.desired_state != "running" or spec.mode == "global":
             return False
-        if finished.outcome_of(tx.sql, stored.id, given.replica_number) is not None:
-            return False
-        own = stored.spec.reschedule.after_seconds
+        own = spec.reschedule.after_seconds
         limit = self._settings.reachability_heartbeat_stale_secs if own is None else own
         return own != 0 and seconds >= limit
 

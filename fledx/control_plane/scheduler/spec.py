@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 from fledx.control_plane.scheduler.place import LEAST_CPU, LEAST_MEMORY, Placed
@@ -183,31 +182,6 @@ def _favours(placement: Placement, known: Mapping[str, str]) -> tuple[tuple[str,
             if name.lower() in known:
                 found[known[name.lower()]] = found.get(known[name.lower()], 0) + weight
     return tuple(sorted(found.items()))
-
-
-class _Itself:
-    """A spec as a key: that very object, which lives as long as the key does."""
-
-    __slots__ = ("spec",)
-
-    def __init__(self, spec: DeploymentSpec) -> None:
-        self.spec = spec
-
-    def __hash__(self) -> int:
-        return id(self.spec)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Itself) and self.spec is other.spec
-
-
-def known_spec(deployment_id: str, spec: DeploymentSpec) -> Spec:
-    """`spec_of`, made once for as long as the same object is asked for: of a dead node each replica asks."""
-    return _known_spec(deployment_id, _Itself(spec))
-
-
-@lru_cache(maxsize=1024)
-def _known_spec(deployment_id: str, asked: _Itself) -> Spec:
-    return spec_of(deployment_id, asked.spec)
 
 
 def _rules(wanted: Constraints) -> tuple[Rule, ...]:

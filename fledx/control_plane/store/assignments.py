@@ -14,19 +14,23 @@ from fledx.models.deployment import Pending
 from fledx.models.port import PortMapping
 
 _text = json.JSONEncoder(separators=(",", ":")).encode  # made once: a dead node's replicas are packed by hundreds
-JOINED = "SELECT assignment.*, node.name AS node FROM assignment JOIN node ON node.id = assignment.node_id"
+JOINED = (
+    "SELECT replica_number, node_id, node.name AS node, fence, revision, ports, leaving, deployment_id, former"
+    " FROM assignment JOIN node ON node.id = node_id"
+)
 
 
 def assignment_of(row: sqlite3.Row) -> Assignment:
     """A row of `JOINED` as the model."""
+    number, node_id, node, fence, revision, ports, leaving, _, _ = row  # by hundreds: names would cost as much again
     return Assignment(
-        replica_number=row["replica_number"],
-        node_id=row["node_id"],
-        node=row["node"],
-        fence=row["fence"],
-        revision=row["revision"],
-        ports=_unpacked(row["ports"]),
-        leaving=None if row["leaving"] is None else True,
+        replica_number=number,
+        node_id=node_id,
+        node=node,
+        fence=fence,
+        revision=revision,
+        ports=_unpacked(ports),
+        leaving=None if leaving is None else True,
     )
 
 
@@ -36,16 +40,18 @@ def put(connection: sqlite3.Connection, deployment_id: str, *given: Assignment) 
 
     With a new owner it sees that node's configs as they are now; with the same one nothing changes by itself.
     """
-    put_each(connection, [(deployment_id, each, None) for each in given])
+    put_each(connection, [(deployment_id, each, False) for each in given])
 
 
-def put_each(connection: sqlite3.Connection, given: Iterable[tuple[str, Assignment, Assignment | None]]) -> None:
-    """The same for those of several deployments; with each, whom it was taken from because that does not answer."""
+def put_each(connection: sqlite3.Connection, given: Iterable[tuple[str, Assignment, bool]]) -> None:
+    """The same for those of several deployments; with each, whether to remember whom it is taken from."""
+    former = "json_object('node_id', node_id, 'fence', fence, 'ports', json(ports))"
     connection.executemany(
         "INSERT INTO assignment (deployment_id, replica_number, node_id, fence, revision, ports, former, content)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))"
         " ON CONFLICT DO UPDATE SET node_id = excluded.node_id, fence = excluded.fence, revision = excluded.revision,"
-        " ports = excluded.ports, former = iif(node_id = excluded.node_id, former, excluded.former),"
+        " ports = excluded.ports,"
+        f" former = iif(node_id = excluded.node_id, former, iif(excluded.former, {former}, NULL)),"
         " leaving = iif(node_id = excluded.node_id, leaving, NULL),"
         " content = iif(node_id = excluded.node_id, content, excluded.content)",
         [
@@ -56,9 +62,9 @@ def put_each(connection: sqlite3.Connection, given: Iterable[tuple[str, Assignme
                 each.fence,
                 each.revision,
                 _packed(each.ports),
-                None if former is None else _packed_former(former),
+                True if remembered else None,
             )
-            for deployment_id, each, former in given
+            for deployment_id, each, remembered in given
         ],
     )
 
@@ -89,10 +95,6 @@ def leaving(connection: sqlite3.Connection, deployment_id: str) -> dict[int, flo
     """Since when replicas of a deployment have been leaving, by number."""
     sql = "SELECT replica_number, leaving FROM assignment WHERE deployment_id = ? AND leaving IS NOT NULL"
     return {row[0]: float(row[1]) for row in connection.execute(sql, (deployment_id,))}
-
-
-def _packed_former(former: Assignment) -> str:
-    return _text({"node_id": former.node_id, "fence": former.fence, "ports": encode(former.ports)})
 
 
 def forget_former(connection: sqlite3.Connection, deployment_id: str, number: int) -> None:
@@ -158,7 +160,7 @@ def deployments_on(connection: sqlite3.Connection, node_id: str) -> set[str]:
     return {row[0] for row in rows}
 
 
-def limits_of_silent(connection: sqlite3.Connection, stale: float) -> dict[str, set[float]]:
+def limits_of_silent(connection: sqlite3.Connection, stale: float) -> dict[str, frozenset[float]]:
     """By node that does not answer: the times after which deployments want to move from there, by default `stale`."""
     # asked every second; CROSS JOIN has it begin at those few nodes, not at all assignments
     rows = connection.execute(
@@ -170,7 +172,7 @@ def limits_of_silent(connection: sqlite3.Connection, stale: float) -> dict[str, 
     for node_id, after in rows:
         if after is None or after > 0:
             found.setdefault(node_id, set()).add(float(stale if after is None else after))
-    return found
+    return {node_id: frozenset(limits) for node_id, limits in found.items()}
 
 
 def everything(connection: sqlite3.Connection) -> list[tuple[str, Assignment]]:

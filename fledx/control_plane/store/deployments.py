@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import operator
 import sqlite3
-import threading
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
 
+from fledx.control_plane.store.latest import Latest
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.filters import DeploymentFilter
@@ -17,8 +18,7 @@ from fledx.models.template import Template
 TEMPLATE_FIELDS = tuple(field.name for field in fields(Template))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stored:
+class Stored(NamedTuple):
     """
     A deployment's row; `rollout` is the state that `rollout/` keeps between two looks.
 
@@ -44,58 +44,38 @@ class Stored:
         return self.spec.mode != "global" and number >= self.spec.replicas
 
 
-class _Decoded:
-    """
-    Specs by their stored text: a transaction and the looks after it read the same one several times.
-
-    One that has just been written need not be decoded at all. The oldest of so many goes first.
-    """
-
-    LIMIT = 1024
-
-    def __init__(self) -> None:
-        self._specs: dict[str, DeploymentSpec] = {}
-        self._lock = threading.Lock()
-
-    def of(self, text: str) -> DeploymentSpec:
-        """The spec that this text is."""
-        found = self._specs.get(text)
-        return found or self.keep(text, decode_lenient(DeploymentSpec, json.loads(text)))
-
-    def keep(self, text: str, spec: DeploymentSpec) -> DeploymentSpec:
-        """Remember that they are the same."""
-        with self._lock:
-            while len(self._specs) >= self.LIMIT:
-                del self._specs[next(iter(self._specs))]
-            self._specs[text] = spec
-        return spec
-
-
-_DECODED = _Decoded()
+STORED = f"SELECT {', '.join(Stored._fields)} FROM deployment"
+_SPECS = Latest[str, DeploymentSpec](operator.eq)
+"""By their stored texts: a transaction and the looks after it read the same one; what was just written is known."""
 
 
 def stored_of(row: sqlite3.Row) -> Stored:
-    """A row as facts."""
+    """A row of `STORED` as facts."""
+    id, spec, generation, revision, status, reason, ready, rollout, created_at, updated_at, wanted, job = row
     return Stored(
-        id=row["id"],
-        spec=_DECODED.of(row["spec"]),
-        generation=row["generation"],
-        revision=row["revision"],
-        status=row["status"],
-        reason=row["reason"],
-        ready=row["ready"],
-        rollout=None if row["rollout"] is None else json.loads(row["rollout"]),
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        wanted=row["wanted"],
-        job=None if row["job"] is None else json.loads(row["job"]),
+        id,
+        _SPECS.of(id, spec, _decoded),
+        generation,
+        revision,
+        status,
+        reason,
+        ready,
+        None if rollout is None else json.loads(rollout),
+        created_at,
+        updated_at,
+        wanted,
+        None if job is None else json.loads(job),
     )
 
 
-def _packed(spec: DeploymentSpec, body: Mapping[str, Any]) -> str:
+def _decoded(text: str) -> DeploymentSpec:
+    return decode_lenient(DeploymentSpec, json.loads(text))
+
+
+def _packed(deployment_id: str, spec: DeploymentSpec, body: Mapping[str, Any]) -> str:
     """A spec as it is stored; `body` is the same, encoded."""
     text = json.dumps(body, separators=(",", ":"))
-    _DECODED.keep(text, spec)
+    _SPECS.keep(deployment_id, text, spec)
     return text
 
 
@@ -110,7 +90,7 @@ def insert(connection: sqlite3.Connection, deployment_id: str, spec: DeploymentS
     connection.execute(
         "INSERT INTO deployment (id, name, spec, generation, revision, status, created_at, updated_at)"
         " VALUES (?, ?, ?, 1, 1, 'pending', ?, ?)",
-        (deployment_id, spec.name, _packed(spec, body), now, now),
+        (deployment_id, spec.name, _packed(deployment_id, spec, body), now, now),
     )
     add_revision(connection, deployment_id, 1, body, by, now)
 
@@ -249,15 +229,14 @@ def update(
     """Replace a deployment's spec and counters."""
     connection.execute(
         "UPDATE deployment SET name = ?, spec = ?, generation = ?, revision = ?, updated_at = ? WHERE id = ?",
-        (spec.name, _packed(spec, encode(spec)), generation, revision, now, deployment_id),
+        (spec.name, _packed(deployment_id, spec, encode(spec)), generation, revision, now, deployment_id),
     )
 
 
-def set_status(connection: sqlite3.Connection, deployment_id: str, status: str, reason: str | None, ready: int) -> None:
-    """Store what follows from assignments and instances."""
-    connection.execute(
-        "UPDATE deployment SET status = ?, reason = ?, ready = ? WHERE id = ?", (status, reason, ready, deployment_id)
-    )
+def set_statuses(connection: sqlite3.Connection, found: Iterable[tuple[str, str, str | None, int]]) -> None:
+    """Store what follows from assignments and instances: id, status, reason, and how many replicas are ready."""
+    rows = [(status, reason, ready, deployment_id) for deployment_id, status, reason, ready in found]
+    connection.executemany("UPDATE deployment SET status = ?, reason = ?, ready = ? WHERE id = ?", rows)
 
 
 def set_mode_facts(
@@ -276,14 +255,14 @@ def set_rollout(connection: sqlite3.Connection, deployment_id: str, rollout: dic
 
 def by_id(connection: sqlite3.Connection, deployment_id: str) -> Stored | None:
     """One deployment."""
-    row = connection.execute("SELECT * FROM deployment WHERE id = ?", (deployment_id,)).fetchone()
+    row = connection.execute(f"{STORED} WHERE id = ?", (deployment_id,)).fetchone()
     return None if row is None else stored_of(row)
 
 
 def several(connection: sqlite3.Connection, ids: Collection[str]) -> dict[str, Stored]:
     """Those of these that there are, by id."""
     marks = ",".join("?" * len(ids))
-    rows = connection.execute(f"SELECT * FROM deployment WHERE id IN ({marks})", sorted(ids))
+    rows = connection.execute(f"{STORED} WHERE id IN ({marks})", sorted(ids))
     return {row["id"]: stored_of(row) for row in rows}
 
 
@@ -303,12 +282,12 @@ def ids_of(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, 
 def with_peers(connection: sqlite3.Connection) -> list[Stored]:
     """Those that must be near or apart from named ones; an index knows them."""
     named = "coalesce(json_extract(spec, '$.placement.near'), json_extract(spec, '$.placement.apart'))"
-    return [stored_of(row) for row in connection.execute(f"SELECT * FROM deployment WHERE {named} IS NOT NULL")]
+    return [stored_of(row) for row in connection.execute(f"{STORED} WHERE {named} IS NOT NULL")]
 
 
 def everyone(connection: sqlite3.Connection) -> list[Stored]:
     """All deployments by name."""
-    return [stored_of(row) for row in connection.execute("SELECT * FROM deployment ORDER BY name")]
+    return [stored_of(row) for row in connection.execute(f"{STORED} ORDER BY name")]
 
 
 def ids(connection: sqlite3.Connection) -> list[str]:

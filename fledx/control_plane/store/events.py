@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from typing import Any, NamedTuple
 
 from fledx.models.event import Event
 
 MAX_REASON = 2000
 
 
-def add(
-    connection: sqlite3.Connection,
-    at: str,
-    kind: str,
-    subject: str,
-    reason: str,
-    *,
-    deployment_id: str | None = None,
-    replica_number: int | None = None,
-    node_id: str | None = None,
-) -> None:
-    """Append one event."""
-    connection.execute(
+class Happening(NamedTuple):
+    """What is yet to be stored: a kind (`replica.moved`), whom it is about by name, why, and what it belongs to."""
+
+    kind: str
+    subject: str
+    reason: str
+    deployment_id: str | None = None
+    replica_number: int | None = None
+    node_id: str | None = None
+
+
+def add(connection: sqlite3.Connection, at: str, *happened: Happening) -> None:
+    """Append them in this order."""
+    connection.executemany(
         "INSERT INTO event (at, kind, subject, reason, deployment_id, replica_number, node_id)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (at, kind, subject, reason[:MAX_REASON], deployment_id, replica_number, node_id),
+        [(at, kind, subject, reason[:MAX_REASON], *whose) for kind, subject, reason, *whose in happened],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.job import JobRun
@@ -35,6 +35,13 @@ def outcome_of(connection: sqlite3.Connection, deployment_id: str, number: int) 
 def everything(connection: sqlite3.Connection) -> set[tuple[str, int]]:
     """All that have ended, as deployment and number."""
     return {(row[0], row[1]) for row in connection.execute("SELECT deployment_id, replica_number FROM finished")}
+
+
+def among(connection: sqlite3.Connection, ids: Collection[str]) -> set[tuple[str, int]]:
+    """The same of some deployments."""
+    marks = ",".join("?" * len(ids))
+    sql = f"SELECT deployment_id, replica_number FROM finished WHERE deployment_id IN ({marks})"
+    return {(row[0], row[1]) for row in connection.execute(sql, sorted(ids))}
 
 
 def forget(connection: sqlite3.Connection, deployment_id: str, numbers: Iterable[int] | None = None) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 import sqlite3
 from collections import defaultdict
 
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
-from fledx.control_plane.scheduler.spec import Spec, known_spec, placed_of, spec_of
+from fledx.control_plane.scheduler.spec import Spec, placed_of, spec_of
 from fledx.control_plane.store import assignments, deployments, finished, nodes
 from fledx.control_plane.store.deployments import Stored
+from fledx.control_plane.store.latest import Latest
 from fledx.models.assignment import Assignment
+from fledx.models.deployment import DeploymentSpec
+
+_WISHES = Latest[DeploymentSpec, Spec](operator.is_)
+"""Of a dead node each replica asks for them."""
 
 
 def board(connection: sqlite3.Connection, ports: PortRange | None) -> Board:
@@ -33,5 +39,5 @@ def spec_for(connection: sqlite3.Connection, stored: Stored) -> Spec:
     """A deployment's wishes; those that name other deployments mean whoever is called so now."""
     peers = stored.spec.placement.peers if stored.spec.placement else frozenset()
     if not peers:
-        return known_spec(stored.id, stored.spec)
+        return _WISHES.of(stored.id, stored.spec, lambda spec: spec_of(stored.id, spec))
     return spec_of(stored.id, stored.spec, deployments.ids_of(connection, peers))
