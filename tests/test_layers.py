@@ -65,6 +65,10 @@ INSIDE_ONLY: dict[str, tuple[str, ...]] = {
     "agent/reconcile/actions.py": DECIDING,
     "agent/reconcile/plan.py": DECIDING,
     "agent/runtime/": ("fledx.agent.runtime", "fledx.models", "fledx.errors"),
+    "control_plane/replicas/": (
+        *("fledx.control_plane.replicas", "fledx.control_plane.scheduler", "fledx.control_plane.store"),
+        *("fledx.models", "fledx.errors"),
+    ),
     "control_plane/rollout/": ("fledx.control_plane.rollout", "fledx.models", "fledx.errors"),
     "control_plane/scheduler/": ("fledx.control_plane.scheduler", "fledx.models", "fledx.errors"),
 }
@@ -75,13 +79,15 @@ ENTERED_BY: dict[str, tuple[str, ...]] = {
     "fledx.agent.run": (),
     "fledx.agent.runtime.docker": ("agent/run.py", "agent/runtime/"),
     "fledx.control_plane.api": ("control_plane/run.py", "control_plane/api/"),
-    "fledx.control_plane.dispatch": ("control_plane/*.py", "control_plane/loops/"),
+    "fledx.control_plane.dispatch": ("control_plane/*.py", "control_plane/loops/", "control_plane/ingress/"),
     "fledx.control_plane.loops": ("control_plane/*.py", "control_plane/loops/"),
     "fledx.control_plane.run": (),
     "fledx.control_plane.scheduler": tuple(
-        f"control_plane/{place}" for place in ("*.py", "loops/", "store/", "scheduler/")
+        f"control_plane/{place}" for place in ("*.py", "loops/", "replicas/", "store/", "scheduler/")
     ),
-    "fledx.control_plane.store": ("control_plane/*.py", "control_plane/loops/", "control_plane/store/"),
+    "fledx.control_plane.store": tuple(
+        f"control_plane/{place}" for place in ("*.py", "ingress/", "loops/", "replicas/", "store/", "trust/")
+    ),
 }
 """Who in the room may import these: the API stands above the use cases, these above the store, the wiring above all."""
 
@@ -91,13 +97,12 @@ PURE = (
     *(f"tunnel/{inner}.py" for inner in ("frames", "session", "credit", "events", "flow", "flows", "order", "reader")),
     *(f"tunnel/{inner}.py" for inner in ("held", "pace")),
     "control_plane/scheduler/",
-    "control_plane/status.py",
-    "control_plane/job_status.py",
+    "control_plane/replicas/status.py",
+    "control_plane/replicas/job_status.py",
     "control_plane/reachability.py",
-    "control_plane/compatibility.py",
     "control_plane/rollout/",
-    "control_plane/draining.py",
-    "control_plane/part.py",
+    "control_plane/ingress/draining.py",
+    "control_plane/ingress/part.py",
     "agent/reconcile/actions.py",
     "agent/reconcile/plan.py",
     "agent/reconcile/jobs.py",
@@ -140,7 +145,7 @@ LIVES_IN: dict[str, tuple[str, ...]] = {
     "attrs": ("models/codec.py", "control_plane/api/openapi.py"),
     "cattrs": ("models/codec.py", "control_plane/api/openapi.py"),
     "croniter": ("models/*.py", "control_plane/*.py"),
-    "cryptography": ("control_plane/pki.py", "control_plane/pem.py", "sealing.py"),
+    "cryptography": ("control_plane/trust/pki.py", "control_plane/ingress/pem.py", "sealing.py"),
     "docker": ("agent/runtime/engine.py",),
     "h11": ("agent/exchange.py",),
     "hypercorn": ("control_plane/web.py",),
@@ -346,7 +351,7 @@ def test_the_house_is_as_drawn(rule: Rule) -> None:
         (rooms_look_down, "attic/box.py", "import os"),
         (rooms_look_down, "agent/run.py", "import fledx.control_plane.store.database"),
         (rooms_look_down, "errors.py", "def late(): import fledx.models"),
-        (roles_are_entered_by_their_door, "cli/commands/cp.py", "from fledx.control_plane import tokens"),
+        (roles_are_entered_by_their_door, "cli/commands/cp.py", "from fledx.control_plane.trust import tokens"),
         (inner_rooms_look_down, "control_plane/api/nodes.py", "from fledx.control_plane.store.nodes import find"),
         (inner_rooms_look_down, "control_plane/deployments.py", "from fledx.control_plane.api import errors"),
         (inner_rooms_look_down, "control_plane/store/nodes.py", "from fledx.control_plane.dispatch import Dispatch"),

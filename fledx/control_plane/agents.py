@@ -13,7 +13,7 @@ from fledx import __version__
 from fledx.control_plane.asking import UsageAsking
 from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.dispatch import Dispatch, Session
-from fledx.control_plane.ingress import Ingress
+from fledx.control_plane.ingress.sessions import Ingress
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
@@ -21,7 +21,7 @@ from fledx.control_plane.pins import Pins
 from fledx.control_plane.reachability import heartbeat_of
 from fledx.control_plane.reports import FULL_SECONDS, Reports, report_of
 from fledx.control_plane.store.database import STORAGE_FULL
-from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.trust.tokens import Tokens
 from fledx.control_plane.volumes import Volumes
 from fledx.errors import Denied, FledxError, InvalidSpec
 from fledx.models.check import shown

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from fledx import __version__
 from fledx.control_plane.home import lock
-from fledx.control_plane.pki import write_private
 from fledx.control_plane.store import backup as copies
 from fledx.control_plane.store import events
 from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import inspect, prepare_directory
 from fledx.control_plane.store.events import Happening
+from fledx.control_plane.trust.pki import write_private
 from fledx.errors import Conflict, FledxError, NotFound, Unavailable
 from fledx.models.audit import entry
 from fledx.models.moment import stamp

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fledx.control_plane.bell import Bell
-from fledx.control_plane.job_status import derive_job
-from fledx.control_plane.placing import KeptBoard
+from fledx.control_plane.replicas.job_status import derive_job
+from fledx.control_plane.replicas.placing import KeptBoard
+from fledx.control_plane.replicas.status import Derived, derive
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
-from fledx.control_plane.status import Derived, derive
 from fledx.control_plane.store import assignments, deployments, events, finished, instances, nodes, parts
 from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database

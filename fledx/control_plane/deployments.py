@@ -11,13 +11,13 @@ from dataclasses import fields, replace
 from typing import Any
 
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.gateways import Gateways
+from fledx.control_plane.ingress.gateways import Gateways
+from fledx.control_plane.ingress.serving import serving_of
 from fledx.control_plane.jobs import run_anew
-from fledx.control_plane.keeping import give_up, take_over
 from fledx.control_plane.listing import deployment_item
-from fledx.control_plane.placing import place, release, revise_board, revise_peers, settle_waiting
+from fledx.control_plane.replicas.keeping import give_up, take_over
+from fledx.control_plane.replicas.placing import place, release, revise_board, revise_peers, settle_waiting
 from fledx.control_plane.revising import new_revision
-from fledx.control_plane.serving import serving_of
 from fledx.control_plane.store import assignments, claims, events, finished, instances, volumes
 from fledx.control_plane.store import configs as config_table
 from fledx.control_plane.store import deployments as table

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from fledx.control_plane.delivery import Delivery, Moments, delivered
-from fledx.control_plane.part import Part
+from fledx.control_plane.ingress.part import Part
 from fledx.control_plane.registries import logins_for
 from fledx.control_plane.store import assignments, deployments, finished, nodes, parts, volumes
 from fledx.control_plane.store.certificates import opened

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
-from fledx.control_plane.keeping import data_words, stays
-from fledx.control_plane.moving import ends_there, move_out
-from fledx.control_plane.placing import refresh_place, settle_waiting
+from fledx.control_plane.replicas.keeping import data_words, stays
+from fledx.control_plane.replicas.moving import ends_there, move_out
+from fledx.control_plane.replicas.placing import refresh_place, settle_waiting
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.schedule import schedule
 from fledx.control_plane.scheduler.spec import Spec
@@ -21,7 +21,7 @@ from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
 from fledx.control_plane.store.refs import resolve
 from fledx.control_plane.store.snapshot import spec_for
-from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.trust.tokens import Tokens
 from fledx.errors import Conflict, NotFound
 from fledx.models import check
 from fledx.models.assignment import Assignment

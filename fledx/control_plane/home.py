@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from fledx.control_plane.pki import Authority, authority, server_certificate
 from fledx.control_plane.store.database import path_of, prepare_directory
-from fledx.control_plane.tokens import Endpoint, kept
+from fledx.control_plane.trust.pki import Authority, authority, server_certificate
+from fledx.control_plane.trust.tokens import Endpoint, kept
 from fledx.errors import Conflict
 from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.settings.places import control_plane_directory

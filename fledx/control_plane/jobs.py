@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fledx.control_plane.changes import Transaction
 from fledx.control_plane.desired import replica_template
-from fledx.control_plane.placing import place, release, settle_waiting
+from fledx.control_plane.replicas.placing import place, release, settle_waiting
 from fledx.control_plane.store import assignments, deployments, finished
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.instance import Instance

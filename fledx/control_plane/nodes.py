@@ -8,15 +8,15 @@ import uuid
 from dataclasses import dataclass
 
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.gateways import Gateways
+from fledx.control_plane.ingress.gateways import Gateways
+from fledx.control_plane.ingress.serving import gateway_view
 from fledx.control_plane.listing import node_item
-from fledx.control_plane.moving import give_back
-from fledx.control_plane.placing import mend_ports, refresh_place, settle_waiting
-from fledx.control_plane.serving import gateway_view
+from fledx.control_plane.replicas.moving import give_back
+from fledx.control_plane.replicas.placing import mend_ports, refresh_place, settle_waiting
 from fledx.control_plane.store import assignments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.refs import resolve
-from fledx.control_plane.tokens import Spending, Tokens
+from fledx.control_plane.trust.tokens import Spending, Tokens
 from fledx.errors import Conflict, Denied, NotFound
 from fledx.models.filters import NodeFilter
 from fledx.models.ingress import GatewayView

@@ -23,9 +23,9 @@ from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.metrics import Metrics
-from fledx.control_plane.refusals import OPERATOR_REFUSALS, Refusals
 from fledx.control_plane.targets import Target, Targets
-from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.trust.refusals import OPERATOR_REFUSALS, Refusals
+from fledx.control_plane.trust.tokens import Tokens
 from fledx.errors import Denied, FledxError, InvalidSpec, LimitExceeded, Unavailable
 from fledx.models.check import shown
 from fledx.models.codec import decode_lenient, encode

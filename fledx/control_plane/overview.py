@@ -7,13 +7,13 @@ from typing import Any
 
 from fledx import __version__
 from fledx.control_plane.backups import DailyBackups
-from fledx.control_plane.certificates import Certificates
 from fledx.control_plane.dispatch import Dispatch
-from fledx.control_plane.gateways import Gateways
-from fledx.control_plane.serving import problems
+from fledx.control_plane.ingress.certificates import Certificates
+from fledx.control_plane.ingress.gateways import Gateways
+from fledx.control_plane.ingress.serving import problems
 from fledx.control_plane.store import deployments, migrate, nodes
 from fledx.control_plane.store.database import Database
-from fledx.control_plane.tokens import Endpoint
+from fledx.control_plane.trust.tokens import Endpoint
 from fledx.models.deployment import STATUSES as DEPLOYMENT_STATUSES
 from fledx.models.moment import stamp
 from fledx.models.node import STATUSES as NODE_STATUSES

@@ -13,7 +13,7 @@ import anyio
 from fledx import __version__, systemd_notify
 from fledx.control_plane.home import Home
 from fledx.control_plane.metrics import Metrics
-from fledx.control_plane.pki import expiry, utc_now
+from fledx.control_plane.trust.pki import expiry, utc_now
 from fledx.errors import FledxError
 from fledx.settings.control_plane import LOOPBACK, ControlPlaneSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.moving import relocate
+from fledx.control_plane.replicas.moving import relocate
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.rebalance import rebalance

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fledx.control_plane.changes import Transaction
-from fledx.control_plane.placing import revise_board
+from fledx.control_plane.replicas.placing import revise_board
 from fledx.control_plane.rollout.state import begin
 from fledx.control_plane.rollout_state import kept, stored_as
 from fledx.control_plane.store import assignments, deployments

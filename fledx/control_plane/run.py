@@ -18,10 +18,8 @@ from fledx.control_plane.api.app import Application
 from fledx.control_plane.api.app import app as make_app
 from fledx.control_plane.asking import UsageAsking
 from fledx.control_plane.audit import AuditLog
-from fledx.control_plane.backends import Backends
 from fledx.control_plane.backups import DailyBackups, Restored, Taken, inspected, restore, take
 from fledx.control_plane.bell import Bell
-from fledx.control_plane.certificates import Certificates
 from fledx.control_plane.changes import Changes
 from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
@@ -29,9 +27,11 @@ from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.entrance import Entrance
 from fledx.control_plane.events import Events
 from fledx.control_plane.fleet import Fleet
-from fledx.control_plane.gateways import Gateways
 from fledx.control_plane.home import Home, lock, raise_file_limit, settle
-from fledx.control_plane.ingress import Ingress
+from fledx.control_plane.ingress.backends import Backends
+from fledx.control_plane.ingress.certificates import Certificates
+from fledx.control_plane.ingress.gateways import Gateways
+from fledx.control_plane.ingress.sessions import Ingress
 from fledx.control_plane.logs import Logs
 from fledx.control_plane.loops.backups import BackupLoop
 from fledx.control_plane.loops.certificates import Endings
@@ -41,12 +41,10 @@ from fledx.control_plane.loops.retention import Retention
 from fledx.control_plane.loops.rollouts import Rollouts
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
-from fledx.control_plane.operator_tokens import OperatorTokens
 from fledx.control_plane.operators import ROLE as OPERATOR
 from fledx.control_plane.operators import Operators
 from fledx.control_plane.overview import Overview
 from fledx.control_plane.pins import Pins
-from fledx.control_plane.pki import expiry, utc_now
 from fledx.control_plane.rebalancing import Rebalancing
 from fledx.control_plane.registries import Registries
 from fledx.control_plane.reports import Reports
@@ -56,7 +54,9 @@ from fledx.control_plane.store import migrate
 from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database, inspect, path_of
 from fledx.control_plane.targets import Targets
-from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.trust.operator_tokens import OperatorTokens
+from fledx.control_plane.trust.pki import expiry, utc_now
+from fledx.control_plane.trust.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
 from fledx.control_plane.volumes import Volumes
 from fledx.control_plane.watching import Watching

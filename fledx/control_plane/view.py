@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from fledx.control_plane.status import current
+from fledx.control_plane.replicas.status import current
 from fledx.control_plane.store import assignments, configs, deployments, instances
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment

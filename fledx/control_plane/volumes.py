@@ -13,7 +13,7 @@ import anyio
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
-from fledx.control_plane.keeping import free_name
+from fledx.control_plane.replicas.keeping import free_name
 from fledx.control_plane.store import assignments, deployments
 from fledx.control_plane.store import volumes as table
 from fledx.control_plane.store.database import Database

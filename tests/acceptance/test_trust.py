@@ -18,7 +18,7 @@ import pytest
 
 from fledx.agent.identity import Identity
 from fledx.agent.tunnel_client import join, linked, refuse
-from fledx.control_plane.pki import authority, server_certificate, utc_now
+from fledx.control_plane.trust.pki import authority, server_certificate, utc_now
 from fledx.errors import Denied, FledxError
 from fledx.models.node import NodeFacts
 from fledx.models.token import JoinString

@@ -47,7 +47,7 @@ from fledx.control_plane.metrics import Metrics  # noqa: E402
 from fledx.control_plane.nodes import Nodes  # noqa: E402
 from fledx.control_plane.store import assignments, deployments, migrate, nodes  # noqa: E402
 from fledx.control_plane.store.database import Database  # noqa: E402
-from fledx.control_plane.tokens import Endpoint, Tokens  # noqa: E402
+from fledx.control_plane.trust.tokens import Endpoint, Tokens  # noqa: E402
 from fledx.models.assignment import Assignment  # noqa: E402
 from fledx.models.deployment import DeploymentSpec  # noqa: E402
 from fledx.models.node import Capacity, NodeFacts  # noqa: E402

@@ -11,7 +11,7 @@ import anyio
 from fledx.control_plane.events import EventFilter
 from fledx.control_plane.logs import LogRequest
 from fledx.control_plane.nodes import Registered
-from fledx.control_plane.tokens import Endpoint, JoinToken, Spending
+from fledx.control_plane.trust.tokens import Endpoint, JoinToken, Spending
 from fledx.errors import Conflict, Denied, FledxError, NotFound
 from fledx.models.assignment import Assignment
 from fledx.models.codec import decode, encode

@@ -67,21 +67,21 @@ from fledx.control_plane.api.usage import USAGE_FILTERS, UsageEndpoints
 from fledx.control_plane.api.volumes import HOW, VOLUME_FILTERS, WHICH, VolumeEndpoints
 from fledx.control_plane.api.watching import Gone, WatchEndpoints
 from fledx.control_plane.audit import AuditLog
-from fledx.control_plane.certificates import Certificates
 from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.events import Events
 from fledx.control_plane.fleet import Drain, Fleet
+from fledx.control_plane.ingress.certificates import Certificates
 from fledx.control_plane.logs import Logs
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.nodes import Nodes
-from fledx.control_plane.operator_tokens import MadeToken, NewToken, OperatorTokens
 from fledx.control_plane.overview import Overview
 from fledx.control_plane.rebalancing import Rebalancing
 from fledx.control_plane.registries import Registries
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.secrets import Secrets
-from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.trust.operator_tokens import MadeToken, NewToken, OperatorTokens
+from fledx.control_plane.trust.tokens import Tokens
 from fledx.control_plane.usage import UsageHistory
 from fledx.control_plane.volumes import Volumes
 from fledx.control_plane.watching import Watching

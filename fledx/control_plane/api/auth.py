@@ -10,8 +10,8 @@ from typing import Literal
 from starlette.exceptions import HTTPException
 
 from fledx.control_plane.metrics import Metrics
-from fledx.control_plane.refusals import OPERATOR_REFUSALS, Refusals
-from fledx.control_plane.tokens import Spending, Tokens
+from fledx.control_plane.trust.refusals import OPERATOR_REFUSALS, Refusals
+from fledx.control_plane.trust.tokens import Spending, Tokens
 from fledx.errors import Denied
 from fledx.models.token import Operator
 from fledx.settings.control_plane import ControlPlaneSettings

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from fledx.control_plane.api.endpoint import Call
 from fledx.control_plane.api.params import PAGING, reference
 from fledx.control_plane.api.replies import model_reply, nothing, page_reply
-from fledx.control_plane.certificates import Certificates
+from fledx.control_plane.ingress.certificates import Certificates
 from fledx.errors import InvalidSpec
 
 CERTIFICATE_FILTERS = PAGING

@@ -12,7 +12,7 @@ from fledx.control_plane.api.endpoint import Call
 from fledx.control_plane.api.params import LABELS, PAGING, choice, reference, word
 from fledx.control_plane.api.replies import model_reply, page_reply, reply
 from fledx.control_plane.nodes import Nodes
-from fledx.control_plane.tokens import Endpoint, Tokens
+from fledx.control_plane.trust.tokens import Endpoint, Tokens
 from fledx.models.codec import decode, decode_lenient, encode
 from fledx.models.filters import NodeFilter
 from fledx.models.ingress import GatewayView

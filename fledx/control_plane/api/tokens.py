@@ -7,7 +7,7 @@ from starlette.responses import Response
 from fledx.control_plane.api.endpoint import Call
 from fledx.control_plane.api.params import PAGING, reference
 from fledx.control_plane.api.replies import model_reply, nothing, page_reply
-from fledx.control_plane.operator_tokens import NewToken, OperatorTokens
+from fledx.control_plane.trust.operator_tokens import NewToken, OperatorTokens
 from fledx.models.codec import decode
 
 TOKEN_FILTERS = PAGING

@@ -6,7 +6,7 @@ import logging
 
 import anyio
 
-from fledx.control_plane.certificates import Certificates
+from fledx.control_plane.ingress.certificates import Certificates
 from fledx.control_plane.metrics import Metrics
 from fledx.errors import FledxError
 

@@ -8,8 +8,8 @@ import sqlite3
 import anyio
 
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.gateways import GATEWAYS, Gateways
-from fledx.control_plane.offering import Change, reworked
+from fledx.control_plane.ingress.gateways import GATEWAYS, Gateways
+from fledx.control_plane.ingress.offering import Change, reworked
 from fledx.control_plane.store import deployments, nodes, parts
 from fledx.control_plane.store.database import Database
 from fledx.errors import FledxError

@@ -11,7 +11,6 @@ import anyio
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Dispatch
-from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status, settle_status
 from fledx.control_plane.reachability import (
     LONGEST_NAP,
@@ -23,6 +22,7 @@ from fledx.control_plane.reachability import (
     Watchfulness,
     decide,
 )
+from fledx.control_plane.replicas.moving import move_lost
 from fledx.control_plane.store import assignments, deployments, finished, nodes
 from fledx.control_plane.store.database import Database
 from fledx.errors import FledxError

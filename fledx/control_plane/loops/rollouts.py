@@ -14,9 +14,10 @@ import anyio
 from fledx.control_plane.changes import OVERVIEW, Changes, Transaction
 from fledx.control_plane.delivery import missing_for
 from fledx.control_plane.desired import replica_template
-from fledx.control_plane.moving import ends_there, move, move_out
-from fledx.control_plane.placing import advance, place_extra, release
 from fledx.control_plane.reachability import LONGEST_NAP, Watchfulness
+from fledx.control_plane.replicas.moving import ends_there, move, move_out
+from fledx.control_plane.replicas.placing import advance, place_extra, release
+from fledx.control_plane.replicas.status import current
 from fledx.control_plane.revising import go_back
 from fledx.control_plane.rollout.decisions import (
     Advance,
@@ -36,7 +37,6 @@ from fledx.control_plane.rollout.state import COMPLETE, PROGRESSING, ROLLED_BACK
 from fledx.control_plane.rollout.step import at_once, next_step
 from fledx.control_plane.rollout.surge import surging_step
 from fledx.control_plane.rollout_state import kept, stored_as
-from fledx.control_plane.status import current
 from fledx.control_plane.store import assignments, deployments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored

@@ -9,8 +9,8 @@ import pytest
 
 from fledx.control_plane.api.endpoint import Endpoint, action_of
 from fledx.control_plane.audit import AuditFilter
-from fledx.control_plane.operator_tokens import MadeToken, NewToken
 from fledx.control_plane.store.audit import Verdict
+from fledx.control_plane.trust.operator_tokens import MadeToken, NewToken
 from fledx.models.audit import AuditEntry
 from fledx.models.codec import encode
 from fledx.models.token import Operator, OperatorToken

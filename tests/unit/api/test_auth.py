@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fledx.control_plane.refusals import MAX_SOURCES, OPERATOR_REFUSALS, Refusals, network
+from fledx.control_plane.trust.refusals import MAX_SOURCES, OPERATOR_REFUSALS, Refusals, network
 from fledx.settings.control_plane import ControlPlaneSettings
 from tests.unit.api.site import Clock, Site
 

@@ -17,7 +17,7 @@ from anyio.streams.tls import TLSStream
 
 from fledx.control_plane import web
 from fledx.control_plane.doorway import Handed, beside
-from fledx.control_plane.pki import authority, server_certificate, utc_now
+from fledx.control_plane.trust.pki import authority, server_certificate, utc_now
 from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.tunnel.tls import client_context, server_context
 from tests.unit.api.site import Site

@@ -18,7 +18,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from fledx.cli.forwarding import Door, Forwarder
 from fledx.cli.terminal import Terminal
 from fledx.client.operator_session import WayIn
-from fledx.control_plane.operator_tokens import NewToken
+from fledx.control_plane.trust.operator_tokens import NewToken
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, NotFound
 from fledx.models.forward import Forwarding, ReplicaRef
 from tests.acceptance.system import free_port

@@ -12,25 +12,25 @@ import pytest
 
 from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.bell import Bell
-from fledx.control_plane.certificates import Certificates
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.configs import Configs
 from fledx.control_plane.deployments import Deployments
 from fledx.control_plane.desired import desired_state
 from fledx.control_plane.events import EventFilter, Events
-from fledx.control_plane.gateways import Gateways
+from fledx.control_plane.ingress.certificates import Certificates
+from fledx.control_plane.ingress.gateways import Gateways
 from fledx.control_plane.loops.draining import Draining
-from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import Nodes
-from fledx.control_plane.operator_tokens import OperatorTokens
 from fledx.control_plane.pins import Pins
-from fledx.control_plane.placing import refresh_place
 from fledx.control_plane.registries import Registries
+from fledx.control_plane.replicas.moving import move_lost
+from fledx.control_plane.replicas.placing import refresh_place
 from fledx.control_plane.reports import Reports
 from fledx.control_plane.secrets import Secrets
 from fledx.control_plane.store import assignments, deployments, migrate, nodes
 from fledx.control_plane.store.database import Database
-from fledx.control_plane.tokens import Endpoint, Tokens
+from fledx.control_plane.trust.operator_tokens import OperatorTokens
+from fledx.control_plane.trust.tokens import Endpoint, Tokens
 from fledx.models.desired import NodeDesiredState
 from fledx.models.event import Event
 from fledx.models.instance import Instance

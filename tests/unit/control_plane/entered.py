@@ -14,10 +14,10 @@ from anyio.abc import TaskGroup
 from fledx.control_plane.agents import Agents
 from fledx.control_plane.asking import UsageAsking
 from fledx.control_plane.audit import AuditFilter
-from fledx.control_plane.backends import Backends
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.entrance import Entrance
-from fledx.control_plane.ingress import Ingress
+from fledx.control_plane.ingress.backends import Backends
+from fledx.control_plane.ingress.sessions import Ingress
 from fledx.control_plane.loops.reachability import Reachability
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.operators import ROLE, Operators

@@ -21,8 +21,8 @@ import anyio
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.fleet import Drain, Fleet
 from fledx.control_plane.nodes import change_status
-from fledx.control_plane.operator_tokens import NewToken
 from fledx.control_plane.revisions import Revisions
+from fledx.control_plane.trust.operator_tokens import NewToken
 from fledx.control_plane.volumes import Volumes
 from fledx.models.archive import Sum
 from fledx.models.config import ConfigEntry, ConfigSpec

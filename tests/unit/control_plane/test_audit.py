@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fledx.control_plane.audit import BURST, SOURCE_BURST, AuditFilter
-from fledx.control_plane.operator_tokens import NewToken
 from fledx.control_plane.store.audit import Chain
+from fledx.control_plane.trust.operator_tokens import NewToken
 from fledx.errors import Conflict
 from fledx.models.audit import entry, kept
 from fledx.models.config import ConfigSpec

@@ -15,9 +15,9 @@ import pytest
 from fledx.control_plane import backups
 from fledx.control_plane.backups import DailyBackups
 from fledx.control_plane.home import lock, settle
-from fledx.control_plane.operator_tokens import NewToken
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.database import Database
+from fledx.control_plane.trust.operator_tokens import NewToken
 from fledx.errors import Conflict, NotFound, Unavailable
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.token import JoinString

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fledx.control_plane.audit import AuditFilter
-from fledx.control_plane.certificates import Certificates
+from fledx.control_plane.ingress.certificates import Certificates
 from fledx.control_plane.loops.certificates import Endings
 from fledx.control_plane.metrics import Metrics
 from fledx.errors import Conflict, InvalidSpec, NotFound

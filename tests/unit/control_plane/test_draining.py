@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fledx.control_plane.draining import REPLACEMENT_SECONDS, Gateway, Key, Look, Offer, Seen, next_offers
+from fledx.control_plane.ingress.draining import REPLACEMENT_SECONDS, Gateway, Key, Look, Offer, Seen, next_offers
 
 BACKEND = "d-80"
 NOW = 1000.0

@@ -9,8 +9,8 @@ import pytest
 from fledx.control_plane.dispatch import Dispatch
 from fledx.control_plane.fleet import Drain, Fleet
 from fledx.control_plane.loops.rollouts import Rollouts
-from fledx.control_plane.moving import move_lost
 from fledx.control_plane.nodes import change_status
+from fledx.control_plane.replicas.moving import move_lost
 from fledx.control_plane.store import assignments, events
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store import volumes as volume_table

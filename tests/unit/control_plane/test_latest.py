@@ -29,5 +29,6 @@ def test_it_grows_with_the_ids_and_not_with_their_changes(monkeypatch: pytest.Mo
     made: list[str] = []
     latest = Latest[str, None](operator.eq)
     for word in ("one a", "two b", "one c", "two b", "three d", "two b", "one c"):
-        latest.of(*word.split(), made.append)
+        id, text = word.split()
+        latest.of(id, text, made.append)
     assert ["a", "b", "c", "d", "c"] == made

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from fledx.control_plane.moving import move
 from fledx.control_plane.nodes import change_status
+from fledx.control_plane.replicas.moving import move
 from fledx.control_plane.reports import digest_of
 from fledx.control_plane.store import assignments, deployments
 from fledx.errors import Conflict, Denied

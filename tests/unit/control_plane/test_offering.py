@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fledx.control_plane.gateways import RETURN_SECONDS
+from fledx.control_plane.ingress.gateways import RETURN_SECONDS
 from fledx.control_plane.loops.rollouts import Rollouts
 from fledx.control_plane.store import parts
 from fledx.models.codec import decode_lenient, encode
@@ -286,7 +286,7 @@ async def test_a_move_keeps_the_old_one_serving_until_the_new_one_does(stage: St
 
 
 def _move(tx: Any, node: str) -> None:
-    from fledx.control_plane.moving import move
+    from fledx.control_plane.replicas.moving import move
     from fledx.control_plane.store import assignments, deployments
 
     cordon(tx, node)
@@ -324,7 +324,7 @@ async def test_the_grace_ends_a_hold_that_no_gateway_ends(stage: Stage) -> None:
 
 
 async def test_a_control_plane_that_restarts_in_the_middle_goes_on_where_it_was(stage: Stage) -> None:
-    from fledx.control_plane.gateways import Gateways
+    from fledx.control_plane.ingress.gateways import Gateways
     from fledx.control_plane.loops.draining import Draining
 
     gate, _, two = await shop(stage)
@@ -456,7 +456,7 @@ def _insert(tx: Any, number: int, rule: IngressRule, node: str) -> None:
 
 
 def test_backends_of_one_deployment_are_told_apart_by_their_port() -> None:
-    from fledx.control_plane.part import Part
+    from fledx.control_plane.ingress.part import Part
 
     found: tuple[Backend, ...] = Part(deployment="shop", ports={"80": "http", "81": "h2c"}).backends("d")
     assert [(each.name, each.protocol) for each in found] == [("d-80", "http"), ("d-81", "h2c")]

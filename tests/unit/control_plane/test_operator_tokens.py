@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fledx.control_plane.operator_tokens import NewToken
+from fledx.control_plane.trust.operator_tokens import NewToken
 from fledx.errors import Conflict, Denied, InvalidSpec, NotFound
 from fledx.models.moment import stamp
 from tests.unit.control_plane.conftest import ME, Stage

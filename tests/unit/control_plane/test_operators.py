@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from fledx.control_plane import operators
-from fledx.control_plane.operator_tokens import NewToken
-from fledx.control_plane.refusals import OPERATOR_REFUSALS
+from fledx.control_plane.trust.operator_tokens import NewToken
+from fledx.control_plane.trust.refusals import OPERATOR_REFUSALS
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, LimitExceeded, NotFound, Unavailable
 from fledx.models.port import PortMapping
 from fledx.tunnel.frames import Hello

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fledx.control_plane.pki import authority, server_certificate
+from fledx.control_plane.trust.pki import authority, server_certificate
 from fledx.errors import Unavailable
 
 NOW = datetime(2026, 11, 25, tzinfo=timezone.utc)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fledx.control_plane.status import Derived, derive
+from fledx.control_plane.replicas.status import Derived, derive
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import Pending
 from fledx.models.instance import STATES, Instance

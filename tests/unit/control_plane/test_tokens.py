@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fledx.control_plane.tokens import kept
+from fledx.control_plane.trust.tokens import kept
 from fledx.errors import Conflict, Denied, InvalidSpec
 from fledx.models.token import JoinString, node_token, pins_of
 from tests.builders import facts

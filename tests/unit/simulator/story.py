@@ -11,9 +11,9 @@ from uuid import UUID
 
 from fledx.control_plane.desired import desired_state, replica_of
 from fledx.control_plane.fleet import Drain
+from fledx.control_plane.replicas.status import current
 from fledx.control_plane.scheduler.filters import unfitting, unsuitable
 from fledx.control_plane.scheduler.spec import spec_of
-from fledx.control_plane.status import current
 from fledx.control_plane.store import assignments, deployments, finished, instances, nodes
 from fledx.control_plane.store.deployments import Stored
 from fledx.errors import FledxError

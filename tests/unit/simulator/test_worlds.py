@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from fledx.control_plane import placing
 from fledx.control_plane.reachability import Watchfulness
+from fledx.control_plane.replicas import placing
 from fledx.control_plane.rollout.look import Look
 from fledx.control_plane.scheduler import everywhere
 from fledx.control_plane.scheduler.board import Board

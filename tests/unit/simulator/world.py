@@ -22,7 +22,7 @@ from fledx.control_plane.reports import Reports
 from fledx.control_plane.revisions import Revisions
 from fledx.control_plane.store import migrate
 from fledx.control_plane.store.database import Database, connect
-from fledx.control_plane.tokens import Endpoint, Tokens
+from fledx.control_plane.trust.tokens import Endpoint, Tokens
 from fledx.models.node import Capacity, NodeFacts
 from fledx.models.report import Report
 from fledx.sealing import Seal

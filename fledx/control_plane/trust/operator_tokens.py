@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.store import operator_tokens as table
 from fledx.control_plane.store.database import Database
-from fledx.control_plane.tokens import Tokens
+from fledx.control_plane.trust.tokens import Tokens
 from fledx.errors import Conflict, InvalidSpec
 from fledx.models import check
 from fledx.models.moment import stamp, unix

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from fledx.control_plane.backends import Backends
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.dispatch import Session
-from fledx.control_plane.gateways import GATEWAYS, Gateways
+from fledx.control_plane.ingress.backends import Backends
+from fledx.control_plane.ingress.gateways import GATEWAYS, Gateways
 from fledx.control_plane.metrics import Metrics
 from fledx.control_plane.store import nodes
 from fledx.control_plane.store.database import Database

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from fledx.control_plane.gateways import Gateways
+from fledx.control_plane.ingress.gateways import Gateways
 from fledx.control_plane.store import certificates, claims, parts
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.certificate import covers

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fledx.control_plane.draining import Offer
+from fledx.control_plane.ingress.draining import Offer
 from fledx.models.codec import encode
 from fledx.models.ingress import Backend, Endpoint, Route
 

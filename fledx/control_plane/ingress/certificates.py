@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.pem import Checked, checked
+from fledx.control_plane.ingress.pem import Checked, checked
 from fledx.control_plane.store import certificates as table
 from fledx.control_plane.store import claims
 from fledx.control_plane.store.database import Database

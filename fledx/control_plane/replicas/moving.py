@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fledx.control_plane.keeping import data_words, leave, settle_in, stays
-from fledx.control_plane.placing import FENCE, Placing, place, release, same_ports, tell
+from fledx.control_plane.replicas.keeping import data_words, leave, settle_in, stays
+from fledx.control_plane.replicas.placing import FENCE, Placing, place, release, same_ports, tell
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.place import Placed
 from fledx.control_plane.scheduler.schedule import schedule

@@ -13,8 +13,8 @@ import anyio
 
 from fledx.control_plane.audit import AuditLog
 from fledx.control_plane.dispatch import Dispatch, Session
+from fledx.control_plane.ingress.offering import offered_on
 from fledx.control_plane.metrics import Metrics
-from fledx.control_plane.offering import offered_on
 from fledx.control_plane.store.database import Database
 from fledx.errors import Denied, FledxError, InvalidSpec, LimitExceeded, Unavailable
 from fledx.models.check import shown

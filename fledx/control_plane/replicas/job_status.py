@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fledx.control_plane.status import Derived, current, replicas_word, telling
+from fledx.control_plane.replicas.status import Derived, current, replicas_word, telling
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import DeploymentSpec, Pending
 from fledx.models.instance import Instance

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fledx.control_plane.desired import replica_template
-from fledx.control_plane.draining import Gateway, Look, Offer, Seen, next_offers
-from fledx.control_plane.gateways import Gateways
-from fledx.control_plane.part import Part, backend_name
+from fledx.control_plane.ingress.draining import Gateway, Look, Offer, Seen, next_offers
+from fledx.control_plane.ingress.gateways import Gateways
+from fledx.control_plane.ingress.part import Part, backend_name
 from fledx.control_plane.store import assignments, deployments, instances, nodes, parts
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment

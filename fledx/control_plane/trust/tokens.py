@@ -16,9 +16,9 @@ from pathlib import Path
 import anyio
 
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.pki import write_private
 from fledx.control_plane.store import join_tokens, operator_tokens
 from fledx.control_plane.store.database import Database
+from fledx.control_plane.trust.pki import write_private
 from fledx.errors import Denied, FledxError, InvalidSpec
 from fledx.models.moment import stamp
 from fledx.models.token import JoinString, Operator, node_token

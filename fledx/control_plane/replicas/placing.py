@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from fledx.control_plane.keeping import homes, settle_in
+from fledx.control_plane.replicas.keeping import homes, settle_in
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.everywhere import everywhere
 from fledx.control_plane.scheduler.place import Placed
