@@ -10,10 +10,10 @@ from typing import Any
 
 from fledx.control_plane.changes import Changes
 from fledx.control_plane.store import audit as table
-from fledx.control_plane.store.audit import Chain, Verdict
+from fledx.control_plane.store.audit import Chain
 from fledx.control_plane.store.database import Database
 from fledx.errors import FledxError
-from fledx.models.audit import SECRET_TEXT
+from fledx.models.audit import SECRET_TEXT, Verified
 from fledx.models.moment import stamp, unix
 from fledx.models.token import Operator
 
@@ -99,7 +99,7 @@ class AuditLog:
             )
         )
 
-    async def verify(self) -> Verdict:
+    async def verify(self) -> Verified:
         """Whether no line was changed or removed; takes 10 microseconds a line."""
         return await self._store.read_far(self._chain.verify)
 

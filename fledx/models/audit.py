@@ -47,6 +47,18 @@ class AuditEntry:
     after: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """Whether the chain of lines holds; `digest` is that of the newest line, `fault` the first that was found."""
+
+    intact: bool
+    lines: int
+    first: int | None = None
+    last: int | None = None
+    digest: str | None = None
+    fault: str | None = None
+
+
 def entry(
     at: str,
     action: str,

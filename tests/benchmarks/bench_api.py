@@ -80,7 +80,7 @@ def fill(path: Path) -> None:
         for i in range(DEPLOYMENTS):
             _deploy(sql, i)
 
-    store.write_now(work)
+    anyio.run(store.write, work)
     store.close()
 
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from fledx.control_plane.api.audit import AUDIT_FILTERS, AuditEndpoints, Verified
+from fledx.control_plane.api.audit import AUDIT_FILTERS, AuditEndpoints
 from fledx.control_plane.api.auth import Gate
 from fledx.control_plane.api.certificates import (
     CERTIFICATE_FILTERS,
@@ -87,7 +87,7 @@ from fledx.control_plane.volumes import Volumes
 from fledx.control_plane.watching import Watching
 from fledx.errors import FledxError
 from fledx.models.archive import MEDIA
-from fledx.models.audit import AuditEntry
+from fledx.models.audit import AuditEntry, Verified
 from fledx.models.certificate import Certificate
 from fledx.models.config import Attachment, Config, ConfigItem, ConfigMetadata, ConfigSpec, Environment
 from fledx.models.deployment import Deployment, DeploymentSpec, Revision

@@ -8,25 +8,13 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from fledx.models.audit import AuditEntry
+from fledx.models.audit import AuditEntry, Verified
 from fledx.models.codec import encode
 
 START, END = "start", "end"
 FIELDS = ("action", "resource_type", "resource_id", "resource_name", "operator", "status")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """Whether the chain holds: which lines were looked at, what its end is, and the first fault that was found."""
-
-    intact: bool
-    lines: int
-    first: int | None = None
-    last: int | None = None
-    digest: str | None = None
-    fault: str | None = None
 
 
 class Chain:
@@ -67,23 +55,23 @@ class Chain:
             sql.execute("DELETE FROM audit WHERE number <= ?", (row["number"],))
             self._set_bound(sql, START, row["number"], row["digest"])
 
-    def verify(self, sql: sqlite3.Connection) -> Verdict:
+    def verify(self, sql: sqlite3.Connection) -> Verified:
         """Look at every line."""
         for name in (START, END):
             if (fault := self._bound_fault(sql, name)) is not None:
-                return Verdict(intact=False, lines=0, fault=fault)
+                return Verified(intact=False, lines=0, fault=fault)
         number, digest = self._bound(sql, START)
         first, count = None, 0
         for row in sql.execute("SELECT number, body, digest FROM audit ORDER BY number"):
             if (fault := self._line_fault(row, number, digest)) is not None:
-                return Verdict(intact=False, lines=count, first=first, last=number, fault=fault)
+                return Verified(intact=False, lines=count, first=first, last=number, fault=fault)
             number, digest, count = row["number"], row["digest"], count + 1
             first = number if first is None else first
         if (number, digest) != self._bound(sql, END):
             end = self._bound(sql, END)[0]
             fault = f"the log ends at line {number}, but line {end} was written: lines at the end are missing"
-            return Verdict(intact=False, lines=count, first=first, last=number, fault=fault)
-        return Verdict(intact=True, lines=count, first=first, last=number if count else None, digest=digest.hex())
+            return Verified(intact=False, lines=count, first=first, last=number, fault=fault)
+        return Verified(intact=True, lines=count, first=first, last=number if count else None, digest=digest.hex())
 
     def _line_fault(self, row: sqlite3.Row, before: int, digest: bytes) -> str | None:
         number = row["number"]

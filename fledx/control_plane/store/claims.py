@@ -28,12 +28,6 @@ def put(connection: sqlite3.Connection, deployment_id: str, rules: Iterable[Ingr
     connection.executemany("INSERT INTO ingress_claim VALUES (?, ?, ?, ?)", rows)
 
 
-def claims_of(connection: sqlite3.Connection, deployment_id: str) -> list[tuple[str, str, str]]:
-    """Host, kind of path and path of each claim of a deployment."""
-    sql = "SELECT host, path_type, path FROM ingress_claim WHERE deployment_id = ? ORDER BY host, path_type, path"
-    return [(row[0], row[1], row[2]) for row in connection.execute(sql, (deployment_id,))]
-
-
 def everything(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     """Each host that is claimed, with the name of the deployment."""
     sql = "SELECT DISTINCT host, name FROM ingress_claim JOIN deployment ON id = deployment_id ORDER BY host, name"

@@ -62,10 +62,6 @@ class Database:
         result = self._transaction(work, synchronous)
         return time.perf_counter() - began, result
 
-    def write_now(self, work: Work[T]) -> T:
-        """The same without a thread, for a process that has no loop yet or any more."""
-        return self._transaction(work, "FULL")
-
     def _transaction(self, work: Work[T], synchronous: str) -> T:
         with translated(self.path):
             if synchronous != self._synchronous:

@@ -9,9 +9,8 @@ import pytest
 
 from fledx.control_plane.api.endpoint import Endpoint, action_of
 from fledx.control_plane.audit import AuditFilter
-from fledx.control_plane.store.audit import Verdict
 from fledx.control_plane.trust.operator_tokens import MadeToken, NewToken
-from fledx.models.audit import AuditEntry
+from fledx.models.audit import AuditEntry, Verified
 from fledx.models.codec import encode
 from fledx.models.token import Operator, OperatorToken
 from tests.fakes.use_cases import NOW
@@ -51,8 +50,8 @@ class ReadAudit(FakeAudit):
         self.wanted = wanted
         return [json.dumps(encode(ENTRY)).encode()], 1
 
-    async def verify(self) -> Verdict:
-        return Verdict(intact=True, lines=1, first=1, last=1, digest="00")
+    async def verify(self) -> Verified:
+        return Verified(intact=True, lines=1, first=1, last=1, digest="00")
 
 
 @pytest.fixture

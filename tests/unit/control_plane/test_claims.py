@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fledx.control_plane.changes import Transaction
 from fledx.control_plane.revising import go_back
-from fledx.control_plane.store.claims import claims_of
+from fledx.control_plane.store import claims
 from fledx.control_plane.store.deployments import by_id, names
 from fledx.errors import Conflict
 from fledx.models.deployment import DeploymentSpec
@@ -62,7 +62,7 @@ async def test_an_update_cannot_take_what_another_has_and_changes_nothing(stage:
 
     now = stage.deployments.get("other")
     assert (now.generation, now.replicas) == (1, 1)
-    assert stage.store.read(lambda sql: claims_of(sql, now.deployment_id)) == [("other.example.com", "prefix", "/")]
+    assert stage.store.read(claims.everything) == [("other.example.com", "other"), ("shop.example.com", "shop")]
 
 
 async def test_a_stopped_one_keeps_its_claim_and_a_deleted_or_cleared_one_frees_it(stage: Stage) -> None:

@@ -155,7 +155,7 @@ def test_fault_3_a_full_disk_refuses_writes_and_reads_go_on_until_there_is_space
 async def test_fault_3_a_full_database_is_507_in_the_trees_words(stage: Stage) -> None:
     await stage.deployments.create(DeploymentSpec(name="web", image="nginx"), by=ME)
     pages = stage.store.read(lambda sql: sql.execute("PRAGMA page_count").fetchone()[0])
-    stage.store.write_now(lambda sql: None)
+    await stage.store.write(lambda sql: None)
     stage.store._writer.execute(f"PRAGMA max_page_count={pages}")
 
     async def fill() -> None:
