@@ -9,7 +9,7 @@ from typing import Any
 
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.delivery import roll
-from fledx.control_plane.desired import delivery_of
+from fledx.control_plane.resolving import delivery_of
 from fledx.control_plane.store import assignments, deployments, nodes
 from fledx.control_plane.store import configs as table
 from fledx.control_plane.store.database import Database

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fledx.control_plane.changes import Transaction
-from fledx.control_plane.desired import replica_template
 from fledx.control_plane.replicas.placing import place, release, settle_waiting
+from fledx.control_plane.resolving import replica_template
 from fledx.control_plane.store import assignments, deployments, finished
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.instance import Instance

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fledx.control_plane.desired import replica_template
 from fledx.control_plane.ingress.draining import Gateway, Look, Offer, Seen, next_offers
 from fledx.control_plane.ingress.gateways import Gateways
 from fledx.control_plane.ingress.part import Part, backend_name
+from fledx.control_plane.resolving import replica_template
 from fledx.control_plane.store import assignments, deployments, instances, nodes, parts
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment

@@ -9,9 +9,10 @@ from random import Random
 from unittest import mock
 from uuid import UUID
 
-from fledx.control_plane.desired import desired_state, replica_of
+from fledx.control_plane.desired import desired_state
 from fledx.control_plane.fleet import Drain
 from fledx.control_plane.replicas.status import current
+from fledx.control_plane.resolving import replica_of
 from fledx.control_plane.scheduler.filters import unfitting, unsuitable
 from fledx.control_plane.scheduler.spec import spec_of
 from fledx.control_plane.store import assignments, deployments, finished, instances, nodes
