@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fledx.control_plane.changes import Transaction
-from fledx.control_plane.replicas.placing import place, release, settle_waiting
+from fledx.control_plane.replicas.placing import changed, place, release, settle_waiting
 from fledx.control_plane.resolving import replica_template
 from fledx.control_plane.store import assignments, deployments, finished
 from fledx.control_plane.store.deployments import Stored
@@ -44,16 +44,8 @@ def _end(tx: Transaction, node_id: str, each: Instance) -> bool:
     finished.add(tx.sql, stored.id, given.replica_number, template=template, node=given.node, run=run)
     tx.board.remove(stored.id, [given.replica_number])
     tx.board_changed()
-    tx.touched_nodes.add(node_id)
-    tx.touched.add(stored.id)
-    tx.event(
-        f"job.{run.outcome}",
-        stored.spec.name,
-        run.reason or f"replica {given.replica_number} has {run.outcome}",
-        deployment_id=stored.id,
-        replica_number=given.replica_number,
-        node_id=node_id,
-    )
+    reason = run.reason or f"replica {given.replica_number} has {run.outcome}"
+    changed(tx, stored, f"job.{run.outcome}", given.replica_number, node_id, reason)
     return True
 
 

@@ -11,8 +11,9 @@ from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.ingress.gateways import Gateways
 from fledx.control_plane.ingress.serving import gateway_view
 from fledx.control_plane.listing import node_item
+from fledx.control_plane.replicas.advancing import mend_ports
 from fledx.control_plane.replicas.moving import give_back
-from fledx.control_plane.replicas.placing import mend_ports, refresh_place, settle_waiting
+from fledx.control_plane.replicas.placing import refresh_place, settle_waiting
 from fledx.control_plane.store import assignments, instances, nodes
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.refs import resolve

@@ -14,8 +14,9 @@ import anyio
 from fledx.control_plane.changes import OVERVIEW, Changes, Transaction
 from fledx.control_plane.delivery import missing_for
 from fledx.control_plane.reachability import LONGEST_NAP, Watchfulness
+from fledx.control_plane.replicas.advancing import advance
 from fledx.control_plane.replicas.moving import ends_there, move, move_out
-from fledx.control_plane.replicas.placing import advance, place_extra, release
+from fledx.control_plane.replicas.placing import place_extra, release
 from fledx.control_plane.replicas.status import current
 from fledx.control_plane.resolving import replica_template
 from fledx.control_plane.revising import go_back

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from fledx.control_plane.replicas.advancing import same_ports
 from fledx.control_plane.replicas.keeping import data_words, leave, settle_in, stays
-from fledx.control_plane.replicas.placing import FENCE, Placing, place, release, same_ports, tell
+from fledx.control_plane.replicas.placing import FENCE, Placing, changed, place, release, tell
 from fledx.control_plane.scheduler.board import Board
 from fledx.control_plane.scheduler.place import Placed
 from fledx.control_plane.scheduler.schedule import schedule
@@ -188,16 +189,8 @@ def _give_back(tx: Placing, stored: Stored, now: Assignment, then: Assignment) -
         tx.sql, stored.id, then if same else replace(then, ports=mappings_of(stored.spec.ports or (), placed))
     )
     settle_in(tx, stored, number, then.node_id)
-    tx.touched_nodes |= {now.node_id, then.node_id}
-    tx.touched.add(stored.id)
-    tell(
-        tx,
-        stored,
-        "replica.returned",
-        number,
-        then.node_id,
-        f"from {now.node} to {board.name(then.node_id)}, which is back: the original is kept",
-    )
+    reason = f"from {now.node} to {board.name(then.node_id)}, which is back: the original is kept"
+    changed(tx, stored, "replica.returned", number, then.node_id, reason, before=now.node_id)
 
 
 def _free(board: Board, stored: Stored, then: Assignment) -> bool:

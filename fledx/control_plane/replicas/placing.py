@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from fledx.control_plane.replicas.keeping import homes, settle_in
@@ -13,14 +12,11 @@ from fledx.control_plane.scheduler.everywhere import everywhere
 from fledx.control_plane.scheduler.place import Placed
 from fledx.control_plane.scheduler.ports import PortRange
 from fledx.control_plane.scheduler.schedule import schedule
-from fledx.control_plane.scheduler.spec import Spec, assignment_of, placed_of
-from fledx.control_plane.store import assignments, counters, deployments, finished, instances, nodes, snapshot
+from fledx.control_plane.scheduler.spec import Spec, assignment_of
+from fledx.control_plane.store import assignments, counters, deployments, nodes, snapshot
 from fledx.control_plane.store.deployments import Stored
 from fledx.control_plane.store.events import Happening
-from fledx.models.assignment import Assignment
 from fledx.models.deployment import MAX_REPLICAS, DeploymentSpec
-from fledx.models.permission import data_of
-from fledx.models.port import PortMapping
 
 BOARD = "board"
 FENCE = "fence"
@@ -94,6 +90,15 @@ def tell(tx: Placing, stored: Stored, kind: str, number: int, node_id: str, reas
     tx.event(kind, stored.spec.name, reason, deployment_id=stored.id, replica_number=number, node_id=node_id)
 
 
+def changed(
+    tx: Placing, stored: Stored, kind: str, number: int, node_id: str, reason: str, *, before: str | None = None
+) -> None:
+    """Store what happened to a replica, and let its node hear of it, and the node that it was on `before`."""
+    tx.touched_nodes |= {node_id, before or node_id}
+    tx.touched.add(stored.id)
+    tell(tx, stored, kind, number, node_id, reason)
+
+
 def place(tx: Placing, stored: Stored, numbers: Sequence[int], *, why: str) -> None:
     """
     Give these replicas of a deployment a place, at its present revision; those without one wait, each with its reason.
@@ -124,8 +129,7 @@ def _book(tx: Placing, stored: Stored, spec: Spec, found: Sequence[Placed], *, w
     assignments.put(tx.sql, stored.id, *given)
     for placed in found:
         settle_in(tx, stored, placed.number, placed.node)
-        tx.touched_nodes.add(placed.node)
-        tell(tx, stored, "replica.placed", placed.number, placed.node, f"on {board.name(placed.node)}: {why}")
+        changed(tx, stored, "replica.placed", placed.number, placed.node, f"on {board.name(placed.node)}: {why}")
     board.apply(spec, found)
     tx.board_changed()
     _settle_near(tx, stored)
@@ -177,8 +181,7 @@ def release(tx: Placing, stored: Stored, numbers: Iterable[int], *, why: str) ->
     gone = set(numbers)
     for given in assignments.of_deployment(tx.sql, stored.id):
         if given.replica_number in gone:
-            tx.touched_nodes.add(given.node_id)
-            tell(tx, stored, "replica.removed", given.replica_number, given.node_id, why)
+            changed(tx, stored, "replica.removed", given.replica_number, given.node_id, why)
     assignments.drop(tx.sql, stored.id, gone)
     left = {each.replica_number: each.reason for each in assignments.pending_of(tx.sql, stored.id)}
     kept = {number: reason for number, reason in left.items() if number not in gone}
@@ -237,94 +240,5 @@ def place_extra(tx: Placing, stored: Stored, number: int, *, why: str) -> str | 
     settle_in(tx, stored, number, placed.node)
     board.apply(spec, plan.placed)
     tx.board_changed()
-    tx.touched_nodes.add(placed.node)
-    tx.touched.add(stored.id)
-    tell(tx, stored, "replica.placed", number, placed.node, f"on {board.name(placed.node)}: {why}")
+    changed(tx, stored, "replica.placed", number, placed.node, f"on {board.name(placed.node)}: {why}")
     return None
-
-
-def advance(tx: Placing, stored: Stored, given: Assignment, *, why: str) -> None:
-    """
-    Bring a replica to the deployment's present revision, where it stands if its ports can be had there.
-
-    The fence stays while the owner does: the agent sees from the template whether a new container is needed.
-    """
-    number, board, spec = given.replica_number, tx.board, snapshot.spec_for(tx.sql, stored)
-    fresh = replace(given, revision=stored.revision)
-    if not same_ports(stored.spec.ports or (), given.ports):
-        board.remove(stored.id, [number])
-        plan = schedule(board, spec, [number], bound={number: given.node_id})
-        if not plan.placed:
-            assignments.drop(tx.sql, stored.id, [number])
-            tx.touched_nodes.add(given.node_id)
-            place(tx, stored, [number], why=f"{why}; {plan.reasons[number]}")
-            return
-        board.apply(spec, plan.placed)
-        tx.board_changed()
-        fresh = assignment_of(
-            plan.placed[0], stored.spec.ports or (), node=given.node, fence=given.fence, revision=stored.revision
-        )
-    assignments.put(tx.sql, stored.id, fresh)
-    settle_in(tx, stored, number, given.node_id)
-    tx.touched_nodes.add(given.node_id)
-    tx.touched.add(stored.id)
-    tell(tx, stored, "replica.updated", number, given.node_id, f"to revision {stored.revision} on {given.node}: {why}")
-
-
-def same_ports(wanted: Sequence[PortMapping], got: Sequence[PortMapping]) -> bool:
-    """Whether the ports a replica has are what its spec asks for, any number being right where none is fixed."""
-    if len(wanted) != len(got):
-        return False
-    return all(
-        replace(one, host_port=other.host_port if one.host_port is None else one.host_port) == other
-        for one, other in zip(wanted, got, strict=True)
-    )
-
-
-def mend_ports(tx: Placing, node_id: str) -> None:
-    """
-    Replicas whose chosen host port turned out to be somebody else's on this node get another one.
-
-    What runs has its port, whatever the node says of it.
-    """
-    busy = tx.board.places[tx.board.index[node_id]].node.busy
-    running = instances.running_on(tx.sql, node_id) if busy else set()
-    for deployment_id, given in assignments.of_node(tx.sql, node_id):
-        has = {(port.protocol, port.host_port) for port in given.ports}
-        if not has & busy or (deployment_id, given.replica_number, given.fence) in running:
-            continue
-        if finished.outcome_of(tx.sql, deployment_id, given.replica_number) is not None:
-            continue
-        stored = deployments.by_id(tx.sql, deployment_id)
-        if stored is not None and stored.spec.desired_state == "running" and given.revision == stored.revision:
-            _other_ports(tx, stored, given)
-
-
-def _other_ports(tx: Placing, stored: Stored, given: Assignment) -> None:
-    """Other ports on the same node, else another node; where neither can be had the replica keeps what it has."""
-    number, board, spec = given.replica_number, tx.board, snapshot.spec_for(tx.sql, stored)
-    before = placed_of(spec, given)
-    board.remove(stored.id, [number])
-    plan = schedule(board, spec, [number], bound={number: given.node_id})
-    if not plan.placed and not data_of(stored.spec) and stored.spec.mode != "global":
-        plan = schedule(board, spec, [number])
-    board.apply(spec, plan.placed or [before])
-    tx.board_changed()
-    if not plan.placed:
-        return
-    (placed,) = plan.placed
-    stays = placed.node == given.node_id
-    name = board.name(placed.node)
-    fence = given.fence if stays else counters.following(tx.sql, FENCE)
-    fresh = assignment_of(placed, stored.spec.ports or (), node=name, fence=fence, revision=given.revision)
-    assignments.put(tx.sql, stored.id, fresh)
-    tx.touched_nodes |= {given.node_id, placed.node}
-    tx.touched.add(stored.id)
-    tell(
-        tx,
-        stored,
-        "replica.ports",
-        number,
-        placed.node,
-        f"{', '.join(map(str, fresh.ports))} on {name}: a port it had is used by something outside fledx",
-    )
