@@ -125,10 +125,10 @@ def stored(name: str, data: bytes) -> Member:
     return Member(name, data, 0, zlib.crc32(data), len(data))
 
 
-def assemble(fetched: Iterable[Path], source: Path = ROOT / "fledx") -> bytes:
-    """The whole archive, made of the fetched wheels and of our own files as they are now in `source`."""
+def assemble(fetched: Iterable[Path]) -> bytes:
+    """The whole archive, made of the fetched wheels and of our own files as they are now."""
     members: dict[str, Member] = {}
-    for member in chain(chain.from_iterable(map(shipped, fetched)), own_files(source)):
+    for member in chain(chain.from_iterable(map(shipped, fetched)), own_files()):
         known = members.setdefault(member.name, member)
         if (known.crc, known.size) != (member.crc, member.size):
             raise Stop(f"two wheels carry a different {member.name}")
@@ -158,12 +158,12 @@ def platform(wheel: Path) -> str:
     return f"manylinux_{next(name for name in wheels.MACHINES if wheel.stem.endswith(name))}"
 
 
-def own_files(source: Path) -> Iterator[Member]:
-    """Our package as it lies there, and the entry that runs it."""
+def own_files() -> Iterator[Member]:
+    """Our package as it is now, and the entry that runs it."""
     yield stored("__main__.py", MAIN)
-    for path in source.rglob("*"):
+    for path in (ROOT / "fledx").rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
-            yield stored(f"fledx/{path.relative_to(source).as_posix()}", path.read_bytes())
+            yield stored(path.relative_to(ROOT).as_posix(), path.read_bytes())
 
 
 def check(members: dict[str, Member]) -> None:

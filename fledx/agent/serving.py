@@ -9,7 +9,7 @@ from typing import Any
 from fledx import tracing
 from fledx.agent.report import Reporter
 from fledx.agent.tunnel_client import refuse
-from fledx.errors import Denied, FledxError
+from fledx.errors import FledxError
 from fledx.tunnel.link import Link, OnStream
 from fledx.tunnel.stream import Stream
 
@@ -77,7 +77,7 @@ class Serving:
         self.link = None if self.link is link else self.link
         self._reporter.detach(link)
 
-    def denied(self, problem: Denied) -> None:
+    def denied(self) -> None:
         """The control plane does not let this node in."""
         if not self._met:
             self._unknown()

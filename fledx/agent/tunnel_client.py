@@ -54,7 +54,7 @@ class Served(Protocol):
     def disconnected(self, link: Link) -> None:
         """The link is over."""
 
-    def denied(self, problem: Denied) -> None:
+    def denied(self) -> None:
         """The control plane does not let this node in."""
 
 
@@ -172,7 +172,7 @@ class TunnelClient:
             except Denied as problem:
                 wait_at_least = DENIED_SECS
                 self._lost(problem.text, hint=problem.hint)
-                self._served.denied(problem)
+                self._served.denied()
             except FledxError as problem:
                 self._lost(problem.text)
             except Exception:

@@ -39,15 +39,15 @@ class ControlPlane:
 
     def health(self) -> Json:
         """`GET /health`, which needs no token."""
-        return self._ask.object("GET", "/health", headers={})
+        return self._ask.read(self._ask.sent_as("GET", "/health", own={}))
 
     def authority(self) -> Json:
         """`{pem, fingerprint}` of the authority that signs this control plane's certificates."""
-        return self._ask.object("GET", f"{ROOT}/authority", headers={})
+        return self._ask.read(self._ask.sent_as("GET", f"{ROOT}/authority", own={}))
 
     def artifact(self) -> bytes:
         """The `fledx.pyz` that the control plane runs, for hosts that have none yet."""
-        return self._ask.sent_as("GET", "/artifact/fledx.pyz", headers={}, extra={"accept": "*/*"}).read()
+        return self._ask.sent_as("GET", "/artifact/fledx.pyz", own={}, extra={"accept": "*/*"}).read()
 
     def status(self) -> Json:
         """`{summary: {nodes, deployments}, control_plane}`, counted over everything."""
@@ -303,8 +303,9 @@ class ControlPlane:
 
     def register_node(self, facts: Json) -> Json:
         """`{node_id, node_token, name, tunnel}`; the token is shown this once."""
-        headers = {**self._ask.credentials.registration(), "x-agent-version": __version__}
-        return self._ask.object("POST", f"{ROOT}/nodes/register", body=facts, headers=headers)
+        headers = {**self._ask.credentials.registration(), "x-agent-version": __version__, **JSON}
+        request = Request(method="POST", target=f"{ROOT}/nodes/register", headers=headers, body=encoded(facts))
+        return self._ask.read(self._ask.sent(request))
 
     def join_token(self, body: Json) -> Json:
         """`{join, expires_at, uses}`; body `{ttl_seconds?, uses?}`."""

@@ -97,31 +97,21 @@ class Asking:
         return Stream(self.of_kind(response, "text/event-stream"), ServerEvents().feed)
 
     def object(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Json | None = None,
-        headers: Mapping[str, str] | None = None,
-        extra: Mapping[str, str] | None = None,
+        self, method: str, path: str, *, body: Json | None = None, extra: Mapping[str, str] | None = None
     ) -> Json:
-        """The object that comes of it; `headers` stand in for the operator's token, `extra` are more of them."""
-        return self.read(self.sent_as(method, path, body=body, headers=headers, extra=extra))
+        """The object that comes of it; `extra` are more headers."""
+        if body is None:
+            return self.read(self.sent_as(method, path, extra=extra))
+        headers = {**self.credentials.operator(), **JSON, **(extra or {})}
+        return self.read(self.sent(Request(method=method, target=path, headers=headers, body=encoded(body))))
 
     def sent_as(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Json | None = None,
-        headers: Mapping[str, str] | None = None,
-        extra: Mapping[str, str] | None = None,
+        self, method: str, path: str, *, own: Mapping[str, str] | None = None, extra: Mapping[str, str] | None = None
     ) -> Response:
-        """The answer, unread."""
-        own = self.credentials.operator() if headers is None else headers
-        raw = None if body is None else encoded(body)
-        whole = {**own, **(JSON if raw is not None else {"accept": "application/json"}), **(extra or {})}
-        return self.sent(Request(method=method, target=path, headers=whole, body=raw))
+        """The answer to a request without a body, unread; `own` stands in for the operator's token."""
+        who = self.credentials.operator() if own is None else own
+        headers = {**who, "accept": "application/json", **(extra or {})}
+        return self.sent(Request(method=method, target=path, headers=headers))
 
     def sent(self, request: Request) -> Response:
         """The answer to a request as it is, unread."""

@@ -95,15 +95,14 @@ class Transaction:
         deployment_id: str | None = None,
         replica_number: int | None = None,
         node_id: str | None = None,
-        at: str | None = None,
     ) -> None:
         """Store what happened and why."""
-        self.note(Happening(kind, subject, reason, deployment_id, replica_number, node_id), at=at)
+        self.note(Happening(kind, subject, reason, deployment_id, replica_number, node_id))
 
-    def note(self, *happened: Happening, at: str | None = None) -> None:
+    def note(self, *happened: Happening) -> None:
         """The same for many at once."""
         self.news += [each.kind for each in happened]
-        events.add(self.sql, at or self.stamp, *happened)
+        events.add(self.sql, self.stamp, *happened)
 
 
 class Changes:

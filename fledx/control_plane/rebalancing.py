@@ -39,7 +39,7 @@ class Rebalancing:
         """Make the first of these moves, as many as the deployments allow at once; those that were made."""
 
         def work(tx: Transaction) -> list[Move]:
-            left = {stored.id: _spare(tx.sql, stored) for stored in _partakers(tx.sql)}
+            left = {stored.id: _spare(stored) for stored in _partakers(tx.sql)}
             made = []
             for move in _wanted(tx.sql, tx.board, most):
                 stored = deployments.by_id(tx.sql, move.deployment_id)
@@ -67,7 +67,7 @@ def _partakers(sql: sqlite3.Connection) -> list[Stored]:
     ]
 
 
-def _spare(sql: sqlite3.Connection, stored: Stored) -> int:
+def _spare(stored: Stored) -> int:
     """How many replicas may be taken down now."""
     return stored.spec.update.max_unavailable - max(0, stored.spec.replicas - stored.ready)
 

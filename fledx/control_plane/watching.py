@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 import anyio
 
@@ -28,13 +28,10 @@ Items = Mapping[str, bytes]
 class Watching:
     """Looks at nodes and deployments for one watcher at a time, whenever something has changed."""
 
-    def __init__(
-        self, store: Database, bell: Bell, public_host: str | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, store: Database, bell: Bell, public_host: str | None) -> None:
         self._store = store
         self._bell = bell
         self._public_host = public_host
-        self._clock = clock
 
     async def follow(self) -> AsyncGenerator[tuple[str, bytes], None]:
         """
@@ -48,14 +45,14 @@ class Watching:
         first = True
         with self._bell.listen(OVERVIEW) as ear:
             while True:
-                began = self._clock()
+                began = time.monotonic()
                 found = await self._store.read_far(self._look)
                 for change in differences(known, found):
                     yield change
                 if first:
                     yield "whole", b"{}"
                 known, first = found, False
-                rest = max(GATHER_SECONDS, REST * (self._clock() - began))
+                rest = max(GATHER_SECONDS, REST * (time.monotonic() - began))
                 await ear.wait()
                 await anyio.sleep(rest)
 

@@ -50,9 +50,9 @@ def ensure_image(name: str = NAME, *, docker_host: str | None = None) -> str:
     return made
 
 
-def remove_image(name: str = NAME, *, docker_host: str | None = None) -> None:
+def remove_image(name: str) -> None:
     """Take the image away; one that is absent or still in use is left as it is."""
-    Engine.at(docker_host).remove(name)
+    Engine.at(None).remove(name)
 
 
 def _changes(version: str, digest: str) -> list[str]:

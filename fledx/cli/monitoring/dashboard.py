@@ -29,8 +29,8 @@ class Row:
     panels: tuple[Panel, ...]
 
 
-def _now(title: str, query: str, unit: str = "short") -> Panel:
-    return Panel(title=title, queries=((query, ""),), unit=unit, kind="stat", width=4, height=4)
+def _now(title: str, query: str) -> Panel:
+    return Panel(title=title, queries=((query, ""),), kind="stat", width=4, height=4)
 
 
 ROWS = (

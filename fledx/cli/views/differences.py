@@ -25,9 +25,9 @@ class Difference:
         return f"{harmless(self.path)}: {_short(self.before)} -> {_short(self.after)}"
 
 
-def differences(before: Any, after: Any, path: str = "") -> list[Difference]:
+def differences(before: Any, after: Any) -> list[Difference]:
     """In the order of the fields; empty lists and maps are the same as none."""
-    return list(_found(before, after, path))
+    return list(_found(before, after, ""))
 
 
 def _found(before: Any, after: Any, path: str) -> Iterator[Difference]:

@@ -144,12 +144,12 @@ def flag(name: str, help: str) -> Param:
     )
 
 
-def moment(name: str, help: str, *, clock: Callable[[], float] = time.time) -> Param:
+def moment(name: str, help: str) -> Param:
     """A time (RFC 3339), or how long ago (`90s`, `10m`, `2h`); the value is RFC 3339."""
 
     def read(text: str) -> str:
         if re.fullmatch(r"[0-9.]+[a-z]*", text):
-            return stamp(max(0.0, clock() - duration(text)))
+            return stamp(max(0.0, time.time() - duration(text)))
         seconds = unix(text)
         return text if FULL_MOMENT.fullmatch(text) else stamp(seconds)
 

@@ -64,16 +64,8 @@ class Backends:
     most ``most`` lead into one node at once.
     """
 
-    def __init__(
-        self,
-        store: Database,
-        dispatch: Dispatch,
-        metrics: Metrics,
-        audit: AuditLog,
-        *,
-        most: int = MOST_INTO_A_NODE,
-    ) -> None:
-        self.most = most
+    def __init__(self, store: Database, dispatch: Dispatch, metrics: Metrics, audit: AuditLog) -> None:
+        self.most = MOST_INTO_A_NODE
         self._store = store
         self._dispatch = dispatch
         self._metrics = metrics

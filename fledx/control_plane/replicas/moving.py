@@ -181,7 +181,7 @@ def _give_back(tx: Placing, stored: Stored, now: Assignment, then: Assignment) -
     if not plan.placed:
         board.apply(spec, [placed_of(spec, now)])
         return
-    same = same_ports(stored.spec.ports or (), then.ports) and _free(board, stored, then)
+    same = same_ports(stored.spec.ports or (), then.ports) and _free(board, then)
     placed = placed_of(spec, then) if same else plan.placed[0]
     board.apply(spec, [placed])
     tx.board_changed()
@@ -193,7 +193,7 @@ def _give_back(tx: Placing, stored: Stored, now: Assignment, then: Assignment) -
     changed(tx, stored, "replica.returned", number, then.node_id, reason, before=now.node_id)
 
 
-def _free(board: Board, stored: Stored, then: Assignment) -> bool:
+def _free(board: Board, then: Assignment) -> bool:
     """Whether nobody else has taken the host ports meanwhile."""
     held = {(port.host, port.protocol) for one in board.on(then.node_id) for port in one.ports}
     return not held & {(port.host_port, port.protocol) for port in then.ports}

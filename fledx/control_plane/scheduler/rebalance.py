@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from fledx.control_plane.scheduler.board import Board
@@ -17,7 +17,6 @@ from fledx.models.placement import LEAST
 
 #: A replica is worth moving for the load alone if the nodes differ by this much, in 1/10,000.
 WORTH = 2_000
-NOBODY: Container[tuple[str, int]] = ()
 
 
 class Move(NamedTuple):
@@ -28,30 +27,22 @@ class Move(NamedTuple):
     reason: str
 
 
-def rebalance(
-    board: Board,
-    specs: Mapping[str, Spec],
-    *,
-    most: int = 100,
-    worth: int = WORTH,
-    bound: Container[tuple[str, int]] = NOBODY,
-) -> tuple[Move, ...]:
+def rebalance(board: Board, specs: Mapping[str, Spec], *, most: int = 100) -> tuple[Move, ...]:
     """
     At most so many moves, each better than the one place it leaves; the board is only read.
 
     Replicas on the fullest nodes are asked first (bin-packing: the emptiest). Deployments that ``specs`` does not hold
-    and replicas in ``bound``, pairs of deployment and number, stay. The moves can be made in this order, one by one. To
-    ask again afterwards finds what is left, and in the end nothing, unless one flees from the other: a deployment that
-    spreads from one that packs, or from one that must be near it or likes to be.
+    stay. The moves can be made in this order, one by one. To ask again afterwards finds what is left, and in the end
+    nothing, unless one flees from the other: a deployment that spreads from one that packs, or from one that must be
+    near it or likes to be.
     """
     trial = board.copy()
     moves: list[Move] = []
     for placed in _fullest_first(board, specs):
         if len(moves) == most:
             break
-        if (placed.deployment, placed.number) not in bound:
-            move = _better(trial, specs[placed.deployment], placed, worth)
-            moves += [move] if move else []
+        move = _better(trial, specs[placed.deployment], placed)
+        moves += [move] if move else []
     return tuple(moves)
 
 
@@ -65,7 +56,7 @@ def _fullest_first(board: Board, specs: Mapping[str, Spec]) -> list[Placed]:
     return [placed for *_, placed in sorted(ranked)]
 
 
-def _better(trial: Board, spec: Spec, placed: Placed, worth: int) -> Move | None:
+def _better(trial: Board, spec: Spec, placed: Placed) -> Move | None:
     """The move of one replica, done on the trial board; None, and nothing done, if it is well where it is."""
     unfit = fits(trial, spec, placed)
     trial.remove(spec.deployment, [placed.number])
@@ -73,12 +64,12 @@ def _better(trial: Board, spec: Spec, placed: Placed, worth: int) -> Move | None
     then = plan.placed[0] if plan.placed else placed
     reason = None
     if then.node != placed.node:
-        reason = unfit or _gain(trial, spec, trial.index[placed.node], trial.index[then.node], worth)
+        reason = unfit or _gain(trial, spec, trial.index[placed.node], trial.index[then.node])
     trial.apply(spec, [then if reason else placed])
     return Move(placed, then, reason) if reason else None
 
 
-def _gain(trial: Board, spec: Spec, here: int, there: int, worth: int) -> str | None:
+def _gain(trial: Board, spec: Spec, here: int, there: int) -> str | None:
     """What is better there, in the order of the rank; the replica itself is on neither place."""
     offers = Offers(Draft(trial, spec))
     favours = offers.favours()
@@ -97,6 +88,6 @@ def _gain(trial: Board, spec: Spec, here: int, there: int, worth: int) -> str | 
             counts = offers.draft.own.get(here, 0), offers.draft.own.get(there, 0)
         return f"{name} has {counts[0]} other replicas, {to} has {counts[1]}"
     load, new = trial.places[here].load, trial.places[there].load
-    if (load - new) * sign(spec.shape) < worth:
+    if (load - new) * sign(spec.shape) < WORTH:
         return None
     return f"{name} is loaded to {load * 100 // FULL} %, {to} to {new * 100 // FULL} %"

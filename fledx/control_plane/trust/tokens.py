@@ -184,12 +184,12 @@ def _named(token_id: str | None) -> str:
     return f"join token {token_id[:8]}"
 
 
-def kept(path: Path, *, bits: int = 256) -> tuple[str, bool]:
-    """A random text kept in a file of mode 0600, and whether it was made just now."""
+def kept(path: Path) -> tuple[str, bool]:
+    """A random text of 256 bits kept in a file of mode 0600, and whether it was made just now."""
     if path.exists():
         text = path.read_text().strip()
         if text:
             return text, False
-    text = secrets.token_urlsafe(bits // 8)
+    text = secrets.token_urlsafe(32)
     write_private(path, text.encode() + b"\n")
     return text, True

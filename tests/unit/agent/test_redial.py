@@ -43,7 +43,7 @@ class Nobody:
     def disconnected(self, link: Link) -> None:
         raise AssertionError
 
-    def denied(self, problem: Denied) -> None:
+    def denied(self) -> None:
         self.refusals += 1
 
 
