@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections import deque
@@ -21,7 +20,7 @@ from fledx.models.codec import encode
 from fledx.models.ingress import GatewayStatus
 from fledx.models.instance import Instance
 from fledx.models.node import NodeFacts
-from fledx.models.report import Happening, Report
+from fledx.models.report import Happening, Report, digest_of
 from fledx.models.usage import pack
 from fledx.tunnel.link import Link
 
@@ -50,13 +49,6 @@ class Rhythm:
 
 
 USUAL, METERED = Rhythm(usage=600.0, digest=60.0), Rhythm(usage=3600.0, digest=120.0)
-
-
-def digest_of(instances: Mapping[Key, Instance]) -> str:
-    """16 hex digits over instances sorted by replica, as both sides of the tunnel compute it."""
-    rows = [encode(instance) for _, instance in sorted(instances.items())]
-    canonical = json.dumps(rows, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 class Reporter:
@@ -216,7 +208,7 @@ class Reporter:
         if self._clock.monotonic() < self._digest_at:
             return True
         self._digest_at = self._clock.monotonic() + self._rhythm.digest
-        message = {"type": "digest", "digest": digest_of(self._told), "revision": self._revision()}
+        message = {"type": "digest", "digest": digest_of(self._told.values()), "revision": self._revision()}
         return self._send(message, in_time=True)
 
     def _send(self, message: Mapping[str, Any], *, in_time: bool = False) -> bool:

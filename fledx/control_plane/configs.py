@@ -10,7 +10,7 @@ from typing import Any
 from fledx.control_plane.changes import Changes, Transaction
 from fledx.control_plane.delivery import roll
 from fledx.control_plane.resolving import delivery_of
-from fledx.control_plane.store import assignments, deployments, nodes
+from fledx.control_plane.store import assignments, deployments, nodes, revisions
 from fledx.control_plane.store import configs as table
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
@@ -208,7 +208,7 @@ def _item(row: sqlite3.Row) -> ConfigItem:
 def _environment(sql: sqlite3.Connection, stored: Stored, number: int, given: Assignment | None) -> Environment:
     revision = given.revision if given else stored.revision
     owner = given or Assignment(replica_number=number, node_id="", revision=revision)
-    template = deployments.templates(sql, {(stored.id, revision)})[stored.id, revision]
+    template = revisions.templates(sql, {(stored.id, revision)})[stored.id, revision]
     found = delivery_of(sql, stored.id, template, owner)
     row = nodes.by_id(sql, owner.node_id)
     known = {*found.sealed, *(nodes.own_secrets(row) if row is not None else ())}

@@ -17,7 +17,7 @@ from typing import Any
 
 from fledx.control_plane.changes import Transaction
 from fledx.control_plane.revising import new_revision
-from fledx.control_plane.store import configs, deployments, nodes, secrets
+from fledx.control_plane.store import configs, deployments, nodes, revisions, secrets
 from fledx.control_plane.store.secrets import Sealed
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.config import ConfigFile, ConfigSpec
@@ -209,11 +209,11 @@ def missing_for(sql: sqlite3.Connection, deployment_id: str, revision: int, node
 
     None when nothing is missing.
     """
-    template = deployments.templates(sql, {(deployment_id, revision)}).get((deployment_id, revision))
+    template = revisions.template(sql, deployment_id, revision)
     row = nodes.by_id(sql, node_id)
     if template is None or row is None:
         return None
-    at = deployments.content_of(sql, deployment_id, revision)
+    at = revisions.content_of(sql, deployment_id, revision)
     found = delivered(sql, deployment_id, template, node_id, Moments.of(at, at))
     missing = sorted(found.absent - set(nodes.own_secrets(row)))
     if not missing:

@@ -18,7 +18,7 @@ from fledx.control_plane.listing import deployment_item
 from fledx.control_plane.replicas.keeping import give_up, take_over
 from fledx.control_plane.replicas.placing import place, release, revise_board, revise_peers, settle_waiting
 from fledx.control_plane.revising import new_revision
-from fledx.control_plane.store import assignments, claims, events, finished, instances, volumes
+from fledx.control_plane.store import assignments, claims, events, finished, idempotency, instances, revisions, volumes
 from fledx.control_plane.store import configs as config_table
 from fledx.control_plane.store import deployments as table
 from fledx.control_plane.store.database import Database
@@ -79,12 +79,12 @@ class Deployments:
 
         def work(tx: Transaction) -> str:
             if idempotency_key is not None:
-                before = table.remembered(tx.sql, by.name, idempotency_key)
+                before = idempotency.remembered(tx.sql, by.name, idempotency_key)
                 if before is not None:
                     return _same(before, hashed)
             deployment_id = self._insert(tx, spec, by, configs)
             if idempotency_key is not None:
-                table.remember(tx.sql, by.name, idempotency_key, hashed, deployment_id, tx.stamp)
+                idempotency.remember(tx.sql, by.name, idempotency_key, hashed, deployment_id, tx.stamp)
             return deployment_id
 
         deployment_id = await self._changes.commit(work, occasion="create")
@@ -196,7 +196,7 @@ class Deployments:
         if spec.name != stored.spec.name:
             volumes.rename(tx.sql, stored.id, spec.name)
         revision = stored.revision
-        if table.template_of(before) != table.template_of(after):
+        if revisions.template_of(before) != revisions.template_of(after):
             revision = new_revision(tx, stored, spec, by=by.name)
         table.update(tx.sql, stored.id, spec, generation=stored.generation + 1, revision=revision, now=tx.stamp)
         _claim(tx, stored.id, spec)

@@ -8,7 +8,7 @@ import sqlite3
 from fledx.control_plane.ingress.part import Part
 from fledx.control_plane.registries import logins_for
 from fledx.control_plane.resolving import replica_of
-from fledx.control_plane.store import assignments, deployments, nodes, parts, volumes
+from fledx.control_plane.store import assignments, deployments, nodes, parts, revisions, volumes
 from fledx.control_plane.store.certificates import opened
 from fledx.models.desired import NodeDesiredState
 from fledx.models.ingress import GatewayDesired, Held
@@ -21,7 +21,7 @@ def desired_state(sql: sqlite3.Connection, node_id: str, seal: Seal) -> NodeDesi
     if node is None:
         return None
     owned = assignments.of_node(sql, node_id)
-    templates = deployments.templates(sql, {(deployment_id, given.revision) for deployment_id, given in owned})
+    templates = revisions.templates(sql, {(deployment_id, given.revision) for deployment_id, given in owned})
     rows = deployments.headings(sql, {deployment_id for deployment_id, _ in owned})
     replicas = [
         replica_of(sql, rows[deployment_id], templates[deployment_id, given.revision], given, seal)

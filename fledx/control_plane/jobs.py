@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fledx.control_plane.changes import Transaction
 from fledx.control_plane.replicas.placing import changed, place, release, settle_waiting
 from fledx.control_plane.resolving import replica_template
-from fledx.control_plane.store import assignments, deployments, finished
+from fledx.control_plane.store import assignments, deployments, finished, revisions
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.instance import Instance
 
@@ -36,7 +36,7 @@ def _end(tx: Transaction, node_id: str, each: Instance) -> bool:
         return False
     if finished.outcome_of(tx.sql, stored.id, given.replica_number) is not None:
         return False
-    templates = deployments.templates(tx.sql, {(stored.id, given.revision)})
+    templates = revisions.templates(tx.sql, {(stored.id, given.revision)})
     heading = deployments.heading(tx.sql, stored.id)
     template = replica_template(tx.sql, heading, templates[stored.id, given.revision], given)
     if template != each.template:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fledx.control_plane.changes import Changes, Transaction
-from fledx.control_plane.store import assignments, deployments, nodes
+from fledx.control_plane.store import assignments, deployments, nodes, revisions
 from fledx.errors import InvalidSpec
 from fledx.models.check import shown
 from fledx.models.image import DIGEST, by_digest, digest_in
@@ -30,12 +30,12 @@ class Pins:
 def _claim(tx: Transaction, node_id: str, deployment_id: str, revision: int, digest: str) -> None:
     owners = [given for given in assignments.of_deployment(tx.sql, deployment_id) if given.revision == revision]
     stored, node = deployments.by_id(tx.sql, deployment_id), nodes.by_id(tx.sql, node_id)
-    template = deployments.templates(tx.sql, {(deployment_id, revision)}).get((deployment_id, revision))
+    template = revisions.template(tx.sql, deployment_id, revision)
     if stored is None or node is None or template is None or node_id not in {given.node_id for given in owners}:
         return
-    if digest_in(template["image"]) or deployments.digest_of(tx.sql, deployment_id, revision) is not None:
+    if digest_in(template["image"]) or revisions.digest_of(tx.sql, deployment_id, revision) is not None:
         return
-    deployments.set_digest(tx.sql, deployment_id, revision, digest)
+    revisions.set_digest(tx.sql, deployment_id, revision, digest)
     reason = f"revision {revision} is {by_digest(template['image'], digest)}, as node {node['name']} found"
     tx.event("deployment.pinned", stored.spec.name, reason, deployment_id=deployment_id, node_id=node_id)
     tx.touched.add(deployment_id)

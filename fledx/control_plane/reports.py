@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -18,9 +16,9 @@ from fledx.control_plane.jobs import note_ends
 from fledx.control_plane.store import deployments, events, instances, nodes, usage
 from fledx.control_plane.store.database import STORAGE_FULL, Database
 from fledx.errors import FledxError
-from fledx.models.codec import decode_lenient, encode
+from fledx.models.codec import decode_lenient
 from fledx.models.instance import Instance
-from fledx.models.report import Happening, Report
+from fledx.models.report import Happening, Report, digest_of
 from fledx.models.usage import Minute
 
 log = logging.getLogger(__name__)
@@ -91,13 +89,6 @@ class Reports:
         """Add what a node has used to what is known of those minutes."""
         if minutes:
             await self._changes.commit(lambda tx: usage.add(tx.sql, node_id, minutes), durable=False)
-
-
-def digest_of(found: list[Instance]) -> str:
-    """16 hex digits over instances sorted by replica, as both sides of the tunnel compute it."""
-    rows = [encode(each) for each in sorted(found, key=lambda each: each.key)]
-    canonical = json.dumps(rows, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def report_of(message: Mapping[str, Any]) -> Report:

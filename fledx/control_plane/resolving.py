@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from fledx.control_plane.delivery import Delivery, Moments, delivered
-from fledx.control_plane.store import assignments, deployments, finished, volumes
+from fledx.control_plane.store import assignments, finished, revisions, volumes
 from fledx.models.assignment import Assignment
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.deployment import DeploymentSpec
@@ -42,7 +42,7 @@ def replica_of(
         "fence": given.fence,
         "desired_state": deployment["desired_state"],
         "secrets": encode(found.values(seal)) if seal else [],
-        "digest": deployments.digest_of(sql, deployment["id"], given.revision),
+        "digest": revisions.digest_of(sql, deployment["id"], given.revision),
         "job": None if deployment["job"] is None else job_of(sql, deployment, given),
     }
     return decode_lenient(ReplicaDesired, {**body, **who})
@@ -89,7 +89,7 @@ def job_of(sql: sqlite3.Connection, deployment: sqlite3.Row, given: Assignment) 
 def delivery_of(sql: sqlite3.Connection, deployment_id: str, template: dict[str, Any], given: Assignment) -> Delivery:
     """What a replica gets of configs and secrets at the revision it is to run now."""
     moments = Moments.of(
-        deployments.content_of(sql, deployment_id, given.revision),
+        revisions.content_of(sql, deployment_id, given.revision),
         assignments.arrived(sql, deployment_id, given.replica_number),
     )
     return delivered(sql, deployment_id, template, given.node_id, moments)

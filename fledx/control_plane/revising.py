@@ -8,7 +8,7 @@ from fledx.control_plane.changes import Transaction
 from fledx.control_plane.replicas.placing import revise_board
 from fledx.control_plane.rollout.state import begin
 from fledx.control_plane.rollout_state import kept, stored_as
-from fledx.control_plane.store import assignments, deployments
+from fledx.control_plane.store import assignments, deployments, revisions
 from fledx.control_plane.store.deployments import Stored
 from fledx.errors import NotFound
 from fledx.models.codec import decode_lenient, encode
@@ -20,12 +20,12 @@ from fledx.models.template import Template, template_hash
 
 def new_revision(tx: Transaction, stored: Stored, spec: DeploymentSpec, *, by: str) -> int:
     """Keep the spec's template as the next revision and begin its rollout; its number."""
-    revision = deployments.newest_revision(tx.sql, stored.id) + 1
-    deployments.add_revision(tx.sql, stored.id, revision, encode(spec), by, tx.stamp)
+    revision = revisions.newest(tx.sql, stored.id) + 1
+    revisions.add(tx.sql, stored.id, revision, encode(spec), by, tx.stamp)
     if _same_containers(tx, stored, spec, revision):
-        digest = deployments.digest_of(tx.sql, stored.id, stored.revision)
-        deployments.set_digest(tx.sql, stored.id, revision, digest)
-    deployments.supersede(tx.sql, stored.id, revision)
+        digest = revisions.digest_of(tx.sql, stored.id, stored.revision)
+        revisions.set_digest(tx.sql, stored.id, revision, digest)
+    revisions.supersede(tx.sql, stored.id, revision)
     served = stored.revision if stored.status == "running" else None
     deployments.set_rollout(tx.sql, stored.id, stored_as(begin(kept(stored), revision, tx.now, served=served)))
     return revision
@@ -44,7 +44,7 @@ def _same_containers(tx: Transaction, stored: Stored, spec: DeploymentSpec, revi
 
     Then its containers are those of the revision before, and so are the bytes of one that has to be made anew.
     """
-    content = {deployments.content_of(tx.sql, stored.id, each) for each in (stored.revision, revision)}
+    content = {revisions.content_of(tx.sql, stored.id, each) for each in (stored.revision, revision)}
     return len(content) == 1 and template_hash(encode(stored.spec)) == template_hash(encode(spec))
 
 
@@ -55,15 +55,15 @@ def go_back(tx: Transaction, stored: Stored, revision: int, *, why: str, by: str
     The caller stores the state of that rollout; it gets the deployment as it is then. NotFound when there is no such
     revision.
     """
-    found = deployments.templates(tx.sql, {(stored.id, revision)}).get((stored.id, revision))
+    found = revisions.template(tx.sql, stored.id, revision)
     if found is None:
         raise NotFound(f"{stored.spec.name} has no revision {revision}")
-    kept_fields = {key: value for key, value in encode(stored.spec).items() if key not in deployments.TEMPLATE_FIELDS}
+    kept_fields = {key: value for key, value in encode(stored.spec).items() if key not in revisions.TEMPLATE_FIELDS}
     template = decode_lenient(Template, found)
     if kept_fields.get("ingress"):
         kept_fields["ingress"] = encode(_still_clear(stored.spec, template))
     spec = decode_lenient(DeploymentSpec, {**kept_fields, **found})
-    deployments.supersede(tx.sql, stored.id, revision)
+    revisions.supersede(tx.sql, stored.id, revision)
     deployments.update(tx.sql, stored.id, spec, generation=stored.generation + 1, revision=revision, now=tx.stamp)
     reason = f"back to revision {revision} by {by}: {why}"
     tx.event("deployment.rolled_back", spec.name, reason, deployment_id=stored.id)

@@ -14,6 +14,7 @@ from fledx.control_plane.revising import go_back
 from fledx.control_plane.rollout.state import COMPLETE, FAILED, PAUSED, PROGRESSING, begin_back, last_good
 from fledx.control_plane.rollout_state import kept, stored_as
 from fledx.control_plane.store import deployments as table
+from fledx.control_plane.store import revisions
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
 from fledx.control_plane.store.refs import resolve
@@ -37,7 +38,7 @@ class Revisions:
             stored = table.by_id(sql, resolve(sql, "deployment", ref))
             if stored is None:
                 raise NotFound(f"no deployment {ref!r}")
-            return history(stored, table.history(sql, stored.id))
+            return history(stored, revisions.of_deployment(sql, stored.id))
 
         found = self._store.read(look)
         return found[offset : offset + limit], len(found)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from fledx.control_plane.replicas.status import current
-from fledx.control_plane.store import assignments, configs, deployments, instances
+from fledx.control_plane.store import assignments, configs, instances, revisions
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
 from fledx.models.deployment import Deployment, DeploymentSpec, Rollout
@@ -47,7 +47,7 @@ def deployment_view(sql: sqlite3.Connection, stored: Stored, public_host: str | 
         pending=pending,
         rollout=_rollout(stored, owned, spec["replicas"]),
         configs=tuple(configs.names_on(sql, "deployment", stored.id)) or None,
-        image_digest=deployments.digest_of(sql, stored.id, stored.revision),
+        image_digest=revisions.digest_of(sql, stored.id, stored.revision),
         last_reported=max((each.last_updated for each in found), default=None),
         created_at=stored.created_at,
         updated_at=stored.updated_at,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fledx.models.codec import encode
 from fledx.models.ingress import GatewayStatus
 from fledx.models.instance import Instance
 from fledx.models.node import NodeFacts
@@ -38,3 +42,10 @@ class Report:
     dropped: int = 0
     node: NodeFacts | None = None
     gateway: GatewayStatus | None = None
+
+
+def digest_of(instances: Iterable[Instance]) -> str:
+    """16 hex digits over a node's instances, by which both sides of the tunnel see whether they know the same."""
+    rows = [encode(each) for each in sorted(instances, key=lambda each: each.key)]
+    canonical = json.dumps(rows, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -19,7 +19,7 @@ from fledx.control_plane.ingress.draining import Gateway, Look, Offer, Seen, nex
 from fledx.control_plane.ingress.gateways import Gateways
 from fledx.control_plane.ingress.part import Part, backend_name
 from fledx.control_plane.resolving import replica_template
-from fledx.control_plane.store import assignments, deployments, instances, nodes, parts
+from fledx.control_plane.store import assignments, deployments, instances, nodes, parts, revisions
 from fledx.control_plane.store.deployments import Stored
 from fledx.models.assignment import Assignment
 from fledx.models.ingress import IngressRule, Route, host_fault, settled_port
@@ -169,7 +169,7 @@ def _fits(sql: sqlite3.Connection, stored: Stored, given: Assignment, instance: 
         return False
     if instance.revision == given.revision:
         return True
-    template = deployments.templates(sql, {(stored.id, given.revision)})[stored.id, given.revision]
+    template = revisions.templates(sql, {(stored.id, given.revision)})[stored.id, given.revision]
     heading = deployments.heading(sql, stored.id)
     return replica_template(sql, heading, template, given) == instance.template
 

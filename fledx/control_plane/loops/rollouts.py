@@ -38,7 +38,7 @@ from fledx.control_plane.rollout.state import COMPLETE, PROGRESSING, ROLLED_BACK
 from fledx.control_plane.rollout.step import at_once, next_step
 from fledx.control_plane.rollout.surge import surging_step
 from fledx.control_plane.rollout_state import kept, stored_as
-from fledx.control_plane.store import assignments, deployments, instances, nodes
+from fledx.control_plane.store import assignments, deployments, instances, nodes, revisions
 from fledx.control_plane.store.database import Database
 from fledx.control_plane.store.deployments import Stored
 from fledx.errors import FledxError
@@ -172,7 +172,7 @@ class Rollouts:
         seen = current([each for each, _ in reported], owned)
         since = {(each.node_id, each.replica_number): ready for each, ready in reported}
         present = nodes.present_since(sql, {given.node_id for given in owned})
-        templates = deployments.templates(sql, {(stored.id, given.revision) for given in owned})
+        templates = revisions.templates(sql, {(stored.id, given.revision) for given in owned})
         row = deployments.heading(sql, stored.id)
         draining, leaving = nodes.draining(sql), assignments.leaving(sql, stored.id)
         return [
@@ -277,7 +277,7 @@ def _act(
 ) -> None:
     outcome = settled(decision, state)
     if outcome is not None:
-        deployments.settle_revision(tx.sql, stored.id, stored.revision, *outcome)
+        revisions.settle(tx.sql, stored.id, stored.revision, *outcome)
     if isinstance(decision, Advance):
         if decision.replica_number in owned:
             advance(tx, stored, owned[decision.replica_number], why=decision.reason)

@@ -1,4 +1,4 @@
-"""Deployments and the history of their templates."""
+"""Deployments: their specs as they are now, and what follows from them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import json
 import operator
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields
 from typing import Any, NamedTuple
 
+from fledx.control_plane.store import revisions
 from fledx.control_plane.store.latest import Latest
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.filters import DeploymentFilter
-from fledx.models.template import Template
-
-TEMPLATE_FIELDS = tuple(field.name for field in fields(Template))
 
 
 class Stored(NamedTuple):
@@ -79,11 +76,6 @@ def _packed(deployment_id: str, spec: DeploymentSpec, body: Mapping[str, Any]) -
     return text
 
 
-def template_of(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The template's part of an encoded spec."""
-    return {field: spec[field] for field in TEMPLATE_FIELDS if field in spec}
-
-
 def insert(connection: sqlite3.Connection, deployment_id: str, spec: DeploymentSpec, by: str, now: str) -> None:
     """A new deployment, generation and revision 1."""
     body = encode(spec)
@@ -92,76 +84,7 @@ def insert(connection: sqlite3.Connection, deployment_id: str, spec: DeploymentS
         " VALUES (?, ?, ?, 1, 1, 'pending', ?, ?)",
         (deployment_id, spec.name, _packed(deployment_id, spec, body), now, now),
     )
-    add_revision(connection, deployment_id, 1, body, by, now)
-
-
-def add_revision(
-    connection: sqlite3.Connection, deployment_id: str, revision: int, spec: Mapping[str, Any], by: str, now: str
-) -> None:
-    """Keep an encoded spec's template as a revision, and where configs and secrets stand now: it sees them so."""
-    template = json.dumps(template_of(spec), separators=(",", ":"))
-    connection.execute(
-        "INSERT INTO revision (deployment_id, revision, template, created_at, created_by, content)"
-        " VALUES (?, ?, ?, ?, ?, (SELECT value FROM counter WHERE name = 'content'))",
-        (deployment_id, revision, template, now, by),
-    )
-
-
-def settle_revision(
-    connection: sqlite3.Connection, deployment_id: str, revision: int, outcome: str, reason: str | None
-) -> None:
-    """Keep what became of a revision's rollout."""
-    sql = "UPDATE revision SET outcome = ?, reason = ? WHERE deployment_id = ? AND revision = ?"
-    connection.execute(sql, (outcome, reason, deployment_id, revision))
-
-
-def supersede(connection: sqlite3.Connection, deployment_id: str, revision: int) -> None:
-    """Revisions that are still on their way will not arrive, but for this one."""
-    sql = "UPDATE revision SET outcome = 'superseded' WHERE deployment_id = ? AND revision <> ? AND outcome IS NULL"
-    connection.execute(sql, (deployment_id, revision))
-
-
-def history(connection: sqlite3.Connection, deployment_id: str) -> list[sqlite3.Row]:
-    """All revisions, oldest first."""
-    sql = "SELECT * FROM revision WHERE deployment_id = ? ORDER BY revision"
-    return connection.execute(sql, (deployment_id,)).fetchall()
-
-
-def newest_revision(connection: sqlite3.Connection, deployment_id: str) -> int:
-    """The highest number that a revision of this deployment has had."""
-    sql = "SELECT coalesce(max(revision), 0) FROM revision WHERE deployment_id = ?"
-    return int(connection.execute(sql, (deployment_id,)).fetchone()[0])
-
-
-def content_of(connection: sqlite3.Connection, deployment_id: str, revision: int) -> int:
-    """Where the counter of configs and secrets stood when a revision was made."""
-    sql = "SELECT content FROM revision WHERE deployment_id = ? AND revision = ?"
-    row = connection.execute(sql, (deployment_id, revision)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def digest_of(connection: sqlite3.Connection, deployment_id: str, revision: int) -> str | None:
-    """What the image's tag stands for in a revision, None while no node has found out."""
-    sql = "SELECT digest FROM revision WHERE deployment_id = ? AND revision = ?"
-    row = connection.execute(sql, (deployment_id, revision)).fetchone()
-    return None if row is None else row[0]
-
-
-def set_digest(connection: sqlite3.Connection, deployment_id: str, revision: int, digest: str | None) -> None:
-    """Keep what the image's tag stands for in a revision."""
-    sql = "UPDATE revision SET digest = ? WHERE deployment_id = ? AND revision = ?"
-    connection.execute(sql, (digest, deployment_id, revision))
-
-
-def templates(connection: sqlite3.Connection, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], dict[str, Any]]:
-    """Encoded templates by deployment and revision."""
-    found = {}
-    for deployment_id, revision in wanted:
-        sql = "SELECT template FROM revision WHERE deployment_id = ? AND revision = ?"
-        row = connection.execute(sql, (deployment_id, revision)).fetchone()
-        if row is not None:
-            found[deployment_id, revision] = json.loads(row[0])
-    return found
+    revisions.add(connection, deployment_id, 1, body, by, now)
 
 
 def replica_counts(connection: sqlite3.Connection) -> dict[str, int]:
@@ -331,18 +254,3 @@ def delete(connection: sqlite3.Connection, deployment_id: str) -> None:
 def counts(connection: sqlite3.Connection) -> dict[str, int]:
     """How many deployments there are of each status."""
     return {row[0]: row[1] for row in connection.execute("SELECT status, count(*) FROM deployment GROUP BY status")}
-
-
-def remembered(connection: sqlite3.Connection, operator: str, key: str) -> sqlite3.Row | None:
-    """What a create with this Idempotency-Key did before."""
-    sql = "SELECT request_hash, deployment_id FROM idempotency WHERE operator = ? AND key = ?"
-    row: sqlite3.Row | None = connection.execute(sql, (operator, key)).fetchone()
-    return row
-
-
-def remember(
-    connection: sqlite3.Connection, operator: str, key: str, hashed: str, deployment_id: str, now: str
-) -> None:
-    """Keep what a create with an Idempotency-Key did."""
-    values = (key, operator, hashed, deployment_id, now)
-    connection.execute("INSERT INTO idempotency VALUES (?, ?, ?, ?, ?)", values)

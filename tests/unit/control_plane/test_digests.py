@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fledx.control_plane.reports import digest_of
-from fledx.models.report import Report
+from fledx.models.report import Report, digest_of
 from tests.builders import instance
 from tests.unit.control_plane.conftest import Stage
 from tests.unit.control_plane.entered import tunnel_port

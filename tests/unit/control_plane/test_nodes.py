@@ -9,12 +9,11 @@ import pytest
 
 from fledx.control_plane.nodes import change_status
 from fledx.control_plane.replicas.moving import move
-from fledx.control_plane.reports import digest_of
 from fledx.control_plane.store import assignments, deployments
 from fledx.errors import Conflict, Denied
 from fledx.models.filters import NodeFilter
 from fledx.models.port import PortMapping
-from fledx.models.report import Happening
+from fledx.models.report import Happening, digest_of
 from fledx.models.volume import VolumeMount
 from tests.builders import NOW, facts, instance, spec
 from tests.unit.control_plane.conftest import ME, Stage
@@ -135,7 +134,7 @@ async def test_what_an_agent_did_is_an_event_with_its_reason(stage: Stage) -> No
     assert "3 happenings were dropped" in stage.happened("node.dropped")[0].reason
 
 
-async def test_both_ends_find_the_same_digest(stage: Stage) -> None:
+async def test_what_is_stored_of_a_node_has_the_digest_of_what_it_told(stage: Stage) -> None:
     node = await stage.node("edge-1")
     made = await stage.deployments.create(spec(replicas=2), by=ME)
     found = [instance(deployment_id=made.deployment_id, replica_number=i, node_id=node) for i in (1, 0)]

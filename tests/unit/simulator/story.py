@@ -15,7 +15,7 @@ from fledx.control_plane.replicas.status import current
 from fledx.control_plane.resolving import replica_of
 from fledx.control_plane.scheduler.filters import unfitting, unsuitable
 from fledx.control_plane.scheduler.spec import spec_of
-from fledx.control_plane.store import assignments, deployments, finished, instances, nodes
+from fledx.control_plane.store import assignments, deployments, finished, instances, nodes, revisions
 from fledx.control_plane.store.deployments import Stored
 from fledx.errors import FledxError
 from fledx.models.assignment import Assignment
@@ -139,7 +139,8 @@ class Story:
         key = (deployment_id, given.revision, given.ports)
         if key not in self.templates:
             sql = self.world.memory.sql
-            (found,) = deployments.templates(sql, {(deployment_id, given.revision)}).values()
+            found = revisions.template(sql, deployment_id, given.revision)
+            assert found is not None
             made = replica_of(sql, deployments.heading(sql, deployment_id), found, given)
             self.templates[key] = made.template
         return self.templates[key]
