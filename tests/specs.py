@@ -103,6 +103,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "image": st.sampled_from(("nginx:1.27", "registry.example.com:5000/team/app@sha256:" + "0" * 64)),
     "replicas": st.integers(1, 10_000),
     "command": maybe(COMMANDS),
+    "entrypoint": maybe(COMMANDS),
     "env": maybe(st.dictionaries(WORDS, VALUES, min_size=1, max_size=3)),
     "secret_env": some(st.builds(SecretEnv, name=WORDS, secret=NAMES, optional=st.booleans()), lambda each: each.name),
     "secret_files": some(

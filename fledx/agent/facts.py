@@ -14,6 +14,7 @@ from pathlib import Path
 
 import fledx
 from fledx.models.node import Capacity, NodeFacts
+from fledx.models.permission import LATER
 from fledx.settings.agent import AgentSettings
 
 
@@ -36,6 +37,7 @@ def node_facts(settings: AgentSettings, directory: Path, *, name: str | None, ho
         metered=settings.metered or None,
         allows=settings.allow,
         volume_prefixes=_with_what_they_are(settings.allowed_volume_prefixes),
+        knows=LATER,
     )
 
 

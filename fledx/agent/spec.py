@@ -122,6 +122,7 @@ def container_spec(
         name=container_name(replica, marks.node_id),
         image=replica.image,
         command=replica.command,
+        entrypoint=replica.entrypoint,
         env={**told, **(replica.env or {}), **secrets},
         labels=marks.labels(),
         ports=replica.ports or (),

@@ -33,6 +33,7 @@ def body_of(args: Namespace, ports: Sequence[Mapping[str, Any]] = ()) -> Json:
     for name, field in CONFINEMENT:
         _put(body, (field,), getattr(args, name))
     _put(body, ("command",), _command(args))
+    _put(body, ("entrypoint",), _line("entrypoint", args.entrypoint))
     for name, field in (("env", "env"), ("label", "labels")):
         _put(body, (field,), _mapping(getattr(args, name)))
     _put(body, ("secret_env",), [*(args.secret_env or ()), *(args.secret_env_optional or ())] or None)
@@ -106,21 +107,18 @@ def _mapping(pairs: Sequence[tuple[str, str]] | None) -> dict[str, str] | None:
 
 
 def _command(args: Namespace) -> list[str] | None:
-    words = [word for group in args.command or () for word in group]
-    if words and args.rest:
+    if args.command and args.rest:
         raise InvalidSpec("command", "is given twice, by --command and after '--'")
-    if args.rest:
-        return list(args.rest)
-    if len(words) == 1:
-        return _split(words[0])
-    return words or None
+    return list(args.rest) or _line("command", args.command)
 
 
-def _split(text: str) -> list[str]:
+def _line(field: str, given: Sequence[Sequence[str]] | None) -> list[str] | None:
+    """Words as they are; a single one is split as a shell would."""
+    words = [word for group in given or () for word in group]
     try:
-        return types.command(text)
+        return types.command(words[0]) if len(words) == 1 else words or None
     except ArgumentTypeError as problem:
-        raise InvalidSpec("command", str(problem)) from None
+        raise InvalidSpec(field, str(problem)) from None
 
 
 def _ports(args: Namespace) -> list[Json] | None:

@@ -69,6 +69,7 @@ REPEATED: tuple[tuple[str, Callable[[str], Any], tuple[str, ...], str], ...] = (
 #: What a clear flag empties, by the empty value that means so.
 CLEAR: Mapping[str, Any] = {
     "command": [],
+    "entrypoint": [],
     "env": {},
     "secret_env": [],
     "secret_files": [],
@@ -124,6 +125,14 @@ def _add_container(parser: Parser) -> None:
         action="append",
         help="what to run, by the image's entry point if it has one: one quoted string is split as a shell would; "
         "several words are taken as they are. Words that begin with '-' go after a final '--'",
+    )
+    group.add_argument(
+        "--entrypoint",
+        metavar="WORD",
+        nargs="+",
+        action="append",
+        help="what to run instead of the image's entry point, given like --command; the image's own command is then "
+        "left out as well",
     )
     many: Sequence[tuple[str, Callable[[str], Any], str, str]] = (
         ("--env", types.pair, "KEY=VALUE", "environment variable"),

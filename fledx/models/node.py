@@ -55,7 +55,7 @@ class NodeFacts:
     ``gateway`` is there when it serves public ingress.
     ``metered`` says that its link costs by the byte, so that it may beat seldom.
     ``allows`` are words of `models.permission`, ``volume_prefixes`` directories that volumes may lie under; None is an
-    agent from before either was told.
+    agent from before either was told. ``knows`` are those of `permission.LATER` that its agent heeds.
     """
 
     name: str | None = None
@@ -78,6 +78,7 @@ class NodeFacts:
     metered: bool | None = None
     allows: tuple[str, ...] | None = None
     volume_prefixes: tuple[str, ...] | None = None
+    knows: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         faults = Faults()

@@ -14,6 +14,8 @@ SOCKETS = (
     *("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock"),
     *("/var/run/containerd/containerd.sock", "/var/run/podman/podman.sock", "/run/crio/crio.sock"),
 )
+#: The template's fields that are younger than what nodes allow: each agent tells by name which of these it knows.
+LATER = ("entrypoint",)
 
 
 def permissions_needed(template: Template) -> tuple[str, ...]:
@@ -58,6 +60,7 @@ def below(path: str, prefixes: Iterable[str]) -> bool:
 
 
 def unknown_to_older(template: Template) -> tuple[str, ...]:
-    """Fields that are used and that an agent without word of what it allows does not know."""
+    """Fields that are used and that an agent without word of what it allows, or of LATER ones, does not know."""
     fields = [field for field in FIELDS if getattr(template, field)]
-    return (*fields, "volumes by name") if any(mount.name for mount in template.volumes or ()) else tuple(fields)
+    by_name = ("volumes by name",) if any(mount.name for mount in template.volumes or ()) else ()
+    return (*fields, *by_name, *(field for field in LATER if getattr(template, field)))

@@ -57,11 +57,14 @@ class Template:
     Seconds for ``stop_grace_seconds``; ``restart`` is always, on_failure or never. ``restarted_at`` is when an operator
     asked for new containers of what is otherwise the same. ``pull`` says what a revision's image is: if_not_present
     what a node has under that name, else what the registry has; always what the registry has; never what a node has.
-    ``user`` is UID[:GID] or names of the image's; ``network_mode`` None is a network of its own, host is the node's.
+    ``command`` is what the image's entry point is given; an ``entrypoint`` takes the place of that one, and of the
+    image's own command with it. ``user`` is UID[:GID] or names of the image's; ``network_mode`` None is a network of
+    its own, host is the node's.
     """
 
     image: str
     command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
     env: Mapping[str, str] | None = None
     secret_env: tuple[SecretEnv, ...] | None = None
     secret_files: tuple[SecretFile, ...] | None = None
@@ -95,6 +98,7 @@ class Template:
         object.__setattr__(self, "image", self.image.strip())
         faults.add("image", check.line(self.image) or self._image_fault())
         faults.found += check.each(self.command or (), "command")
+        faults.found += check.each(self.entrypoint or (), "entrypoint")
         for key, value in (self.env or {}).items():
             faults.add(f"env.{key[:60]}", check.env_name(key) or check.env_value(value))
         if self.restart not in RESTART_POLICIES:
@@ -174,7 +178,7 @@ def _doubles(found: Iterable[tuple[str, T]]) -> Iterator[tuple[str, T]]:
 #: Fields that a running container cannot change; health, restart and grace are the agent's own doing.
 CONTAINER_FIELDS = (
     *("image", "command", "env", "secret_env", "secret_files", "ports", "volumes", "limits"),
-    *("files", "secrets_digest", "restarted_at", "volume_names"),
+    *("files", "secrets_digest", "restarted_at", "volume_names", "entrypoint"),
     *confinement.FIELDS,
 )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import tarfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +23,7 @@ from fledx.agent.reconcile.execute import Attempt, Executor
 from fledx.agent.runtime.base import Mount, Tell
 from fledx.agent.runtime.docker import DockerRuntime
 from fledx.agent.secrets import NodeSecrets
+from fledx.agent.spec import container_spec, marks_for
 from fledx.agent.volumes import Policy, mounts_for
 from fledx.errors import InvalidSpec, NotFound
 from fledx.models.confinement import Device, Tmpfs, Ulimit
@@ -81,6 +85,41 @@ async def test_a_privileged_container_is_made_so(docker: Engine) -> None:
     container_id = await docker.runtime.create(docker.spec(privileged=True))
     shown = await anyio.run_process(["docker", "inspect", "-f", "{{.HostConfig.Privileged}}", container_id])
     assert b"true" == shown.stdout.strip()
+
+
+async def test_an_entry_point_takes_the_place_of_the_images_and_of_its_command(docker: Engine) -> None:
+    """The image's own is `/bin/sh -c`; its command is made to be told apart, as `docker run --entrypoint` has it."""
+    own = ("/bin/sh", "-c", 'echo "mine $*"', "sh")
+    async with image_with_command(docker, "echo image") as image:
+        assert ["image"] == await said_by(docker, image)
+        assert ["given"] == await said_by(docker, image, command=("echo given",))
+        assert ["mine "] == await said_by(docker, image, entrypoint=own)
+        assert ["mine and more"] == await said_by(docker, image, entrypoint=own, command=("and", "more"))
+
+
+@asynccontextmanager
+async def image_with_command(docker: Engine, command: str) -> AsyncIterator[str]:
+    """The usual image with a command in it."""
+    name = f"fledx-test-command:{uuid.uuid4().hex[:12]}"
+    container_id = await docker.runtime.create(docker.spec())
+    await anyio.run_process(["docker", "commit", "--change", f"CMD {json.dumps([command])}", container_id, name])
+    try:
+        yield name
+    finally:
+        for left in await docker.runtime.look(docker.node_id):
+            await docker.runtime.remove(left.id)
+        await anyio.run_process(["docker", "rmi", name])
+
+
+async def said_by(docker: Engine, image: str, **changes: Any) -> list[str]:
+    """What a replica's container writes until it ends."""
+    wanted = replica(image=image, **{"command": None, **changes})
+    marks = marks_for(wanted, docker.node_id, 0)
+    made = container_spec(wanted, marks, node="edge-1", secrets={}, mounts=())
+    container_id = await docker.runtime.create(replace(made, name=f"fledx-test-{uuid.uuid4().hex[:12]}"))
+    await docker.runtime.start(container_id)
+    await docker.until(container_id, lambda each: each.state == "exited")
+    return [entry.line for entry in await lines_of(docker.runtime, container_id)]
 
 
 async def test_a_container_is_asked_to_end_by_its_own_signal_and_its_logs_are_cut(docker: Engine) -> None:

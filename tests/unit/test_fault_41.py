@@ -84,6 +84,7 @@ TEXTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "env": lambda word: {"env": {"A": word}},
     "a variable's name": lambda word: {"env": {word: "1"}},
     "command": lambda word: {"command": [word, word]},
+    "entrypoint": lambda word: {"entrypoint": [word, word]},
     "constraints": lambda word: {"constraints": {"arch": word, "os": word, "labels": {word: word}}},
     "placement": lambda word: {"placement": {"affinity": {"node_ids": [word], "labels": {word: word}}}},
     "volumes": lambda word: {"volumes": [{"host_path": f"/{word}", "container_path": f"/{word}"}]},

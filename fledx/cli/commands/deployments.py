@@ -329,6 +329,7 @@ examples:
   fledx deployments create web --image nginx:latest --port 8080:80 --health-http /
   fledx deployments create tick --image alpine:3 --command "sh -c 'while date; do sleep 5; done'"
   fledx deployments create tick --image alpine:3 -- sh -c 'while date; do sleep 5; done'
+  fledx deployments create tick --image postgres:17 --entrypoint sh -- -c 'while date; do sleep 5; done'
 
 It ends with 0 when all replicas run, 1 when they cannot, 3 when they do not in time, 130 at Ctrl-C, which only stops
 the watching."""

@@ -20,6 +20,7 @@ def lines(item: Json) -> list[tuple[str, str | None]]:
         ("image", harmless(item["image"])),
         ("digest", harmless(item.get("image_digest") or "") or None),
         ("pull", harmless(item["pull"].replace("_", " ")) if item.get("pull", PULL) != PULL else None),
+        ("entrypoint", harmless(shlex.join(item["entrypoint"])) if item.get("entrypoint") else None),
         ("command", harmless(shlex.join(item["command"])) if item.get("command") else None),
         ("mode", mode_line(item)),
         ("wanted", "stopped" if item.get("desired_state") == "stopped" else None),

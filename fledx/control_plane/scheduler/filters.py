@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fledx.control_plane.scheduler.place import NodeView
 from fledx.control_plane.scheduler.spec import Shape
-from fledx.models.permission import below, is_socket
+from fledx.models.permission import LATER, below, is_socket
 
 
 class Refusal(NamedTuple):
@@ -55,7 +55,10 @@ def _public_ip(shape: Shape, node: NodeView) -> str | None:
 
 def _fields(shape: Shape, node: NodeView) -> str | None:
     """An agent that does not know a field would run the container without it."""
-    return f"its agent is too old for {', '.join(shape.fields)}" if shape.fields and node.allows is None else None
+    if not shape.fields:
+        return None
+    unknown = [field for field in shape.fields if field not in node.knows and (node.allows is None or field in LATER)]
+    return f"its agent is too old for {', '.join(unknown)}" if unknown else None
 
 
 def _permissions(shape: Shape, node: NodeView) -> str | None:

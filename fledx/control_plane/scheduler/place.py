@@ -24,6 +24,7 @@ class NodeView:
     ``cpu`` in thousandths of a core and ``memory`` in bytes; 0 is not known, and then nothing can be requested there.
     ``busy`` are ports that others listen on, as protocol and number; ``port_range`` is the node's own, if it has one.
     ``allows`` are words of `models.permission`, ``prefixes`` directories for volumes; None: its agent tells neither.
+    ``knows`` are the younger fields of a template that its agent heeds.
     """
 
     id: str
@@ -40,6 +41,7 @@ class NodeView:
     port_range: PortRange | None = None
     allows: frozenset[str] | None = None
     prefixes: tuple[str, ...] | None = None
+    knows: frozenset[str] = frozenset()
 
 
 def view_of(
@@ -48,8 +50,9 @@ def view_of(
     busy: frozenset[tuple[str, int]] = frozenset(),
     port_range: PortRange | None = None,
     prefixes: tuple[str, ...] | None = None,
+    knows: frozenset[str] = frozenset(),
 ) -> NodeView:
-    """What the scheduler reads of a node, and of the ports and directories there."""
+    """What the scheduler reads of a node, of the ports and directories there, and of what its agent heeds."""
     return NodeView(
         id=node.node_id,
         name=node.name,
@@ -65,6 +68,7 @@ def view_of(
         port_range=port_range,
         allows=None if node.allows is None else frozenset(node.allows),
         prefixes=prefixes,
+        knows=knows,
     )
 
 

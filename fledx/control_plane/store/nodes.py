@@ -72,6 +72,7 @@ def view(row: sqlite3.Row) -> NodeView:
         busy=frozenset((protocol, int(port)) for protocol, _, port in busy if port.isdigit()),
         port_range=(int(bounds[0]), int(bounds[1])) if bounds else None,
         prefixes=tuple(facts["volume_prefixes"]) if facts.get("volume_prefixes") is not None else None,
+        knows=frozenset(facts.get("knows") or ()),
     )
 
 

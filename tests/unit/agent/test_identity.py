@@ -193,3 +193,7 @@ def test_a_prefix_that_is_a_link_is_told_with_where_it_leads(tmp_path: Path) -> 
     told = settings(allowed_volume_prefixes=(str(tmp_path / "link"),), allow=("devices",))
     facts = node_facts(told, tmp_path, name="x", host_key="k")
     assert ((str(tmp_path / "link"), str(tmp_path / "real")), ("devices",)) == (facts.volume_prefixes, facts.allows)
+
+
+def test_an_agent_tells_which_younger_fields_it_heeds(tmp_path: Path) -> None:
+    assert ("entrypoint",) == node_facts(settings(), tmp_path, name="x", host_key="k").knows

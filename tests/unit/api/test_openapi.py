@@ -23,6 +23,7 @@ WHOLE_SPEC = {
     "image": "nginx:1.27",
     "replicas": 2,
     "command": ["nginx"],
+    "entrypoint": ["/init", "--"],
     "env": {"A": "b"},
     "secret_env": [{"name": "TOKEN", "secret": "token"}],
     "secret_files": [{"path": "/run/key", "secret": "key", "optional": True}],

@@ -34,6 +34,7 @@ def poisoned(value: Any) -> Any:
 RICH = deployment(
     instance=instance(0),
     command=["a"],
+    entrypoint=["a"],
     env={"A": "1"},
     labels={"a": "b"},
     reason="r",

@@ -38,7 +38,7 @@ def test_the_quick_start_of_the_readme_makes_a_small_body() -> None:
 
 def test_every_flag_has_its_place() -> None:
     everything = body(
-        *("--image", "app:1", "--replicas", "3", "--command", "sh -c 'sleep 1'"),
+        *("--image", "app:1", "--replicas", "3", "--command", "sh -c 'sleep 1'", "--entrypoint", "/init -v"),
         *("--env", "A=1", "--env", "B=x=y", "--env", "A=2", "--label", "team=web"),
         *("--port", "8080:80/tcp", "--port", "auto:53/udp", "--expose-port", "80"),
         *("--volume", "/data:/srv:ro", "--secret-env", "T=tok", "--secret-env-optional", "U=u"),
@@ -66,6 +66,7 @@ def test_every_flag_has_its_place() -> None:
         "restart": "on_failure",
         "stop_grace_seconds": 60.0,
         "command": ["sh", "-c", "sleep 1"],
+        "entrypoint": ["/init", "-v"],
         "env": {"A": "2", "B": "x=y"},
         "labels": {"team": "web"},
         "secret_env": [{"name": "T", "secret": "tok"}, {"name": "U", "secret": "u", "optional": True}],
@@ -141,6 +142,22 @@ def test_a_command_never_swallows_the_flags_behind_it(words: list[str], command:
     assert command == body("--image", "x", *words).get("command")
 
 
+@pytest.mark.parametrize(
+    ("words", "entrypoint", "command"),
+    [
+        (["--entrypoint", "/init --verbose"], ["/init", "--verbose"], None),
+        (["--entrypoint", "/my init", "serve", "--port", "80"], ["/my init", "serve"], None),
+        (["--entrypoint", "sh", "--", "-c", "date"], ["sh"], ["-c", "date"]),
+        (["--entrypoint", "sh", "--entrypoint=-c", "--command", "date"], ["sh", "-c"], ["date"]),
+    ],
+)
+def test_an_entry_point_is_given_like_a_command(
+    words: list[str], entrypoint: list[str], command: list[str] | None
+) -> None:
+    found = body("--image", "x", *words)
+    assert (entrypoint, command) == (found["entrypoint"], found.get("command"))
+
+
 def test_a_probe_takes_the_only_port_there_is() -> None:
     assert body("--image", "x", "--port", "8080", "--health-http", "/r", "--readiness")["health"] == {
         "readiness": {"type": "http", "path": "/r", "port": 8080}
@@ -158,7 +175,9 @@ def test_a_probe_takes_the_only_port_there_is() -> None:
         (["--readiness", "--health-tcp", "1", "--readiness-tcp", "2"], "both describe the readiness probe"),
         (["--expose-port", "80"], "80 is not the container port of any --port"),
         (["--command", "a", "--", "b"], "given twice"),
-        (["--command", "'unfinished"], "cannot be split"),
+        (["--command", "'unfinished"], 'command: "\'unfinished" cannot be split'),
+        (["--entrypoint", "'unfinished"], 'entrypoint: "\'unfinished" cannot be split'),
+        (["--entrypoint", ""], "entrypoint: "),
     ],
 )
 def test_flags_that_contradict_each_other_are_refused(words: list[str], told: str) -> None:
@@ -169,7 +188,14 @@ def test_flags_that_contradict_each_other_are_refused(words: list[str], told: st
 
 def test_clearing_sends_what_the_api_understands_as_empty() -> None:
     cleared_all = update(
-        *("--clear-command", "--clear-env", "--clear-secret-env", "--clear-secret-files", "--clear-ports"),
+        *(
+            "--clear-command",
+            "--clear-entrypoint",
+            "--clear-env",
+            "--clear-secret-env",
+            "--clear-secret-files",
+            "--clear-ports",
+        ),
         *(
             "--clear-constraints",
             "--clear-placement",
@@ -185,6 +211,7 @@ def test_clearing_sends_what_the_api_understands_as_empty() -> None:
 
     assert cleared_all == {
         "command": [],
+        "entrypoint": [],
         "env": {},
         "secret_env": [],
         "secret_files": [],

@@ -124,6 +124,7 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
     shown = deployment_screen(
         deployment(
             command=["sh", "-c", "echo a b"],
+            entrypoint=["/bin/my init", "--"],
             env={"A": "1", "B": "x y"},
             secret_env=[{"name": "T", "secret": "tok"}],
             secret_files=[{"path": "/run/k", "secret": "key", "optional": True}],
@@ -180,6 +181,7 @@ def test_everything_that_was_asked_for_is_on_the_screen() -> None:
             """
   id          11111111-aaaa-4aaa-8aaa-111111111111
   image       nginx:1.27
+  entrypoint  '/bin/my init' --
   command     sh -c 'echo a b'
   ports       127.0.0.1:53 -> 53/udp, auto -> 80 exposed
   ingress     shop.example.com/ (exact, timeout 60s, no redirect to HTTPS), *.a.eu/v1 -> 9 (h2c, rewrite to /)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fledx.control_plane.audit import AuditFilter
+from fledx.models.permission import LATER
 from fledx.models.volume import VolumeMount
 from tests.builders import facts, spec
 from tests.unit.control_plane.conftest import ME, Stage
@@ -54,3 +55,28 @@ async def test_an_agent_that_does_not_know_a_field_is_not_chosen(stage: Stage) -
     await stage.node("edge-1")
     made = await stage.deployments.create(spec(read_only=True), by=ME)
     assert ["1 node: its agent is too old for read_only (edge-1)"] == [each.reason for each in made.pending]
+
+
+async def test_each_agent_tells_which_of_the_younger_fields_it_heeds(stage: Stage) -> None:
+    """The first knows nothing of confinement, the second nothing of entry points; the third is of today."""
+    await stage.node("edge-1")
+    node_id = await stage.node("edge-2", allows=())
+    made = await stage.deployments.create(spec(user="1", entrypoint=("/init",)), by=ME)
+    reasons = "1 node: its agent is too old for entrypoint (edge-2); 1 node: its agent is too old for user, entrypoint"
+    assert [f"{reasons} (edge-1)"] == [each.reason for each in made.pending]
+    await stage.nodes.connected(node_id, facts(name="edge-2", allows=(), knows=LATER), "10.0.0.2:1")
+    placed = stage.deployments.get("web")
+    assert ["edge-2"] == [given.node for given in placed.assignments]
+
+
+async def test_an_entry_point_is_a_new_revision_and_clearing_it_another(stage: Stage) -> None:
+    await stage.node("edge-1", allows=(), knows=LATER)
+    await stage.deployments.create(spec(command=("serve",)), by=ME)
+    before = stage.deployments.get("web")
+    changed = await stage.deployments.patch("web", {"entrypoint": ["/init", "--"]}, by=ME)
+    unchanged = await stage.deployments.patch("web", {"entrypoint": None, "replicas": 2}, by=ME)
+    cleared = await stage.deployments.patch("web", {"entrypoint": []}, by=ME)
+    assert [1, 2, 2, 3] == [each.revision for each in (before, changed, unchanged, cleared)]
+    assert [("/init", "--"), ("/init", "--")] == [changed.entrypoint, unchanged.entrypoint]
+    assert not cleared.entrypoint
+    assert ("serve",) == cleared.command

@@ -40,6 +40,14 @@ def test_an_upgrade_leaves_the_hash_of_what_was_stored_before_it(stored: dict[st
     assert template_hash(json.loads(json.dumps(encode(decode(DeploymentSpec, stored))))) == hashed
 
 
+def test_an_entry_point_makes_another_container_and_none_of_its_own_makes_the_same() -> None:
+    plain = template_hash(encode(spec()))
+    assert plain == template_hash(encode(spec(entrypoint=()))) == template_hash({**encode(spec()), "entrypoint": None})
+    assert (
+        len({plain, template_hash(encode(spec(entrypoint=("a",)))), template_hash(encode(spec(command=("a",))))}) == 3
+    )
+
+
 @pytest.mark.parametrize("field", ["read_only", "init", "privileged"])
 def test_said_to_be_false_is_the_same_as_left_unsaid(field: str) -> None:
     assert template_hash(encode(spec(**{field: False}))) == template_hash(encode(spec()))
@@ -57,6 +65,8 @@ def test_words_are_brought_into_their_one_form() -> None:
     ("changes", "path"),
     [
         ({"user": "a b"}, "user"),
+        ({"entrypoint": ("",)}, "entrypoint[0]"),
+        ({"entrypoint": ("sh", "a\x00b")}, "entrypoint[1]"),
         ({"user": "1:2:3"}, "user"),
         ({"cap_add": ("NET ADMIN",)}, "cap_add[0]"),
         ({"stop_signal": "SIG TERM"}, "stop_signal"),
@@ -129,3 +139,4 @@ def test_an_agent_from_before_is_not_given_what_it_would_pass_over() -> None:
     assert unknown_to_older(spec()) == ()
     volumes = (VolumeMount(name="data", container_path="/d"),)
     assert ("user", "read_only", "volumes by name") == unknown_to_older(spec(user="1", read_only=True, volumes=volumes))
+    assert ("user", "entrypoint") == unknown_to_older(spec(user="1", entrypoint=("/init",)))
