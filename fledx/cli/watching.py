@@ -25,19 +25,19 @@ AGAIN = 1.0
 def events(args: Namespace, terminal: Terminal) -> int:
     """Past events, and with `--follow` those to come."""
     api = connect(args, terminal)
-    query = {"deployment": args.deployment, "node": args.node, "kind": args.kind}
+    query = {name: getattr(args, name) for name in ("deployment", "node", "kind", "since", "after")}
     if args.follow:
-        start = args.after if args.after is None else str(args.after)
-        for event in following(api, terminal, {**query, "limit": args.limit}, start):
+        for event in following(api, terminal, {**query, "limit": args.limit}, None):
             terminal.data(as_json_line(event.data) if is_document(args) else event_line(event.data))
         return 0
-    items = api.events({**query, "limit": args.limit, "after": args.after})
+    everything = args.since is not None and args.limit is None
+    items = api.every_event(query) if everything else api.events({**query, "limit": args.limit})
     if is_document(args):
         terminal.data(document({"items": items}, args.output))
     elif items:
         terminal.data(event_table(items, terminal.now(), columns=terminal.width, wide=args.output == "wide"))
     else:
-        narrowed = any(value is not None for value in (*query.values(), args.after))
+        narrowed = any(value is not None for value in query.values())
         terminal.say("nothing that matches" if narrowed else "nothing has happened yet")
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fledx import __version__
-from fledx.client.asking import JSON, Asking, Credentials, Json, Page, encoded
+from fledx.client.asking import JSON, PAGE, Asking, Credentials, Json, Page, encoded
 from fledx.client.diagnosis import UNREACHABLE
 from fledx.client.http1 import Request, Upload, quoted, target
 from fledx.client.streams import JsonLines, ServerEvent, Stream
@@ -153,6 +153,17 @@ class ControlPlane:
     def events(self, query: Mapping[str, Any]) -> list[Json]:
         """What happened, newest last."""
         return list(self._ask.object("GET", target(f"{ROOT}/events", query.items()))["items"])
+
+    def every_event(self, query: Mapping[str, Any]) -> list[Json]:
+        """All that match, from `after` on if the query has it, newest last; in pages, by their numbers."""
+        found: list[Json] = []
+        after = query.get("after") or 0
+        while True:
+            page = self.events({**query, "limit": PAGE, "after": after})
+            found += page
+            if len(page) < PAGE:
+                return found
+            after = page[-1]["id"]
 
     def follow_events(self, query: Mapping[str, Any], *, after: str | None = None) -> Stream[ServerEvent]:
         """What happens from now on, or after the event `after`."""

@@ -16,7 +16,8 @@ def flags(parser: Parser) -> None:
     parser.add_argument(
         "--kind", metavar="KIND", help="only this kind, such as replica.started, or all of one: replica"
     )
-    parser.add_argument("--limit", metavar="N", type=types.count, help="the newest so many [50]")
+    parser.add_argument("--since", metavar="TIME", type=types.moment, help="from this time on, or so long ago: 10m")
+    parser.add_argument("--limit", metavar="N", type=types.count, help="the newest so many [50; with --since all]")
     parser.add_argument("--after", metavar="NUMBER", type=types.whole, help="only those with a higher number")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens, until Ctrl-C")
 

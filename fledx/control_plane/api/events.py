@@ -10,7 +10,7 @@ import anyio
 from starlette.responses import Response
 
 from fledx.control_plane.api.endpoint import Answer, Call
-from fledx.control_plane.api.params import flag, number, word
+from fledx.control_plane.api.params import flag, moment, number, word
 from fledx.control_plane.api.replies import dumped, packed, reply
 from fledx.control_plane.api.streams import EVENTS, Stream, sent
 from fledx.control_plane.events import EventFilter, Events
@@ -22,6 +22,7 @@ PAGE = 50
 EVENT_FILTERS = (
     number("limit", "how many at most; of a stream: how many of the newest first", default=None, least=0, most=500),
     number("after", "only those with a higher number; without it the newest", default=None, least=0),
+    moment("since", "only those from this time on, RFC 3339, or so long ago: 90s, 10m, 2h"),
     word("deployment", "only those about this deployment (name, id or its beginning)"),
     word("node", "only those about this node"),
     word("kind", "only this kind, or all below it: `replica` is `replica.*`"),
@@ -49,8 +50,13 @@ class EventEndpoints:
     def read(self, call: Call) -> Answer:
         """List events, the newest last; with `follow`, or where text/event-stream is accepted, go on with new ones."""
         query = call.query
-        wanted = EventFilter(deployment=query["deployment"], node=query["node"], kind=query["kind"])
-        after = _after(call)
+        after, resumed = _after(call)
+        wanted = EventFilter(
+            deployment=query["deployment"],
+            node=query["node"],
+            kind=query["kind"],
+            since=None if resumed else query["since"],
+        )
         if query["follow"] or EVENTS.media in call.headers.get("accept", ""):
             items = self._following(wanted, after, query["limit"] or 0)
             return Stream(items, _written, EVENTS, stopping=self._stopping, request_id=call.request_id)
@@ -71,14 +77,18 @@ class EventEndpoints:
                 yield event
 
 
-def _after(call: Call) -> int | None:
+def _after(call: Call) -> tuple[int | None, bool]:
+    """
+    The number to go on from, and whether a broken stream goes on.
+
+    What is asked for again then has the same text, but `10m` ago is later by now: nothing between may be lost.
+    """
     given = call.headers.get("last-event-id", "")
     if not given:
-        after: int | None = call.query["after"]
-        return after
+        return call.query["after"], False
     if not given.isdecimal() or len(given) > 18:
         raise InvalidSpec("header.Last-Event-ID", f"{shown(given)} is not the number of an event")
-    return int(given)
+    return int(given), True
 
 
 def _page(found: list[Event], *, limit: int, after: int) -> Response:

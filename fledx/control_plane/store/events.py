@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_left
 from typing import Any, NamedTuple
 
 from fledx.models.event import Event
@@ -34,6 +35,7 @@ def page(
     connection: sqlite3.Connection,
     *,
     after: int = 0,
+    above: int = 0,
     limit: int = 50,
     deployment_id: str | None = None,
     node_id: str | None = None,
@@ -42,10 +44,11 @@ def page(
     """
     Events after number `after`, oldest first; without `after` the newest `limit` of them, oldest first too.
 
-    `kind` is a kind, or the beginning of one up to a dot (`replica` means `replica.*`).
+    None but those above the number `above`. `kind` is a kind, or the beginning of one up to a dot (`replica` means
+    `replica.*`).
     """
     sql = "SELECT * FROM event WHERE id > ?"
-    values: list[Any] = [after]
+    values: list[Any] = [max(after, above)]
     for column, value in (("deployment_id", deployment_id), ("node_id", node_id)):
         if value is not None:
             sql, values = f"{sql} AND {column} = ?", [*values, value]
@@ -79,6 +82,24 @@ def last_of(connection: sqlite3.Connection, deployment_id: str, kinds: tuple[str
 def newest(connection: sqlite3.Connection) -> int:
     """The number of the last event, 0 before the first."""
     return int(connection.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()[0])
+
+
+def last_before(connection: sqlite3.Connection, at: str) -> int:
+    """
+    A number above which all events are of this time or later, and no other is.
+
+    Found by halves, as numbers rise with time and `at` has no index; exact as far as the clock never went back.
+    """
+    first, last = connection.execute("SELECT (SELECT min(id) FROM event), (SELECT max(id) FROM event)").fetchone()
+    if first is None:
+        return 0
+    return int(first) - 1 + bisect_left(range(first, last + 1), at, key=lambda number: _at(connection, number))
+
+
+def _at(connection: sqlite3.Connection, number: int) -> str:
+    """When the first event from a number on happened."""
+    row = connection.execute("SELECT at FROM event WHERE id >= ? ORDER BY id LIMIT 1", (number,)).fetchone()
+    return str(row["at"])
 
 
 def prune(connection: sqlite3.Connection, before: str) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from fledx.control_plane.events import EventFilter
 from fledx.errors import LimitExceeded
+from fledx.models.moment import stamp
 from tests.unit.api.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +40,36 @@ async def test_events_are_narrowed(site: Site) -> None:
     wanted = site.events.wanted
     assert wanted is not None
     assert (wanted.deployment, wanted.node, wanted.kind) == ("web", "edge-1", "replica")
+
+
+async def test_a_time_is_given_as_such_or_by_how_long_ago(site: Site) -> None:
+    await site.call("GET", f"{EVENTS}?since=2026-11-25T12:00:00%2B02:00")
+    assert site.events.wanted == EventFilter(since="2026-11-25T12:00:00+02:00")
+
+    before = time.time()
+    await site.call("GET", f"{EVENTS}?since=10m")
+    wanted = site.events.wanted
+    assert wanted is not None
+    assert wanted.since is not None
+    assert stamp(before - 600) <= wanted.since <= stamp(time.time() - 600)
+
+
+async def test_a_time_that_is_none_is_refused(site: Site) -> None:
+    answer = await site.call("GET", f"{EVENTS}?since=yesterday")
+
+    assert (answer.status, answer.json()["problems"][0]["path"]) == (400, "query.since")
+
+
+async def test_a_stream_that_is_taken_up_again_does_not_begin_at_its_time_anew(site: Site) -> None:
+    """`10m` ago is later by then, and what happened between would be lost."""
+    site.events.happen("a")
+    site.events.happen("b")
+
+    async with site.call.reading(f"{EVENTS}?follow&since=10m", headers={"last-event-id": "1"}) as reading:
+        found = await reading.until(b"id: 2")
+
+    assert found.startswith(b"id: 2\n")
+    assert site.events.wanted == EventFilter()
 
 
 @pytest.mark.parametrize("how", ["follow=true", "accept"])

@@ -84,6 +84,33 @@ def test_past_events_are_a_table() -> None:
     assert ["GET /api/v1/events?deployment=web&kind=replica&limit=2"] == cli.asked()
 
 
+def test_all_events_since_a_time_are_read_page_by_page() -> None:
+    many = [event(number) for number in range(1, 501)]
+    cli = Cli({"GET /api/v1/events": [json_answer({"items": many}), json_answer({"items": [event(501)]})]})
+    assert 0 == cli.run("events", "--since", "10m", "--json")
+
+    assert list(range(1, 502)) == [each["id"] for each in json.loads(cli.shown)["items"]]
+    asked = "GET /api/v1/events?since=10m&after={}&limit=500"
+    assert [asked.format(0), asked.format(500)] == cli.asked()
+
+
+def test_the_newest_events_since_a_time_can_be_limited_and_followed() -> None:
+    cli = Cli({"GET /api/v1/events": json_answer({"items": []})})
+    assert 0 == cli.run("events", "--since", "2026-11-25", "--limit", "2")
+    assert ["GET /api/v1/events?since=2026-11-25T00%3A00%3A00Z&limit=2"] == cli.asked()
+    assert "nothing that matches\n" == cli.said
+
+    cli = Cli({"GET /api/v1/events": events_answer(event(1), KeyboardInterrupt())})
+    assert 130 == cli.run("events", "--since", "90", "--after", "7", "-f")
+    assert ["GET /api/v1/events?since=90s&after=7&follow=true"] == cli.asked()
+
+
+def test_a_time_that_is_none_is_refused_before_anybody_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    cli = Cli({})
+    assert 2 == cli.run("events", "--since", "yesterday")
+    assert "neither a time such as" in capsys.readouterr().err
+
+
 def test_events_are_followed_over_a_restart_each_once() -> None:
     cli = Cli(
         {
