@@ -27,7 +27,7 @@ NOUNS = {
     "doctor": "what usually goes wrong on this machine, and what mends it",
     "support-bundle": "what a bug report needs, in one file, without a secret",
     "completions": "teach your shell to complete",
-    "version": "which fledx this is",
+    "version": "which fledx this is, and which the control plane is",
 }
 #: What people type first.
 SHORT = {
