@@ -18,7 +18,6 @@ from typing import Any
 
 import fledx
 from fledx.doctor.facts import UNITS, MachineFacts
-from fledx.doctor.look import ENV_FILES
 from fledx.doctor.network import page
 from fledx.settings.agent import AgentSettings
 from fledx.settings.control_plane import ControlPlaneSettings
@@ -59,7 +58,7 @@ class Veil:
 def secrets_known(environ: Mapping[str, str], facts: MachineFacts) -> Iterator[str]:
     """Every secret that this user can read on this machine: of the settings, of the roles' directories."""
     names = {each.env for each in _declared() if each.secret or "TOKEN" in each.env}
-    for source in (environ, *(_values(path) for path in ENV_FILES.values())):
+    for source in (environ, *(_values(Path(path)) for path in facts.env_files)):
         for name, value in source.items():
             if name in names or name.startswith("FLEDX_SECRET_"):
                 yield from (value, *value.split(","))
@@ -83,7 +82,7 @@ def write(target: Path, environ: Mapping[str, str], facts: MachineFacts, finding
     parts = {
         "doctor.json": json.dumps(list(findings), indent=2),
         "machine.json": json.dumps(_machine(facts), indent=2),
-        "settings.txt": _settings(environ),
+        "settings.txt": _settings(environ, facts),
         **_roles(facts),
     }
     temporary = target.with_name(f".{target.name}.part")
@@ -108,11 +107,11 @@ def _machine(facts: MachineFacts) -> dict[str, Any]:
     }
 
 
-def _settings(environ: Mapping[str, str]) -> str:
+def _settings(environ: Mapping[str, str], facts: MachineFacts) -> str:
     """Names of what is set, and the values of those that are no secret."""
     secret = {each.env for each in _declared() if each.secret}
     lines = []
-    for source, values in (("environment", environ), *((str(path), _values(path)) for path in ENV_FILES.values())):
+    for source, values in (("environment", environ), *((path, _values(Path(path))) for path in facts.env_files)):
         shown = {name: value for name, value in values.items() if name.startswith(("FLEDX_", "RUST_LOG", "DOCKER_"))}
         told = [f"{name}={HIDDEN if _hides(name, secret) else shown[name]}" for name in sorted(shown)]
         lines += [f"# {source}", *told]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 #: systemd's units by role.
 UNITS = {"cp": "fledx-cp", "agent": "fledx-agent"}
@@ -71,9 +71,10 @@ class RoleFacts:
     One role on this machine.
 
     ``unit`` is systemd's word for its unit (active, failed, inactive), None where systemd does not run it. ``health``
-    are faults that the role tells of itself, ``broken`` those of its settings. ``database`` is what SQLite finds wrong,
-    ``backup`` the newest copy's time in unix seconds. ``watches`` is how many files a user may have watched, on a
-    gateway.
+    are faults that the role tells of itself, ``broken`` those of its settings, which came from ``sources`` (files) and
+    ``given`` (names in the environment of who asks); ``hidden`` are files of them that he may not read. ``database`` is
+    what SQLite finds wrong, ``backup`` the newest copy's time in unix seconds. ``watches`` is how many files a user may
+    have watched, on a gateway.
     """
 
     role: str
@@ -87,12 +88,19 @@ class RoleFacts:
     database: str | None = None
     backup: float | None = None
     broken: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
     watches: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineFacts:
-    """Everything; ``user`` is the id that looked, ``now`` unix seconds, ``synchronised`` whether time is kept right."""
+    """
+    Everything; ``user`` is the id that looked, ``now`` unix seconds, ``synchronised`` whether time is kept right.
+
+    ``env_files`` are those that the services of this machine have their settings from.
+    """
 
     now: float
     user: int
@@ -101,7 +109,8 @@ class MachineFacts:
     synchronised: bool | None = None
     roles: tuple[RoleFacts, ...] = ()
     pages: tuple[Page, ...] = ()
-    unreadable: tuple[str, ...] = field(default=())
+    unreadable: tuple[str, ...] = ()
+    env_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,13 +29,12 @@ def _machine(facts: MachineFacts) -> Iterator[Finding]:
         yield _bad("machine", "clock", "nothing keeps this clock right", "timedatectl set-ntp true", level="warn")
     elif facts.synchronised:
         yield _ok("machine", "clock", "kept right by time synchronisation")
-    for path in facts.unreadable:
+    for path in sorted(set(facts.unreadable) - {path for role in facts.roles for path in role.hidden}):
         yield _bad("machine", "rights", f"{path} may not be read by you", "run it again with sudo", level="warn")
 
 
 def _role(role: RoleFacts, facts: MachineFacts) -> Iterator[Finding]:
-    for text in role.broken:
-        yield _bad(role.role, "settings", text, f"correct it; `fledx {role.role} --help` lists all settings")
+    yield from _settings(role)
     yield from _unit(role)
     for file in role.files:
         yield _file(role.role, file)
@@ -49,8 +48,24 @@ def _role(role: RoleFacts, facts: MachineFacts) -> Iterator[Finding]:
         yield _bad(role.role, "health", text, "the log says more: journalctl -u " + UNITS.get(role.role, "fledx-agent"))
     if role.watches is not None:
         yield _watched(role.watches)
-    if role.role == "cp" and role.directory is not None:
+    if role.role == "cp" and role.directory not in (None, *facts.unreadable):
         yield from _database(role, facts)
+
+
+def _settings(role: RoleFacts) -> Iterator[Finding]:
+    for text in role.broken:
+        yield _bad(role.role, "settings", text, f"correct it; `fledx {role.role} --help` lists all settings")
+    for path in role.hidden:
+        text = f"{path} may not be read by you, so that what it sets is not known"
+        yield _bad(role.role, "settings", text, "run it again with sudo", level="warn")
+    if role.directory is not None and not role.hidden:
+        yield _ok(role.role, "settings", _origin(role))
+
+
+def _origin(role: RoleFacts) -> str:
+    told = [f"read from {' and '.join(role.sources)}"] if role.sources else []
+    told += [f"from your own environment {', '.join(role.given)}"] if role.given else []
+    return "; ".join(told) or "no file and no variable sets any: the defaults"
 
 
 def _unit(role: RoleFacts) -> Iterator[Finding]:

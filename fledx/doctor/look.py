@@ -17,18 +17,15 @@ from urllib.parse import urlsplit
 
 import fledx
 from fledx.doctor.facts import UNITS, Disk, File, MachineFacts, Page, RoleFacts, Talk
+from fledx.doctor.installed import ETC, Found, installation, settings_of
 from fledx.doctor.network import engine_at, page, tried
-from fledx.errors import FledxError
 from fledx.settings.agent import AgentSettings
 from fledx.settings.control_plane import ControlPlaneSettings
-from fledx.settings.declare import Declared, load
-from fledx.settings.envfile import values_in
+from fledx.settings.declare import Declared
 from fledx.settings.places import agent_config_directory, agent_directory, control_plane_directory
 
 S = TypeVar("S", bound=Declared)
 ROLES = ("cp", "agent", "operator")
-ENV_FILES = {role: Path(f"/etc/fledx/fledx-{role}.env") for role in ROLES}
-INSTALLED = {"cp": Path("/var/lib/fledx/cp"), "agent": Path("/var/lib/fledx/agent")}
 DOCKER = "unix:///var/run/docker.sock"
 DOCKER_ROOT = "/var/lib/docker"
 LOOPBACK = "127.0.0.1"
@@ -36,11 +33,16 @@ INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
 class Look:
-    """One look; `environ` is the process's own, `operator` says how the CLI would reach its control plane."""
+    """
+    One look; `environ` is the process's own, `operator` says how the CLI would reach its control plane.
 
-    def __init__(self, environ: Mapping[str, str], operator: Mapping[str, Any] | None) -> None:
+    `etc` is where the machine's own settings lie.
+    """
+
+    def __init__(self, environ: Mapping[str, str], operator: Mapping[str, Any] | None, etc: Path = ETC) -> None:
         self._environ = environ
         self._operator = operator
+        self._etc = etc
         self._unreadable: dict[str, None] = {}
 
     def facts(self, wanted: str | None) -> MachineFacts:
@@ -57,52 +59,40 @@ class Look:
             roles=tuple(found),
             pages=tuple(each for each in self._pages() if each.port),
             unreadable=tuple(self._unreadable),
+            env_files=tuple(str(path) for role in UNITS for path in installation(role, self._etc).env_files),
         )
 
-    def _settings(self, role: str, cls: type[S]) -> tuple[S | None, Mapping[str, str], tuple[str, ...]]:
-        """The role's settings from its environment file and our environment, and what is wrong with them."""
-        environ = {**self._file(ENV_FILES[role]), **self._environ}
-        try:
-            return load(cls, environ), environ, ()
-        except FledxError as fault:
-            return None, environ, (fault.text,)
+    def _settings(self, role: str, cls: type[S]) -> Found[S]:
+        found = settings_of(role, cls, self._environ, self._etc)
+        self._unreadable |= dict.fromkeys(found.hidden)
+        return found
 
     def _pages(self) -> Iterator[Page]:
         """Where the settings say that the roles show themselves, the usual places where these are no good."""
-        cp = self._settings("cp", ControlPlaneSettings)[0] or ControlPlaneSettings()
-        agent = self._settings("agent", AgentSettings)[0] or AgentSettings()
+        cp = self._settings("cp", ControlPlaneSettings).settings or ControlPlaneSettings()
+        agent = self._settings("agent", AgentSettings).settings or AgentSettings()
         yield Page(name="cp-health.json", host=LOOPBACK, port=cp.server_port, path="/health")
         yield Page(name="cp-metrics.txt", host=LOOPBACK, port=cp.server_port, path="/metrics")
         yield Page(name="agent-health.json", host=LOOPBACK, port=agent.health_port, path="/health")
         yield Page(name="agent-metrics.txt", host=agent.metrics_host, port=agent.metrics_port, path="/metrics")
 
-    def _file(self, path: Path) -> dict[str, str]:
-        try:
-            return values_in(path.read_text(errors="replace"))
-        except FileNotFoundError:
-            return {}
-        except OSError:
-            self._unreadable[str(path)] = None
-            return {}
-
-    def _directory(self, role: str, given: str | None, usual: Path) -> Path | None:
-        """Where the role keeps its state, if it does so on this machine."""
-        places = [Path(given)] if given else [usual, INSTALLED[role]]
-        for place in places:
+    def _directory(self, found: Found[Any], usual: Path) -> Path | None:
+        """Where the role keeps its state, if it does so on this machine; a service whose settings are hidden first."""
+        given = found.settings.data_dir if found.settings else None
+        places = [found.installed.data, usual] if found.hidden else [usual, found.installed.data]
+        for place in [Path(given)] if given else places:
             with contextlib.suppress(OSError):
                 if place.is_dir():
                     return place
         return None
 
     def _control_plane(self, *, asked: bool) -> RoleFacts | None:
-        settings, environ, broken = self._settings("cp", ControlPlaneSettings)
-        given = settings.data_dir if settings else None
-        directory = self._directory("cp", given, control_plane_directory(environ))
+        found = self._settings("cp", ControlPlaneSettings)
+        settings, directory = found.settings, self._directory(found, control_plane_directory(found.environ))
         if directory is None:
             return RoleFacts(role="cp", broken=("no control plane has its state on this machine",)) if asked else None
-        facts = RoleFacts(role="cp", directory=str(directory), unit=_unit("cp"), broken=broken)
         return replace(
-            facts,
+            _role(found, "cp", directory),
             files=tuple(self._files(directory, ("fledx.db", "secrets.key", "ca.key", "server.key"))),
             disks=tuple(_disks(("the database", directory))),
             database=self._database(directory / "fledx.db"),
@@ -124,7 +114,8 @@ class Look:
     def _database(self, path: Path) -> str | None:
         """What is wrong with it."""
         if not os.access(path, os.R_OK):
-            return None if path.exists() or str(path.parent) in self._unreadable else f"{path} is missing"
+            hidden = str(path.parent) in self._unreadable or _file(path).mode is not None
+            return None if hidden else f"{path} is missing"
         from fledx.control_plane.run import fault_of  # loads a control plane's libraries, which no other role needs
 
         return fault_of(path)
@@ -144,22 +135,22 @@ class Look:
             )
 
     def _agent(self, *, asked: bool) -> RoleFacts | None:
-        settings, environ, broken = self._settings("agent", AgentSettings)
-        directory = self._directory("agent", settings.data_dir if settings else None, agent_directory(environ))
+        found = self._settings("agent", AgentSettings)
+        settings, directory = found.settings, self._directory(found, agent_directory(found.environ))
         if directory is None:
             return RoleFacts(role="agent", broken=("no agent has its state on this machine",)) if asked else None
         identity = self._identity(directory)
-        engine = (settings.docker_host if settings else None) or environ.get("DOCKER_HOST") or DOCKER
-        config = Path(settings.config_dir) if settings and settings.config_dir else agent_config_directory(environ)
-        key = config / "agent.key"
-        return RoleFacts(
-            role="agent",
-            directory=str(directory),
-            unit=_unit("agent"),
-            broken=broken,
-            files=(*self._files(directory, ("identity.json", "desired.json")), *([_file(key)] if key.exists() else ())),
+        engine = (settings.docker_host if settings else None) or found.environ.get("DOCKER_HOST") or DOCKER
+        given = settings.config_dir if settings else None
+        key = _file((Path(given) if given else agent_config_directory(found.environ)) / "agent.key")
+        return replace(
+            _role(found, "agent", directory),
+            files=(
+                *self._files(directory, ("identity.json", "desired.json")),
+                *([key] if key.mode is not None else ()),
+            ),
             disks=tuple(_disks(("the agent's state", directory), ("containers", Path(DOCKER_ROOT)))),
-            engine=engine_at(engine),
+            engine=engine_at(engine) if found.known else None,
             talks=tuple(_tunnel(identity)),
             health=_health(settings.health_port) if settings and settings.health_port else (),
             watches=_watches() if settings and settings.gateway_enabled else None,
@@ -189,6 +180,18 @@ class Look:
             talks.append(tried("token", host, port, tls=tls, authority=authority, path=path, headers=headers))
         profiles = Path(told["profiles"])
         return RoleFacts(role="operator", files=(_file(profiles),) if profiles.exists() else (), talks=tuple(talks))
+
+
+def _role(found: Found[Any], role: str, directory: Path) -> RoleFacts:
+    return RoleFacts(
+        role=role,
+        directory=str(directory),
+        unit=_unit(role),
+        broken=found.broken,
+        sources=found.sources,
+        given=found.given,
+        hidden=found.hidden,
+    )
 
 
 def _tunnel(identity: Mapping[str, Any]) -> Iterator[Talk]:

@@ -117,11 +117,15 @@ def test_the_doctor_finds_every_host_well_and_names_what_is_broken(desk: Desk, f
         found = json.loads(host.shell(f"fledx doctor {role} --json"))["items"]
         assert {each["level"] for each in found} <= {"ok", "warn"}, found
         assert {"service", "files", "disk", "tunnel"} <= {each["check"] for each in found}
+        assert f"read from /etc/fledx/fledx-{role}.env" in {each["text"] for each in found}
         return True
 
     for name, role in (("cp", "cp"), ("n1", "agent")):
         eventually(partial(well, fleet[name], role))
     assert "operator  token" in desk.does("doctor", "operator").out
+
+    told = fleet["cp"].shell("setpriv --reuid 65534 --regid 65534 --clear-groups fledx doctor cp")
+    assert "/etc/fledx/fledx-cp.env may not be read by you" in told
 
     told = fleet["n1"].shell("systemctl stop docker.socket docker; fledx doctor agent || true; systemctl start docker")
     assert "systemctl start docker; is this user in the group docker?" in told

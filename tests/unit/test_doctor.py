@@ -16,11 +16,15 @@ from typing import Any
 
 import pytest
 
+from fledx.bootstrap.layout import Layout
+from fledx.bootstrap.systemd import UnitWish, unit_text
 from fledx.doctor.bundle import HIDDEN, Veil
 from fledx.doctor.facts import Disk, Engine, File, Finding, MachineFacts, RoleFacts, Talk
+from fledx.doctor.installed import settings_of
 from fledx.doctor.judge import judged
 from fledx.doctor.network import engine_at, tried
 from fledx.doctor.run import examine, pack
+from fledx.settings.agent import AgentSettings
 from tests.acceptance.system import free_port
 from tests.unit.cli.harness import Cli
 
@@ -175,6 +179,99 @@ def test_a_directory_of_a_control_plane_is_looked_at(tmp_path: Path) -> None:
     assert "secrets.key is open to others (mode 0640)" in wrong["files"].text
     assert "Connection refused" in wrong["API"].text
     assert wrong["backup"].level == "warn"
+
+
+def service(tmp_path: Path, role: str, env: str, *, more: str = "", etc: str = "etc") -> Path:
+    """A machine on which bootstrap has put a role into directories that somebody chose; its /etc."""
+    config, data, units = tmp_path / "config", tmp_path / "data", tmp_path / etc / "systemd/system"
+    for directory in (config, data / role, units):
+        directory.mkdir(parents=True)
+    layout = Layout(config_dir=str(config), data_dir=str(data))
+    (units / f"fledx-{role}.service").write_text(unit_text(UnitWish(role=role, layout=layout)) + more)  # type: ignore[arg-type]
+    (config / f"fledx-{role}.env").write_text(env)
+    return tmp_path / etc
+
+
+def looked_at(tmp_path: Path, role: str, etc: Path, **environ: str) -> dict[str, Finding]:
+    """What was found by name, the last of a name."""
+    return {each.check: each for each in examine(home(tmp_path, **environ), role=role, operator=None, etc=etc)}
+
+
+def test_a_service_is_judged_by_the_settings_that_it_has(tmp_path: Path) -> None:
+    """Nobody who looks has them in his environment; the usual ports are somebody else's."""
+    answer = b'HTTP/1.0 200 OK\r\n\r\n{"version": "7"}'
+    with answering(answer) as (_, port), answering(b"") as (_, tunnel):
+        env = f"""FLEDX_CP_SERVER_PORT="{port}"\nFLEDX_CP_TUNNEL_ADVERTISED_PORT={tunnel}\n"""
+        more = "FLEDX_CP_SERVER_TLS=false\nFLEDX_CP_TUNNEL_USE_TLS=false\n"
+        etc = service(tmp_path, "cp", f"{env}{more}FLEDX_CP_DATA_DIR={tmp_path}/data/cp\n")
+        found = looked_at(tmp_path, "cp", etc)
+
+    assert ("ok", f"localhost:{port} answers") == (found["API"].level, found["API"].text)
+    assert ("ok", f"localhost:{tunnel} answers") == (found["tunnel"].level, found["tunnel"].text)
+    assert ("ok", f"read from {tmp_path}/config/fledx-cp.env") == (found["settings"].level, found["settings"].text)
+    assert f"{tmp_path}/data/cp/fledx.db is missing" == found["files"].text
+
+
+def test_what_stands_in_ones_own_environment_counts_and_is_told(tmp_path: Path) -> None:
+    etc = service(tmp_path, "cp", "FLEDX_CP_SERVER_PORT=1\nFLEDX_CP_SERVER_TLS=false\nFLEDX_CP_TUNNEL_USE_TLS=false\n")
+    with answering(b'HTTP/1.0 200 OK\r\n\r\n{"version": "7"}') as (_, port):
+        found = looked_at(tmp_path, "cp", etc, FLEDX_CP_SERVER_PORT=str(port), FLEDX_AGENT_NAME="edge-1")
+
+    assert f"localhost:{port} answers" == found["API"].text
+    where = f"read from {tmp_path}/config/fledx-cp.env; from your own environment FLEDX_CP_SERVER_PORT"
+    assert where == found["settings"].text
+
+
+def test_drop_ins_of_a_service_count_as_systemd_counts_them(tmp_path: Path) -> None:
+    etc = service(tmp_path, "agent", "FLEDX_AGENT_HEALTH_PORT=1\n")
+    drop_ins = etc / "systemd/system/fledx-agent.service.d"
+    drop_ins.mkdir()
+    (tmp_path / "own.env").write_text("FLEDX_AGENT_NAME=own\n")
+    (drop_ins / "10-own.conf").write_text(
+        f"[Service]\n# EnvironmentFile=/no\nEnvironmentFile=\nEnvironmentFile={tmp_path}/own.env\n"
+        'Environment="FLEDX_AGENT_LABELS=a=b" FLEDX_AGENT_NAME=theirs\n'
+    )
+    found = settings_of("agent", AgentSettings, {}, etc)
+
+    assert ((f"{tmp_path}/own.env",), ()) == (found.sources, found.hidden)
+    assert found.settings is not None
+    assert ("own", {"a": "b"}) == (found.settings.name, found.settings.labels)
+    assert AgentSettings().health_port == found.settings.health_port
+    assert tmp_path / "data/agent" == found.installed.data
+
+
+def test_a_machine_without_a_service_is_judged_by_what_stands_where_bootstrap_would_put_it(tmp_path: Path) -> None:
+    (tmp_path / "etc/fledx").mkdir(parents=True)
+    (tmp_path / "state/fledx/cp").mkdir(parents=True)
+    assert "no file and no variable" in looked_at(tmp_path, "cp", tmp_path / "etc")["settings"].text
+    port = free_port()
+    (tmp_path / "etc/fledx/fledx-cp.env").write_text(f"FLEDX_CP_SERVER_PORT={port}\n")
+    found = looked_at(tmp_path, "cp", tmp_path / "etc")
+    assert f"read from {tmp_path}/etc/fledx/fledx-cp.env" == found["settings"].text
+    assert found["API"].text.startswith(f"localhost:{port}: ")
+
+
+@pytest.mark.parametrize("role", ["cp", "agent"])
+def test_settings_that_one_may_not_read_are_not_guessed(tmp_path: Path, role: str) -> None:
+    """They are root's: neither are the usual ports tried, nor is anything called well that was not seen."""
+    etc = service(tmp_path, role, "")
+    env = tmp_path / f"config/fledx-{role}.env"
+    env.unlink()
+    env.mkdir()  # nobody can read that, root neither
+    told = examine(home(tmp_path), role=role, operator=None, etc=etc)
+
+    (settings,) = [each for each in told if each.check == "settings"]
+    assert ("warn", "run it again with sudo") == (settings.level, settings.mend)
+    assert settings.text.startswith(f"{env} may not be read by you")
+    assert not {"API", "tunnel", "engine", "health", "rights"} & {each.check for each in told}
+    assert any(each.check == "disk" and each.text.endswith(f"({tmp_path}/data/{role})") for each in told)
+
+
+def test_a_directory_that_one_may_not_read_is_not_called_well() -> None:
+    facts = MachineFacts(
+        now=NOW, user=1000, version="1", python="3", roles=(CONTROL_PLANE,), unreadable=("/var/lib/fledx/cp",)
+    )
+    assert {"rights", "settings"} == {each.check for each in judged(facts)}
 
 
 def test_who_asks_for_a_role_that_is_not_here_is_told_so(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ URL = "http://cp.example.com:8080"
 OWN = f"fledx {__version__}"
 
 
-def asking(health: Any, **environ: str) -> Cli:
+def asking(health: Any, **environ: Any) -> Cli:
     answer = health if isinstance(health, Answer) or not isinstance(health, dict) else json_answer(health)
     return Cli({"GET /health": answer}, **environ)
 
