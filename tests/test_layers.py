@@ -59,7 +59,7 @@ DOORS = ("fledx.control_plane.run", "fledx.agent.run", "fledx.bootstrap.run", "f
 DECIDING = (
     *("fledx.agent.backoff", "fledx.agent.reconcile.actions", "fledx.agent.reconcile.history"),
     *("fledx.agent.reconcile.firing", "fledx.agent.reconcile.jobs"),
-    *("fledx.agent.runtime.base", "fledx.agent.spec", "fledx.models"),
+    *("fledx.agent.runtime.containers", "fledx.agent.spec", "fledx.models"),
 )
 INSIDE_ONLY: dict[str, tuple[str, ...]] = {
     "agent/reconcile/actions.py": DECIDING,
@@ -113,6 +113,7 @@ PURE = (
     "agent/images/cleaning.py",
     "agent/ingress/targets.py",
     "agent/runtime/base.py",
+    "agent/runtime/containers.py",
     "agent/runtime/pulling.py",
     "agent/runtime/shapes.py",
     "agent/spec.py",

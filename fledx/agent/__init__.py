@@ -1,8 +1,8 @@
 """
 Role `fledx agent`: runs one node's share of the deployments, with the control plane or without it.
 
-Imports `tunnel`, `client`, `sealing`, `models`, `settings`, `errors` and what every role needs (`tracing`, `stopping`,
-`systemd_notify`); nobody but `cli` and `demo` imports it. What is desired lies in `desired.json`, who we are in
+May import `tunnel`, `client`, `sealing`, `models`, `settings`, `errors` and what every role needs (`tracing`,
+`stopping`, `systemd_notify`); nobody but `cli` imports it. What is desired lies in `desired.json`, who we are in
 `identity.json`, both 0600 in the data directory; what is observed is Docker's and read anew at each look, by the labels
 `fledx.*`.
 

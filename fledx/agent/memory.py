@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fledx.agent.runtime.base import Mount
+from fledx.agent.runtime.containers import Mount
 from fledx.agent.spec import Key
 from fledx.errors import InvalidSpec
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from fledx.agent.runtime.base import Container, Mount
+from fledx.agent.runtime.containers import Container, Mount
 
 ESCAPED = re.compile(r"\\([0-7]{3})")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from fledx.agent.runtime.base import Mount, Runtime
+from fledx.agent.runtime.base import Runtime
+from fledx.agent.runtime.containers import Mount
 from fledx.errors import Conflict
 from fledx.models.desired import ReplicaDesired
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from fledx.agent.memory import MemoryFile, MemoryFiles
-from fledx.agent.runtime.base import Mount
+from fledx.agent.runtime.containers import Mount
 from fledx.agent.spec import Key
 from fledx.errors import InvalidSpec, NotFound
 from fledx.models.desired import ReplicaDesired

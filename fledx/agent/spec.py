@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fledx.agent.runtime.base import ContainerSpec, Mount
+from fledx.agent.runtime.containers import ContainerSpec, Mount
 from fledx.models.confinement import FIELDS
 from fledx.models.desired import ReplicaDesired
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from fledx.agent.clock import Clock
 from fledx.agent.reconcile.actions import Copy
-from fledx.agent.runtime.base import Runtime, Usage
+from fledx.agent.runtime.base import Runtime
+from fledx.agent.runtime.containers import Usage
 from fledx.agent.spec import Key
 from fledx.errors import FledxError
 from fledx.settings.agent import AgentSettings

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fledx.agent.runtime.base import Mount
+from fledx.agent.runtime.containers import Mount
 from fledx.errors import InvalidSpec
 from fledx.models.permission import SOCKETS, is_socket, permissions_needed, reaches_socket
 from fledx.models.template import Template

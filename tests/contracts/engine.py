@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import anyio
 
-from fledx.agent.runtime.base import Container, ContainerSpec, LogEntry, Runtime
+from fledx.agent.runtime.base import Runtime
+from fledx.agent.runtime.containers import Container, ContainerSpec, LogEntry
 from fledx.agent.runtime.docker import DockerRuntime
 from tests.contracts.shell_image import ensure_shell_image
 from tests.fakes.runtime import FakeRuntime

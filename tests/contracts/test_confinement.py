@@ -20,7 +20,8 @@ from fledx.agent.clock import Clock
 from fledx.agent.mounted import strayed
 from fledx.agent.reconcile.actions import Start
 from fledx.agent.reconcile.execute import Attempt, Executor
-from fledx.agent.runtime.base import Mount, Tell
+from fledx.agent.runtime.base import Tell
+from fledx.agent.runtime.containers import Mount
 from fledx.agent.runtime.docker import DockerRuntime
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import container_spec, marks_for

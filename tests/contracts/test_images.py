@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fledx.agent.runtime.base import PullFailed
+from fledx.agent.runtime.containers import PullFailed
 from tests.contracts.engine import Engine
 
 pytestmark = pytest.mark.anyio

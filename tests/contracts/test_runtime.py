@@ -7,15 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from fledx.agent.runtime.base import (
-    ImageMissing,
-    Mount,
-    NameTaken,
-    PortTaken,
-    PullFailed,
-    Refused,
-    RuntimeEvent,
-)
+from fledx.agent.runtime.containers import ImageMissing, Mount, NameTaken, PortTaken, PullFailed, Refused, RuntimeEvent
 from fledx.agent.runtime.docker import DockerRuntime
 from fledx.errors import NotFound, Unavailable
 from fledx.models.port import PortMapping

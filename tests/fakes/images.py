@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 
 import anyio
 
-from fledx.agent.runtime.base import Container, Image, Refused, Room, Tell
+from fledx.agent.runtime.base import Room, Tell
+from fledx.agent.runtime.containers import Container, Image, Refused
 from fledx.errors import FledxError
 from fledx.models.image import by_digest
 from fledx.models.registry import RegistryLogin

@@ -10,7 +10,7 @@ from dataclasses import replace
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from fledx.agent.runtime.base import (
+from fledx.agent.runtime.containers import (
     Container,
     ContainerSpec,
     Execution,

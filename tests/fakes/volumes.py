@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from fledx.agent.runtime.base import Container, ContainerSpec, Mount
+from fledx.agent.runtime.containers import Container, ContainerSpec, Mount
 
 
 class FakeVolumes(ABC):

@@ -15,7 +15,8 @@ import anyio
 from fledx.agent.images.disk import Disk
 from fledx.agent.images.pins import Pins
 from fledx.agent.images.records import Records
-from fledx.agent.runtime.base import ImageStore, PullFailed, Tell
+from fledx.agent.runtime.base import ImageStore, Tell
+from fledx.agent.runtime.containers import PullFailed
 from fledx.errors import FledxError
 from fledx.models.desired import ReplicaDesired
 from fledx.models.image import by_digest, digest_in, registry_of, repository_of, short

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fledx.agent.runtime.base import Image
+from fledx.agent.runtime.containers import Image
 from fledx.models.image import familiar
 
 

@@ -12,7 +12,8 @@ import anyio
 from fledx.agent.clock import Clock, Wake
 from fledx.agent.images.cleaning import Candidate, candidates
 from fledx.agent.images.records import Records
-from fledx.agent.runtime.base import ImageStore, PullFailed
+from fledx.agent.runtime.base import ImageStore
+from fledx.agent.runtime.containers import PullFailed
 from fledx.errors import FledxError
 
 logger = logging.getLogger(__name__)

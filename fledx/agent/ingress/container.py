@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from fledx.agent.ingress.envoy_config.shapes import CONF, SOCKETS
 from fledx.agent.ingress.shared import Owner, Shared
 from fledx.agent.listening import listening
-from fledx.agent.runtime.base import Confinement, Container, ContainerSpec, ImageMissing, Mount, Runtime
+from fledx.agent.runtime.base import Runtime
+from fledx.agent.runtime.containers import Confinement, Container, ContainerSpec, ImageMissing, Mount
 from fledx.errors import NotFound, Unavailable
 from fledx.models.registry import RegistryLogin
 

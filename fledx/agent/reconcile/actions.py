@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fledx.agent.runtime.base import Container
+from fledx.agent.runtime.containers import Container
 from fledx.agent.spec import Key, Marks
 from fledx.models.desired import ReplicaDesired
 

@@ -13,7 +13,8 @@ from fledx.agent.images.choosing import Images
 from fledx.agent.mounted import strayed
 from fledx.agent.named_volumes import NamedVolumes
 from fledx.agent.reconcile.actions import Action, Examine, Remove, Replace, Resume, Start, Stop
-from fledx.agent.runtime.base import Container, ImageMissing, Mount, NameTaken, PortTaken, Runtime
+from fledx.agent.runtime.base import Runtime
+from fledx.agent.runtime.containers import Container, ImageMissing, Mount, NameTaken, PortTaken
 from fledx.agent.secrets import NodeSecrets
 from fledx.agent.spec import container_name, container_spec, marks_for
 from fledx.agent.volumes import Policy

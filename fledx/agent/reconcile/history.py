@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from fledx.agent.backoff import Pace, delay
 from fledx.agent.reconcile.actions import Copy
-from fledx.agent.runtime.base import Container
+from fledx.agent.runtime.containers import Container
 from fledx.models.desired import ReplicaDesired
 
 

@@ -22,7 +22,7 @@ from fledx.agent.reconcile.history import (
     started,
     stopped,
 )
-from fledx.agent.runtime.base import Container, PortTaken, PullFailed
+from fledx.agent.runtime.containers import Container, PortTaken, PullFailed
 from fledx.agent.spec import Key
 from fledx.errors import FledxError, Unavailable
 from fledx.models.desired import ReplicaDesired

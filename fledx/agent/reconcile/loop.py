@@ -20,7 +20,8 @@ from fledx.agent.reconcile.history import History, Moment, looked_back
 from fledx.agent.reconcile.jobs import looked_at
 from fledx.agent.reconcile.lanes import Lanes, Tell
 from fledx.agent.reconcile.plan import View, plan
-from fledx.agent.runtime.base import Container, Runtime, RuntimeEvent
+from fledx.agent.runtime.base import Runtime
+from fledx.agent.runtime.containers import Container, RuntimeEvent
 from fledx.agent.spec import Key, Marks
 from fledx.errors import Conflict, FledxError
 from fledx.models.desired import NodeDesiredState, ReplicaDesired

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
-from fledx.agent.runtime.base import Execution
 from fledx.agent.runtime.body import Body, frames
+from fledx.agent.runtime.containers import Execution
 from fledx.errors import FledxError, Unavailable
 from fledx.models.exec import ExecRequest
 

@@ -7,17 +7,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
-from fledx.agent.runtime.base import (
-    Container,
-    ContainerSpec,
-    Execution,
-    LogEntry,
-    Refused,
-    RuntimeEvent,
-    Usage,
-)
 from fledx.agent.runtime.body import Body, lines
 from fledx.agent.runtime.commands import EngineCommand, begun, execute
+from fledx.agent.runtime.containers import Container, ContainerSpec, Execution, LogEntry, Refused, RuntimeEvent, Usage
 from fledx.agent.runtime.engine import QUICK, Client, Engine, own_login
 from fledx.agent.runtime.engine_images import EngineImages
 from fledx.agent.runtime.lines import Tally, entries

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import anyio
 
-from fledx.agent.runtime.base import ImageMissing, NameTaken, PortTaken, Refused
 from fledx.agent.runtime.body import Body
+from fledx.agent.runtime.containers import ImageMissing, NameTaken, PortTaken, Refused
 from fledx.agent.runtime.threads import Threads
 from fledx.errors import NotFound, Unavailable
 

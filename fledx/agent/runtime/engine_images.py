@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import anyio
 
-from fledx.agent.runtime.base import Image, PullFailed, Refused, Room, Tell
+from fledx.agent.runtime.base import Room, Tell
 from fledx.agent.runtime.body import Body, lines
+from fledx.agent.runtime.containers import Image, PullFailed, Refused
 from fledx.agent.runtime.pulling import Progress, pull_failure, wrong_platform
 from fledx.errors import FledxError, NotFound, Unavailable
 from fledx.models.image import repository_of

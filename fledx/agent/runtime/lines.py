@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from fledx.agent.runtime.base import LogEntry
 from fledx.agent.runtime.body import Body, frames
+from fledx.agent.runtime.containers import LogEntry
 from fledx.agent.runtime.shapes import log_entries
 
 

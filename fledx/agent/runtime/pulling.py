@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fledx.agent.runtime.base import PullFailed
+from fledx.agent.runtime.containers import PullFailed
 from fledx.models.image import registry_of
 
 KINDS: tuple[tuple[str, str], ...] = (

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from fledx.agent.runtime.base import Container, ContainerSpec, LogEntry, Mount, RuntimeEvent, Usage
+from fledx.agent.runtime.containers import Container, ContainerSpec, LogEntry, Mount, RuntimeEvent, Usage
 from fledx.errors import InvalidSpec
 from fledx.models.confinement import Tmpfs
 from fledx.models.port import PortMapping

@@ -10,8 +10,8 @@ from typing import Any
 
 import anyio
 
-from fledx.agent.runtime.base import Refused
 from fledx.agent.runtime.body import Body
+from fledx.agent.runtime.containers import Refused
 from fledx.errors import NotFound
 
 Ask = Callable[[Callable[[Any], Any]], Awaitable[Any]]

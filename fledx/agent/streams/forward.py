@@ -9,7 +9,7 @@ import socket
 
 import anyio
 
-from fledx.agent.runtime.base import Container
+from fledx.agent.runtime.containers import Container
 from fledx.agent.streams.replicas import Replicas
 from fledx.errors import InvalidSpec, Unavailable
 from fledx.tunnel.splice import splice

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fledx.agent.reconcile.actions import Copy
-from fledx.agent.runtime.base import LogEntry, Runtime
+from fledx.agent.runtime.base import Runtime
+from fledx.agent.runtime.containers import LogEntry
 from fledx.agent.spec import Key
 from fledx.errors import InvalidSpec, NotFound
 from fledx.tunnel.stream import Stream

@@ -17,7 +17,8 @@ import anyio
 
 from fledx.agent.named_volumes import NamedVolumes, labels_for, name_of
 from fledx.agent.reconcile.actions import Copy
-from fledx.agent.runtime.base import ContainerSpec, Mount, Runtime
+from fledx.agent.runtime.base import Runtime
+from fledx.agent.runtime.containers import ContainerSpec, Mount
 from fledx.agent.spec import Key
 from fledx.errors import Conflict, FledxError, InvalidSpec, NotFound
 from fledx.models.archive import Sum, Unwrapped

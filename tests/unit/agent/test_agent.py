@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from fledx.agent.runtime.base import LogEntry
+from fledx.agent.runtime.containers import LogEntry
 from fledx.errors import Denied, FledxError, InvalidSpec
 from tests.fakes.control_plane import read_lines
 from tests.unit.agent.stage import port, replica

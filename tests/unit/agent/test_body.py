@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fledx.agent.runtime.base import LogEntry
 from fledx.agent.runtime.body import Body, frames, lines
+from fledx.agent.runtime.containers import LogEntry
 from fledx.agent.runtime.docker import DockerRuntime
 from fledx.agent.runtime.engine import QUICK_THREADS
 from fledx.agent.runtime.lines import Tally

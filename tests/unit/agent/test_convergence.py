@@ -15,7 +15,7 @@ from fledx.agent.backoff import Pace
 from fledx.agent.reconcile.actions import Action, Copy, Remove, Replace, Resume, Start, Stop, Wait
 from fledx.agent.reconcile.history import History, Moment, looked_back, resumed, started, stopped
 from fledx.agent.reconcile.plan import View, plan
-from fledx.agent.runtime.base import Container, PullFailed
+from fledx.agent.runtime.containers import Container, PullFailed
 from fledx.agent.spec import Key, marks_for
 from fledx.models.desired import ReplicaDesired
 from tests.unit.agent.stage import NODE, PACE, Stage, port, replica, running

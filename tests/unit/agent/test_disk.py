@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fledx.agent.images.cleaning import SPARED, Kept, candidates
 from fledx.agent.images.disk import Disk, InUse, Limits, Space, measure
 from fledx.agent.images.records import Records
-from fledx.agent.runtime.base import Image, PullFailed
+from fledx.agent.runtime.containers import Image, PullFailed
 from fledx.models.desired import NodeDesiredState
 from tests.fakes.clock import FakeClock
 from tests.fakes.runtime import FakeRuntime

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fledx.agent.runtime.base import PullFailed
+from fledx.agent.runtime.containers import PullFailed
 from fledx.models.desired import NodeDesiredState
 from fledx.models.registry import RegistryLogin
 from tests.unit.agent.stage import NODE, Stage, replica, running, space

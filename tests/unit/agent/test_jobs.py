@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fledx.agent.jobs import Jobs
 from fledx.agent.reconcile.firing import CATCH_UP, Record, fired, stamp
-from fledx.agent.runtime.base import LogEntry
+from fledx.agent.runtime.containers import LogEntry
 from fledx.models.desired import ReplicaDesired
 from fledx.models.job import JobDesired, JobRun
 from tests.unit.agent.stage import Stage, replica, running

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fledx.agent.health.probes import Prober
 from fledx.agent.health.schedule import Finding, Watch, noted, status_of, verdict, watches_for
-from fledx.agent.runtime.base import Execution
+from fledx.agent.runtime.containers import Execution
 from fledx.agent.spec import Key
 from fledx.models.health import DeploymentHealth, HealthProbe
 from tests.unit.agent.stage import Stage, replica, running

@@ -11,7 +11,7 @@ import pytest
 
 from fledx.agent.desired import DesiredState
 from fledx.agent.public import MARK
-from fledx.agent.runtime.base import ContainerSpec
+from fledx.agent.runtime.containers import ContainerSpec
 from fledx.agent.vault import Vault
 from fledx.models.codec import encode
 from fledx.models.desired import NodeDesiredState

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from fledx.agent.named_volumes import NamedVolumes
-from fledx.agent.runtime.base import Mount, PullFailed, Refused
+from fledx.agent.runtime.containers import Mount, PullFailed, Refused
 from fledx.models.secret import SecretEnv
 from fledx.models.volume import VolumeMount
 from tests.unit.agent.stage import NODE, Stage, port, replica, running

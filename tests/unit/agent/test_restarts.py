@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from fledx.agent.runtime.base import LogEntry, PullFailed
+from fledx.agent.runtime.containers import LogEntry, PullFailed
 from fledx.models.health import HealthStatus
 from tests.unit.agent.stage import Stage, replica, running
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fledx.agent.reconcile.actions import Copy
-from fledx.agent.runtime.base import ContainerSpec
+from fledx.agent.runtime.containers import ContainerSpec
 from fledx.agent.spec import Marks
 from fledx.agent.streams.exec import Commands
 from fledx.agent.streams.forward import Connections
