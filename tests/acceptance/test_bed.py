@@ -71,7 +71,7 @@ class TestEngines:
         assert len({fetch(engine.address) for engine in apps}) == 3
         assert len({engine.docker("info", "--format", "{{.ID}}") for engine in apps}) == 3
 
-    def test_limits_are_enforced(self, engines: Engines) -> None:
+    def test_a_container_dies_of_more_memory_than_its_limit(self, engines: Engines) -> None:
         eater = "import time; block = b'x' * (64 << 20); time.sleep(60)"
         words = ["run", "--rm", "--memory", "20m", "--entrypoint", "python3", "fledx-sample:1", "-c", eater]
         with pytest.raises(CommandFailed, match="ended with 137"):
@@ -99,7 +99,7 @@ class TestEngines:
         finally:
             run("umount", tmp_path)
 
-    def test_cut_and_heal(self, apps: Engines) -> None:
+    def test_engines_that_are_cut_apart_reach_the_others_until_healed(self, apps: Engines) -> None:
         one, two, three = apps
         one.net.cut(two.address)
         assert both_ways(one, two) == (False, False)
@@ -110,14 +110,14 @@ class TestEngines:
         one.net.heal()
         assert reach(one, two)
 
-    def test_a_pulled_cable(self, apps: Engines) -> None:
+    def test_a_pulled_cable_cuts_both_ways_until_it_is_plugged_in(self, apps: Engines) -> None:
         one, two, _ = apps
         one.net.unplug()
         assert both_ways(one, two) == (False, False)
         one.net.plug()
         assert reach(one, two)
 
-    def test_delay_and_rate(self, apps: Engines) -> None:
+    def test_a_line_is_as_late_and_as_slow_as_it_is_told(self, apps: Engines) -> None:
         one, two, _ = apps
         one.net.delay(0.1)
         assert 0.2 <= time_to_answer(one, two)
@@ -196,7 +196,7 @@ class TestHosts:
         for host in hosts:
             host.docker("rm", "-fv", "app")
 
-    def test_users_and_sudo(self, hosts: Hosts) -> None:
+    def test_each_user_of_a_host_gets_to_root_its_own_way_or_not_at_all(self, hosts: Hosts) -> None:
         host = hosts["n1"]
         assert host.ssh("sudo -n id -un") == "root"
         assert host.ssh("id -un", user="root") == "root"
@@ -233,7 +233,7 @@ class TestHosts:
         assert host.docker("exec", "app", "cat", "/proc/1/cgroup")
         assert host.docker("inspect", "-f", "{{.HostConfig.Memory}}", "app") == str(48 << 20)
 
-    def test_kill_and_start_keep_data(self, apps: Hosts) -> None:
+    def test_a_host_that_lost_its_power_has_its_data_and_identity(self, apps: Hosts) -> None:
         host = apps["n1"]
         identity = host.ssh("cat /etc/machine-id")
         host.shell("echo precious > /var/lib/data")
@@ -245,7 +245,7 @@ class TestHosts:
         host.docker("start", "app")
         assert eventually(lambda: fetch(host.address))
 
-    def test_cut_isolate_and_heal(self, apps: Hosts) -> None:
+    def test_hosts_that_are_cut_off_or_isolated_are_still_managed(self, apps: Hosts) -> None:
         one, two, cp = apps["n1"], apps["n2"], apps["cp"]
         one.net.cut(two.address)
         assert both_ways(one, two) == (False, False)
@@ -269,7 +269,7 @@ class TestHosts:
         with pytest.raises(CommandFailed):
             ask(1)
 
-    def test_a_pulled_cable_delay_and_loss(self, apps: Hosts) -> None:
+    def test_a_hosts_line_can_be_unplugged_late_and_lossy(self, apps: Hosts) -> None:
         one, two = apps["n1"], apps["n2"]
         one.net.unplug()
         assert not reaches(one, two)
@@ -316,7 +316,9 @@ class TestHosts:
         finally:
             hosts.remove("small")
 
-    def test_a_registry_with_a_password(self, hosts: Hosts, sample_in_registry: str) -> None:
+    def test_a_registry_with_a_password_gives_only_to_who_is_logged_in(
+        self, hosts: Hosts, sample_in_registry: str
+    ) -> None:
         hosts.up(2, private=True)
         image = hosts.private.push("fledx-sample:1")
         host = hosts["n1"]
@@ -334,7 +336,7 @@ class TestHosts:
         assert fresh_host.ssh("sudo docker info --format '{{.Driver}}'") == "overlay2"
 
     @pytest.mark.slow
-    def test_debian_13_beside_debian_12(self, hosts: Hosts, sample_in_registry: str) -> None:
+    def test_a_host_of_debian_13_stands_beside_those_of_debian_12(self, hosts: Hosts, sample_in_registry: str) -> None:
         newer = hosts.add("newer", Shape(suite=TRIXIE))
         try:
             assert newer.ssh("cut -d. -f1 /etc/debian_version") == "13"

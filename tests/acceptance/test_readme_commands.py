@@ -135,7 +135,7 @@ def test_deploy_your_first_application(story: Story) -> None:
         assert not any(word in shown for word in away), f"{line}: {shown}"
 
 
-def test_deployments(story: Story) -> None:
+def test_the_missions_lines_on_deployments_do_what_they_say(story: Story) -> None:
     story.run("fledx deployments create --name myapp --image myapp:v1.0 --replicas 3 --port 8080")
     found = story.becomes("myapp", status="running", ready_replicas=3)
     uuid = found["deployment_id"]
@@ -163,7 +163,7 @@ def test_deployments(story: Story) -> None:
     eventually(lambda: not story.system.containers("myapp"), within=120)
 
 
-def test_nodes(story: Story) -> None:
+def test_the_missions_lines_on_nodes_do_what_they_say(story: Story) -> None:
     assert "node_token: fn_" in story.run("fledx nodes register --name edge-node-1 --arch amd64 --os linux")
     shown = json.loads(story.system.cli("nodes", "show", "edge-node-1", "--json").stdout)
     assert (shown["status"], shown["arch"], shown["os"]) == ("registering", "amd64", "linux")
@@ -181,7 +181,7 @@ def test_nodes(story: Story) -> None:
     assert "edge-1" not in story.run("fledx nodes status --status unreachable")
 
 
-def test_configurations(story: Story, tmp_path: Path) -> None:
+def test_the_missions_lines_on_configurations_do_what_they_say(story: Story, tmp_path: Path) -> None:
     system = story.system
     subprocess.run(
         system._command("secrets", "set", "my-secret"),
@@ -229,7 +229,7 @@ def test_configurations(story: Story, tmp_path: Path) -> None:
     ]
 
 
-def test_monitoring(story: Story) -> None:
+def test_the_missions_lines_on_monitoring_do_what_they_say(story: Story) -> None:
     system = story.system
     system.deploy("web")
     uuid, node = story.deployment("web")["deployment_id"], node_id(story, "edge-1")
@@ -252,7 +252,7 @@ def test_monitoring(story: Story) -> None:
         assert "fledx_tunnel_sessions 2.0" in text if path == "metrics" else json.loads(text)["status"] == "ok"
 
 
-def test_profiles(story: Story) -> None:
+def test_the_missions_lines_on_profiles_do_what_they_say(story: Story) -> None:
     system = story.system
     story.run(
         """fledx profile set --name production \\
@@ -276,7 +276,7 @@ def test_profiles(story: Story) -> None:
     assert (done.returncode, "edge-1" in done.stdout) == (0, True), done.stderr
 
 
-def test_the_control_planes_own_lines(story: Story) -> None:
+def test_the_missions_lines_on_the_control_plane_itself_do_what_they_say(story: Story) -> None:
     """`fledx-cp` and `fledx-agent` are links to the file; `--migrations-dry-run` changes nothing."""
     system = story.system
     link = system.folder / "fledx-cp"

@@ -29,6 +29,22 @@ def stream(items: AsyncGenerator[int, None], **more: Any) -> Stream[int]:
     return Stream(items, sent, EVENTS, **given)
 
 
+async def endless(unwound: anyio.Event) -> AsyncGenerator[int, None]:
+    """A source that never rests, and tells when it is let go."""
+    try:
+        while True:
+            yield 1
+    finally:
+        unwound.set()
+
+
+async def counting(made: list[int]) -> AsyncGenerator[int, None]:
+    """The same, with what it has made so far."""
+    while True:
+        made.append(len(made) + 1)
+        yield made[-1]
+
+
 async def test_a_quiet_event_stream_gives_signs_of_life_that_readers_pass_over() -> None:
     async with Caller(stream(numbers(hold=True))).reading("/") as reading:
         await reading.until(b": still here\n\n")
@@ -78,15 +94,7 @@ async def test_stopping_ends_a_stream_at_once_without_its_last_word() -> None:
 
 async def test_stopping_does_not_wait_for_a_reader_who_takes_nothing() -> None:
     stopping, unwound = anyio.Event(), anyio.Event()
-
-    async def endless() -> AsyncGenerator[int, None]:
-        try:
-            while True:
-                yield 1
-        finally:
-            unwound.set()
-
-    following = stream(endless(), stopping=stopping, pace=Pace(send=60, stop=0.01))
+    following = stream(endless(unwound), stopping=stopping, pace=Pace(send=60, stop=0.01))
     async with Caller(following).reading("/", slow=True) as reading:
         stopping.set()
         with anyio.fail_after(60):
@@ -97,34 +105,21 @@ async def test_stopping_does_not_wait_for_a_reader_who_takes_nothing() -> None:
 async def test_a_reader_who_takes_nothing_is_cut_off_and_the_source_unwound() -> None:
     unwound = anyio.Event()
 
-    async def endless() -> AsyncGenerator[int, None]:
-        try:
-            while True:
-                yield 1
-        finally:
-            unwound.set()
-
-    async with Caller(stream(endless())).reading("/", slow=True) as reading:
+    async with Caller(stream(endless(unwound))).reading("/", slow=True) as reading:
         with anyio.fail_after(60):
             await reading.ended.wait()
     assert unwound.is_set()
 
 
 async def test_a_slow_reader_holds_the_source_back() -> None:
-    made = 0
+    made = list[int]()
 
-    async def endless() -> AsyncGenerator[int, None]:
-        nonlocal made
-        while True:
-            made += 1
-            yield made
-
-    async with Caller(stream(endless(), pace=Pace())).reading("/", slow=True) as reading:
+    async with Caller(stream(counting(made), pace=Pace())).reading("/", slow=True) as reading:
         await reading.until(b"data: 1\n")
         await anyio.wait_all_tasks_blocked()
-        held = made
+        held = len(made)
         await anyio.wait_all_tasks_blocked()
-        assert made == held
+        assert len(made) == held
 
 
 async def test_a_source_with_tasks_of_its_own_is_unwound_when_the_reader_leaves() -> None:
@@ -186,15 +181,9 @@ async def test_what_cannot_be_written_ends_the_stream_and_unwinds_the_source(cap
 
 
 async def test_a_stream_where_only_the_newest_counts_rests_after_each_item() -> None:
-    made = 0
+    made = list[int]()
 
-    async def eager() -> AsyncGenerator[int, None]:
-        nonlocal made
-        while True:
-            made += 1
-            yield made
-
-    async with Caller(stream(eager(), pace=Pace(rest=1_000_000.0))).reading("/") as reading:
+    async with Caller(stream(counting(made), pace=Pace(rest=1_000_000.0))).reading("/") as reading:
         await reading.until(b"data: 1")
         await anyio.wait_all_tasks_blocked()
-        assert made == 1
+        assert made == [1]

@@ -185,7 +185,7 @@ GOLDEN = golden() | set(TEXTS)
 
 
 @pytest.mark.parametrize("command", TEXTS, ids=" ".join)
-def test_it_prints_this(command: tuple[str, str]) -> None:
+def test_a_command_prints_its_view_to_the_letter(command: tuple[str, str]) -> None:
     cli = Cli(dict(ROUTES))
     assert 0 == cli.run(*command, *(["web"] if command[1] == "show" and command[0] != "metrics" else []))
     assert TEXTS[command].splitlines() == lines(cli.shown)

@@ -18,7 +18,7 @@ def shown(routes: dict[str, Any], *words: str) -> str:
     return joined(lines(cli.shown))
 
 
-def test_secrets() -> None:
+def test_secrets_are_listed_with_who_uses_them_and_which_cannot_be_read() -> None:
     items = [
         {"name": "db", "version": 2, "created_at": ago(7200), "updated_at": ago(60), "used_by": ["api", "web"]},
         {"name": "lost", "version": 1, "created_at": ago(7200), "updated_at": ago(7200), "readable": False},
@@ -31,7 +31,7 @@ def test_secrets() -> None:
     )
 
 
-def test_a_deployments_history() -> None:
+def test_a_history_says_of_each_revision_who_made_it_and_what_became_of_it() -> None:
     base = {"created_by": "alice", "image": "nginx:2"}
     items = [
         {**base, "revision": 3, "state": "progressing", "current": True, "changed": ["image"], "created_at": ago(60)},

@@ -238,7 +238,7 @@ def test_what_was_seen_before_the_change_counts_for_nothing() -> None:
         ),
     ],
 )
-def test_it_is_not_there_yet(seen: dict[str, Any]) -> None:
+def test_one_that_may_still_get_there_is_waited_for(seen: dict[str, Any]) -> None:
     assert "waiting" == judged(seen)
 
 
@@ -253,7 +253,7 @@ def test_it_is_not_there_yet(seen: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_it_has_arrived(seen: dict[str, Any]) -> None:
+def test_one_that_runs_as_it_is_wanted_has_arrived(seen: dict[str, Any]) -> None:
     assert "reached" == judged(seen)
 
 
@@ -267,7 +267,7 @@ def test_it_has_arrived(seen: dict[str, Any]) -> None:
         deployment(desired_state="stopped"),
     ],
 )
-def test_it_cannot_arrive(seen: dict[str, Any]) -> None:
+def test_one_that_will_never_get_there_has_failed(seen: dict[str, Any]) -> None:
     assert "failed" == judged(seen)
 
 

@@ -108,7 +108,7 @@ async def test_only_gateways_are_told_anything_fault_23(stage: Stage) -> None:
     assert stage.desired(one).gateway is None
 
 
-async def test_it_travels_whole(stage: Stage) -> None:
+async def test_what_a_gateway_is_to_serve_travels_whole(stage: Stage) -> None:
     gate, _, _ = await shop(stage)
     state = stage.desired(gate)
     assert state == decode_lenient(NodeDesiredState, encode(state))

@@ -95,7 +95,7 @@ async def test_a_name_means_one_token_those_of_the_settings_included(stage: Stag
         {"expires_at": "2101-01-01T00:00:00Z", "ttl_seconds": 1},
     ],
 )
-async def test_nonsense_is_refused(stage: Stage, fields: dict[str, Any]) -> None:
+async def test_a_token_without_a_sound_name_role_or_end_is_refused(stage: Stage, fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidSpec):
         await stage.operator_tokens.create(NewToken(**{"name": "ci", **fields}), by=ME)
 

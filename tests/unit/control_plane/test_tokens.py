@@ -64,7 +64,9 @@ async def test_an_expired_join_token_lets_nobody_in(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("ttl", "uses"), [(0, 1), (1e12, 1), (60, 0)])
-async def test_nonsense_is_refused(stage: Stage, ttl: float, uses: int) -> None:
+async def test_a_join_token_that_lives_for_no_time_or_lets_nobody_in_is_refused(
+    stage: Stage, ttl: float, uses: int
+) -> None:
     with pytest.raises(InvalidSpec):
         await stage.tokens.create_join(ttl_seconds=ttl, uses=uses, by=ME)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -124,7 +125,9 @@ async def test_a_time_is_bounded_at_both_ends(stage: Stage) -> None:
         ({"until": "2001-01-01T00:00:00Z"}, "kept since"),
     ],
 )
-async def test_nonsense_is_refused(stage: Stage, changes: dict[str, Any], told: str) -> None:
+async def test_nobodys_usage_and_times_that_hold_none_are_refused(
+    stage: Stage, changes: dict[str, Any], told: str
+) -> None:
     history = UsageHistory(stage.store, FakeAsking().ask, kept_seconds=WEEK, clock=lambda: 1_767_000_000.0 + WEEK)
     await stage.node("edge-1")
     await stage.deployments.create(DeploymentSpec(name="web", image="nginx"), by=ME)
@@ -155,12 +158,13 @@ async def test_what_was_decided_is_told_with_its_occasion_once_it_is_stored(stag
 async def test_each_write_tells_how_long_it_took(stage: Stage) -> None:
     told: list[tuple[float, bool]] = []
     stage.store.on_transaction = lambda seconds, durable: told.append((seconds, durable))
+    began = time.perf_counter()
 
     await stage.store.write(lambda sql: None)
     await stage.store.write(lambda sql: None, durable=False)
 
     assert [durable for _, durable in told] == [True, False]
-    assert all(0 < seconds < 5 for seconds, _ in told)
+    assert 0 < sum(seconds for seconds, _ in told) <= time.perf_counter() - began
 
 
 def test_requests_are_forgotten_after_a_minute() -> None:

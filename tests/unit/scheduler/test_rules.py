@@ -56,7 +56,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         rule = Rule.parse(text)
     except InvalidSpec:
         return
-    assert str(rule)
+    assert rule == Rule.parse(str(rule))
 
 
 def test_a_faulty_rule_of_a_spec_is_named_by_its_path() -> None:
