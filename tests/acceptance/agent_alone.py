@@ -31,9 +31,9 @@ def replica(number: int = 0, **changes: Any) -> ReplicaDesired:
     return builders.replica(number, **{"image": SAMPLE, "stop_grace_seconds": 1.0, **changes})
 
 
-def shell(script: str, number: int = 0, **changes: Any) -> ReplicaDesired:
+def shell(script: str, **changes: Any) -> ReplicaDesired:
     """A replica that runs a line of shell."""
-    return replica(number, image="fledx-test-shell:1", command=(script,), stop_grace_seconds=0.0, **changes)
+    return replica(image="fledx-test-shell:1", command=(script,), stop_grace_seconds=0.0, **changes)
 
 
 class Node:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 WORKERS = 20
+RATE = 200.0
+"""Requests a second, of all of them together."""
 PATIENCE = 60.0
 
 
@@ -32,11 +34,11 @@ class Tally:
 class Load:
     """So many requests a second for one host; `tally` is what came of them since the last `fresh`."""
 
-    def __init__(self, address: str, port: int, host: str, *, rate: float = 200.0) -> None:
+    def __init__(self, address: str, port: int, host: str) -> None:
         self.tally = Tally()
         self._where = address, port
         self._host = host
-        self._pause = WORKERS / rate
+        self._pause = WORKERS / RATE
         self._end = threading.Event()
 
     def answers(self) -> bool:

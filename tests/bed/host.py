@@ -14,8 +14,6 @@ from tests.bed.commands import CommandFailed, finish, run
 from tests.bed.faults import Faults
 from tests.waiting import eventually
 
-USERS = {"ops": "sudo without a password", "deploy": "sudo asks for deploy-pw", "plain": "no sudo", "root": "key only"}
-
 
 class Host:
     """A host by the name it has in its bed. Everything but `ssh` works without its network."""
@@ -104,9 +102,9 @@ class Host:
             self.start()
         self.net.heal()
 
-    def wait(self, *, degraded: bool = False, within: float = 180.0) -> None:
+    def wait(self, *, degraded: bool = False) -> None:
         """Until it has booted. A unit that failed is an error, unless it may be ``degraded``."""
-        state = eventually(self._booted, within=within)
+        state = eventually(self._booted, within=180.0)
         if state != "running" and not (degraded and state == "degraded"):
             failed = self.shell("systemctl --failed --no-legend", check=False)
             raise RuntimeError(f"{self.name} is {state}: {failed}")

@@ -95,10 +95,10 @@ def _mirror() -> str:
     return min(own, default=DEBIAN).rstrip("/")
 
 
-def have(program: str, *, package: str = "") -> None:
-    """Install a program that is not there, from the Debian package of the same name unless told otherwise."""
+def have(program: str) -> None:
+    """Install a program that is not there, from the Debian package of the same name."""
     if not shutil.which(program):
-        install_packages([package or program], f"there is no {program}", allowed=True, recommended=False)
+        install_packages([program], f"there is no {program}", allowed=True, recommended=False)
 
 
 def _build(tag: str, *, target: str, base: str) -> None:

@@ -192,9 +192,9 @@ def reasons(count: int) -> dict[str, float]:
     return {name: _milliseconds(partial(schedule, board, one, range(3))) for name, one in refused.items()}
 
 
-def _milliseconds(work: Callable[[], object], runs: int = 5) -> float:
+def _milliseconds(work: Callable[[], object]) -> float:
     took = []
-    for _ in range(runs):
+    for _ in range(5):
         begin = time.process_time()
         work()
         took.append((time.process_time() - begin) * 1000)

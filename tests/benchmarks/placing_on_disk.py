@@ -140,12 +140,12 @@ def plane(folder: Path) -> Iterator[Plane]:
             made.store.close()
 
 
-def flush_floor(folder: Path, rounds: int = 200) -> float:
+def flush_floor(folder: Path) -> float:
     """Milliseconds, median, of a write of one page and its fsync: no durable transaction can be faster."""
     folder.mkdir(parents=True, exist_ok=True)
     took = []
     with tempfile.NamedTemporaryFile(dir=folder) as file:
-        for _ in range(rounds):
+        for _ in range(200):
             begin = time.perf_counter()
             os.pwrite(file.fileno(), bytes(4096), 0)
             os.fsync(file.fileno())

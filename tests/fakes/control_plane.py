@@ -131,12 +131,12 @@ async def _none(stream: Stream) -> None:
     stream.reset("nothing is served here")
 
 
-def read_lines(data: bytes, deployment: str = "web") -> list[LogLine]:
+def read_lines(data: bytes) -> list[LogLine]:
     """What a `logs` stream carries, as the API shows it."""
     found = []
     for line in data.splitlines():
         each = json.loads(line)
         found.append(
-            LogLine(deployment=deployment, replica_number=0, node="n", stream=each["s"], time=each["t"], line=each["l"])
+            LogLine(deployment="web", replica_number=0, node="n", stream=each["s"], time=each["t"], line=each["l"])
         )
     return found

@@ -127,14 +127,14 @@ def make_venv(folder: Path, *, install: bool, python: str = sys.executable) -> P
     return folder / "bin" / "python"
 
 
-def pip(*, install: bool, python: str = sys.executable) -> list[str]:
-    """The command that runs pip; where that Python has none, one in a virtual environment under build/ is made."""
-    if has_module(python, "pip"):
-        return [python, "-m", "pip"]
+def pip(*, install: bool) -> list[str]:
+    """The command that runs pip; where this Python has none, one in a virtual environment under build/ is made."""
+    if has_module(sys.executable, "pip"):
+        return [sys.executable, "-m", "pip"]
     inside = BUILD / "venv-pip" / "bin" / "python"
     if not inside.exists() or not has_module(inside, "pip"):
-        say(f"{python} has no pip: making a virtual environment that has")
-        inside = make_venv(inside.parents[1], install=install, python=python)
+        say(f"{sys.executable} has no pip: making a virtual environment that has")
+        inside = make_venv(inside.parents[1], install=install, python=sys.executable)
     return [str(inside), "-m", "pip"]
 
 

@@ -75,10 +75,10 @@ def test_a_bomb_and_a_flood_are_refused() -> None:
         unpack(zlib.compress(json.dumps([["d", 0, *[column] * 8]]).encode()))
 
 
-def sample(minute: int, cpu: float = 1.0, number: int = 0) -> dict[str, object]:
+def sample(minute: int, cpu: float = 1.0) -> dict[str, object]:
     return {
         "deployment_id": "d",
-        "replica_number": number,
+        "replica_number": 0,
         "minute": minute,
         **dict.fromkeys(FIGURES, 8),
         "cpu_percent": cpu,

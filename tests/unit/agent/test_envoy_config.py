@@ -24,20 +24,19 @@ def files(what: Served, front: Front = FRONT, *, inline: bool = False) -> dict[s
     return {file.name: file for file in files_of(what, front, inline=inline)}
 
 
-def resource(what: Served, name: str, front: Front = FRONT, *, inline: bool = False) -> Any:
-    (found,) = json.loads(files(what, front, inline=inline)[name].body)["resources"]
+def resource(what: Served, name: str, front: Front = FRONT) -> Any:
+    (found,) = json.loads(files(what, front)[name].body)["resources"]
     return found
 
 
-def matched(what: Served, table: str = "http", front: Front = FRONT) -> list[tuple[str, str]]:
+def matched(what: Served) -> list[tuple[str, str]]:
     """Kind and text of the matches of the first host in their order, each once."""
-    entries = resource(what, f"rds-{table}.json", front)["virtual_hosts"][0]["routes"]
-    pairs = [next((key, entry["match"][key]) for key in entry["match"] if key != "headers") for entry in entries]
+    pairs = [next((key, entry["match"][key]) for key in entry["match"] if key != "headers") for entry in entries(what)]
     return list(dict.fromkeys(pairs))
 
 
-def entries(what: Served, table: str = "http") -> list[Any]:
-    found: list[Any] = resource(what, f"rds-{table}.json")["virtual_hosts"][0]["routes"]
+def entries(what: Served) -> list[Any]:
+    found: list[Any] = resource(what, "rds-http.json")["virtual_hosts"][0]["routes"]
     return found
 
 

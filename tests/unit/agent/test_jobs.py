@@ -28,9 +28,9 @@ def once(retries: int = 3, **changes: Any) -> ReplicaDesired:
     return replica(**{"job": JobDesired(retries=retries), **changes})
 
 
-def scheduled(expression: str = "*/5 * * * *", retries: int = 0, **changes: Any) -> ReplicaDesired:
+def scheduled(expression: str = "*/5 * * * *", **changes: Any) -> ReplicaDesired:
     """A job on a schedule."""
-    return replica(**{"job": JobDesired(retries=retries, schedule=expression), **changes})
+    return replica(**{"job": JobDesired(schedule=expression, retries=0), **changes})
 
 
 async def end(stage: Stage, code: int, *, line: str = "") -> None:

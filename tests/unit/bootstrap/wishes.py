@@ -26,8 +26,8 @@ def package(version: str = "0.1.0", build: str = "00000000000000aa") -> Package:
     )
 
 
-def both_roles(layout: Layout | None = None) -> dict[Role, RoleWish]:
-    place = layout or Layout()
+def both_roles() -> dict[Role, RoleWish]:
+    place = Layout()
     return {"cp": control_plane_wish(place, host="cp.example.com"), "agent": agent_wish(place, usual_name="edge-1")}
 
 
@@ -47,8 +47,8 @@ def decide(wish: Wanted) -> Decide:
     return decided
 
 
-def visit(host: FakeHost, *, dry_run: bool = False, heard: list[News] | None = None) -> Visit:
-    told = [] if heard is None else heard
+def visit(host: FakeHost, *, dry_run: bool = False) -> Visit:
+    told = list[News]()
     return Visit(host=host, places=Places(), mode=Mode(dry_run=dry_run), progress=Progress(host.name, told.append))
 
 

@@ -13,9 +13,9 @@ from fledx.control_plane.scheduler.spec import Peer, Spec
 from tests.unit.scheduler.builders import node, nodes, spec
 
 
-def standing(board: Board, one: Spec, number: int = 0) -> Placed:
+def standing(board: Board, one: Spec) -> Placed:
     """Place one replica and book it."""
-    (placed,) = schedule(board, one, [number]).placed
+    (placed,) = schedule(board, one, [0]).placed
     board.apply(one, [placed])
     return placed
 

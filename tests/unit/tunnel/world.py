@@ -144,7 +144,7 @@ async def call(
 
 @asynccontextmanager
 async def tunnel(
-    trust: Trust | None, *, agent: Serve = echo, control_plane: Serve = echo, through: int | None = None, **options: Any
+    trust: Trust | None, *, agent: Serve = echo, control_plane: Serve = echo, **options: Any
 ) -> AsyncIterator[tuple[Link, Link]]:
     """Both ends of one link: the agent's, which dialled, and the control plane's."""
     async with open_door(trust, control_plane, **options) as door, anyio.create_task_group() as tasks:
