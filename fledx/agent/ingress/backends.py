@@ -57,7 +57,7 @@ class _Door:
     connections: int = 0
     asking: anyio.CancelScope | None = None
     listening: socket.socket | None = None
-    refused: str | None = None
+    refused: bool = False
 
 
 class Backends:
@@ -90,15 +90,11 @@ class Backends:
     def refused(self, name: str) -> bool:
         """Whether nobody answers behind a socket."""
         door = self._doors.get(name)
-        return door is not None and door.refused is not None
+        return door is not None and door.refused
 
     def busy(self, name: str) -> bool:
         """Whether Envoy has a connection to a socket."""
         return name in self._doors and self._doors[name].connections > 0
-
-    def reasons(self) -> dict[str, str]:
-        """Why, by the names of the sockets."""
-        return {name: door.refused for name, door in self._doors.items() if door.refused is not None}
 
     def linked(self) -> None:
         """There is a link again."""
@@ -200,12 +196,11 @@ class Backends:
                 stream = await self._opened(door)
                 stream.reset("it was only asked whether anybody answers", code="cancelled")
                 self._listen(door)
-            except FledxError as problem:
-                door.refused = problem.text
+            except FledxError:
                 self._cut_the_silent(door, began)
                 continue
             logger.info("a backend answers again", extra={"backend": door.name})
-            door.refused = None
+            door.refused = False
             self._changed()
             return
 
@@ -327,7 +322,7 @@ class Backends:
         if door.listening is None or door.name not in self._doors:
             return
         logger.info("a backend does not answer", extra={"backend": door.name, "reason": problem.text})
-        door.refused = problem.text
+        door.refused = True
         self._unlisten(door)
         if self._tasks is not None:
             self._tasks.start_soon(self._ask_within, door)
