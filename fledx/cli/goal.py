@@ -15,6 +15,8 @@ ENOUGH_RESTARTS = 2
 PATIENCE = 5.0
 #: Without a readiness probe a container is ready the moment it starts; one that dies at once does so within this.
 STEADY = 1.0
+#: What a spec has as `min_healthy_seconds` whose author said nothing of it; `models.deployment.UpdatePolicy`.
+USUAL_HEALTHY = 3.0
 
 
 class Goal:
@@ -33,7 +35,7 @@ class Goal:
         self.is_end = deployment.get("mode") == "job" and not deployment.get("schedule") and state == "running"
         self._is_job = deployment.get("mode") == "job"
         self._was_over = deployment.get("outcome") is not None
-        self._hold = 0.0 if _runs(deployment) or _has_readiness(deployment) else STEADY
+        self._hold = 0.0 if _runs(deployment) or _has_readiness(deployment) else steady(deployment)
         self._steady_since: float | None = None
         self._failing: dict[int, float] = {}
 
@@ -78,7 +80,10 @@ class Goal:
         """Every replica runs what was asked for, and has done so for long enough to believe it."""
         if _finished(deployment):
             return True
-        if not _runs(deployment) or (self.revision > 1 and _rolling(deployment)):
+        if self.revision > 1 and _rolling(deployment):
+            self._steady_since, self._hold = None, min(self._hold, STEADY)  # the rollout has held it for as long
+            return False
+        if not _runs(deployment):
             self._steady_since = None
             return False
         if self._steady_since is None:
@@ -97,6 +102,12 @@ class Goal:
             if stays_down or restarts >= ENOUGH_RESTARTS or now - self._failing[each.number] >= PATIENCE:
                 return each
         return None
+
+
+def steady(deployment: Json) -> float:
+    """How long one without a readiness probe must run to be believed: what its spec demands where that is not usual."""
+    wanted = (deployment.get("update") or {}).get("min_healthy_seconds", USUAL_HEALTHY)
+    return STEADY if wanted == USUAL_HEALTHY else float(wanted)
 
 
 def _state(replica: Replica) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fledx.cli.changes import Changes
-from fledx.cli.goal import Goal
+from fledx.cli.goal import Goal, steady
 from fledx.cli.progress import Progress
 from fledx.cli.terminal import Terminal
 from fledx.cli.views.replicas import replicas
@@ -116,10 +116,11 @@ class _Watch:
 
 def patience(deployment: Json) -> float:
     """How long it may stand still, in seconds; of a rollout at least until the control plane has given it up."""
+    usual = max(WAIT_TIMEOUT, steady(deployment) + GRACE)
     if (deployment.get("rollout") or {}).get("state") != "progressing":
-        return WAIT_TIMEOUT
+        return usual
     limit = (deployment.get("update") or {}).get("progress_deadline_seconds") or 0.0
-    return max(WAIT_TIMEOUT, float(limit) + GRACE)
+    return max(usual, float(limit) + GRACE)
 
 
 def way(deployment: Json) -> tuple[int, ...]:

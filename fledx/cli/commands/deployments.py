@@ -332,7 +332,7 @@ examples:
   fledx deployments create tick --image postgres:17 --entrypoint sh -- -c 'while date; do sleep 5; done'
 
 It ends with 0 when all replicas run, 1 when they cannot, 3 when they do not in time, 130 at Ctrl-C, which only stops
-the watching."""
+the watching. Without a readiness probe one must have run for a second, or for a --min-healthy that is not the usual."""
 UPDATE_EXAMPLES = """\
 examples:
   fledx deployments update web --image nginx:1.28

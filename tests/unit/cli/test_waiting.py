@@ -8,6 +8,7 @@ import pytest
 
 from fledx.cli.goal import Goal
 from fledx.errors import Unavailable
+from fledx.models.deployment import UpdatePolicy
 from tests.fakes.transport import Answer, error_answer, events_answer, json_answer, lines_answer
 from tests.unit.cli.harness import EDGE2, WEB, Cli, assignment, deployment, instance, page
 
@@ -284,6 +285,38 @@ def test_what_has_just_started_must_stay_for_a_moment() -> None:
     assert ["waiting", "reached"] == [judged(deployment(), lasting=seconds) for seconds in (0.9, 1.0)]
     assert "reached" == judged(deployment(**probed), deployment(**{**NEW, **probed}), lasting=0.0)
     assert "reached" == judged(deployment(generation=2), deployment(generation=2), lasting=0.0)
+
+
+def test_who_demands_another_time_than_the_usual_gets_it_before_a_create_is_called_running() -> None:
+    def arrives(after: float, **seen: Any) -> list[str]:
+        before = {**NEW, **seen}
+        return [judged(deployment(**seen), before, lasting=seconds) for seconds in (after - 0.1, after)]
+
+    usual = {"update": {"min_healthy_seconds": UpdatePolicy().min_healthy_seconds, "max_unavailable": 2}}
+    assert ["waiting", "reached"] == arrives(1.0, **usual)
+    assert ["waiting", "reached"] == arrives(20.0, update={"min_healthy_seconds": 20.0})
+    assert "reached" == judged(deployment(), {**NEW, "update": {"min_healthy_seconds": 0.0}}, lasting=0.0)
+    probed = {"health": {"readiness": {"type": "tcp", "port": 80}}, "update": {"min_healthy_seconds": 20.0}}
+    assert "reached" == judged(deployment(**probed), {**NEW, **probed}, lasting=0.0)
+
+
+def test_what_a_rollout_has_held_for_its_time_is_not_held_again() -> None:
+    demanding = {"update": {"min_healthy_seconds": 20.0}, "revision": 2, "generation": 2}
+    rolling = deployment(**demanding, rollout={"state": "progressing", "revision": 2})
+    goal = Goal({**NEW, **demanding})
+
+    assert "waiting" == goal.judge(rolling, 0.0)[0]
+    done = deployment(**demanding, rollout={"state": "complete", "revision": 2})
+    assert ["waiting", "waiting", "reached"] == [goal.judge(done, at)[0] for at in (20.0, 20.9, 21.0)]
+
+
+def test_a_time_longer_than_the_usual_patience_is_waited_for() -> None:
+    demanding = {"update": {"min_healthy_seconds": 900.0}}
+    new = deployment(**{**NEW, **demanding})
+    cli = creating(new, deployment(**demanding), 2000.0, **{"POST /api/v1/deployments": json_answer(new, 201)})
+
+    assert 0 == cli.run(*CREATE, "--min-healthy", "15m")
+    assert 900.0 <= cli.clock.at < 905.0
 
 
 def test_a_container_that_runs_and_dies_in_turn_never_counts_as_running() -> None:
