@@ -55,6 +55,22 @@ def instance(**changes: Any) -> Instance:
     return Instance(**{**fields, **changes})
 
 
+def running(replica: ReplicaDesired, **changes: Any) -> Instance:
+    """What an agent tells of a replica that runs as it was told."""
+    fields: dict[str, Any] = {
+        "deployment_id": replica.deployment_id,
+        "replica_number": replica.replica_number,
+        "container_id": f"c-{replica.template}-{replica.replica_number}",
+        "state": "running",
+        "ready": True,
+        "fence": replica.fence,
+        "revision": replica.revision,
+        "template": replica.template,
+        "last_updated": NOW,
+    }
+    return Instance(**{**fields, **changes})
+
+
 def replica(number: int = 0, **changes: Any) -> ReplicaDesired:
     """Replica of deployment `web`; its template hash follows from what it is made of."""
     fields: dict[str, Any] = {

@@ -26,7 +26,6 @@ from fledx.control_plane.reports import Reports
 from fledx.control_plane.store import migrate, nodes
 from fledx.control_plane.store.database import Database
 from fledx.models.deployment import DeploymentSpec
-from fledx.models.instance import Instance
 from fledx.models.node import Capacity, NodeFacts
 from fledx.models.placement import Constraints
 from fledx.models.port import PortMapping
@@ -35,6 +34,7 @@ from fledx.models.token import Operator
 from fledx.sealing import Seal
 from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.tunnel.link import Link
+from tests.builders import running
 
 ME = Operator(name="bench")
 GIB = 1024**3
@@ -77,21 +77,8 @@ class Plane:
     async def report(self, node_id: str) -> None:
         """A node's agent tells that it runs all that it is to run."""
         state = self.store.read(lambda sql: desired_state(sql, node_id, self.seal))
-        found = [
-            Instance(
-                deployment_id=each.deployment_id,
-                replica_number=each.replica_number,
-                container_id=f"c-{each.deployment_id}-{each.replica_number}",
-                state="running",
-                ready=True,
-                fence=each.fence,
-                revision=each.revision,
-                template=each.template,
-                last_updated="2026-11-25T12:00:00.000Z",
-            )
-            for each in (state.replicas if state else ())
-        ]
-        report = Report(revision=1, full=True, instances=tuple(found))
+        found = tuple(running(each) for each in (state.replicas if state else ()))
+        report = Report(revision=1, full=True, instances=found)
         await Reports(self.store, self.changes).store([(node_id, report)])
 
     async def silence(self, node_id: str, others: list[str], seconds: float) -> None:

@@ -37,7 +37,7 @@ from fledx.models.instance import Instance
 from fledx.models.report import Report
 from fledx.models.token import Operator
 from fledx.sealing import Seal
-from tests.builders import NOW, facts
+from tests.builders import facts, running
 
 ME = Operator(name="tester")
 
@@ -92,22 +92,7 @@ class Stage:
     async def runs(self, node_id: str) -> None:
         """The agent of a node reports that everything it was told to run does run."""
         state = self.desired(node_id)
-        found = [
-            Instance(
-                deployment_id=replica.deployment_id,
-                replica_number=replica.replica_number,
-                container_id=f"c-{replica.template}-{replica.replica_number}",
-                state="running",
-                ready=True,
-                fence=replica.fence,
-                revision=replica.revision,
-                template=replica.template,
-                last_updated=NOW,
-            )
-            for replica in state.replicas
-            if replica.desired_state == "running"
-        ]
-        await self.report(node_id, *found)
+        await self.report(node_id, *(running(each) for each in state.replicas if each.desired_state == "running"))
 
     def desired(self, node_id: str) -> NodeDesiredState:
         """What a node is to run."""

@@ -20,7 +20,7 @@ from fledx.models.job import JobRun, JobStatus
 from fledx.models.node import Capacity
 from fledx.models.placement import Constraints
 from fledx.settings.control_plane import ControlPlaneSettings
-from tests.builders import NOW, spec
+from tests.builders import running, spec
 from tests.unit.control_plane.conftest import ME, Stage
 
 pytestmark = pytest.mark.anyio
@@ -31,16 +31,11 @@ BROKEN = JobRun(outcome="failed", exit_code=3, failures=4, reason="4 attempts fa
 def told(stage: Stage, node_id: str, run: JobRun | None, state: str, **changes: Any) -> list[Instance]:
     """What the agent of a node reports of every job it has."""
     return [
-        Instance(
-            deployment_id=each.deployment_id,
-            replica_number=each.replica_number,
+        running(
+            each,
             state=state,
             ready=state == "running",
             message=run.reason if run else None,
-            template=each.template,
-            fence=each.fence,
-            revision=each.revision,
-            last_updated=NOW,
             job=JobStatus(run=run, **changes),
         )
         for each in stage.desired(node_id).replicas

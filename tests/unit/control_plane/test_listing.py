@@ -11,10 +11,9 @@ from fledx.control_plane.store import deployments
 from fledx.models.codec import encode
 from fledx.models.deployment import Deployment
 from fledx.models.filters import DeploymentFilter, NodeFilter
-from fledx.models.instance import Instance
 from fledx.models.job import JobRun, JobStatus
 from fledx.models.port import PortMapping
-from tests.builders import NOW, facts, spec
+from tests.builders import facts, running, spec
 from tests.unit.control_plane.conftest import ME, Stage
 
 pytestmark = pytest.mark.anyio
@@ -48,13 +47,10 @@ async def test_a_deployment_is_listed_as_it_is_shown_in_every_state(stage: Stage
         await stage.runs(node)
     due = "2026-11-26T00:00:00Z"
     told = [
-        Instance(
-            deployment_id=each.deployment_id,
-            replica_number=each.replica_number,
+        running(
+            each,
             state="stopped",
-            template=each.template,
-            fence=each.fence,
-            last_updated=NOW,
+            ready=False,
             job=JobStatus(run=JobRun(outcome="succeeded", due=each.job.schedule and due), next_run=due),
         )
         for each in stage.desired(nodes[0]).replicas
