@@ -10,13 +10,14 @@ from collections.abc import Callable
 from anyio.abc import TaskGroup
 
 from fledx.errors import Denied, FledxError, Unavailable
+from fledx.tunnel.buffers import Buffers
 from fledx.tunnel.connect import connect, peer_name, within
 from fledx.tunnel.events import Answered, AuthorityTold, Event
 from fledx.tunnel.frames import Hello, Refused, Welcome, error_for
 from fledx.tunnel.link import Link, OnMessage, OnStream
 from fledx.tunnel.session import Session
 from fledx.tunnel.tls import Clear, Tls
-from fledx.tunnel.wire import Buffers, Wire
+from fledx.tunnel.wire import Wire
 
 CONNECT_SECS = 30.0
 """Long enough for thousands of agents that come back at once: a full accept queue is not a dead control plane."""

@@ -8,6 +8,8 @@ from fledx.tunnel.credit import Window
 
 DRY = 0
 AT_END = -1
+LEFT = "left"
+"""Code of a RESET that follows an END: all was said, nothing more is read."""
 
 
 class End(Protocol):

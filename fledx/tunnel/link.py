@@ -81,7 +81,7 @@ class Link:
     @property
     def round_trip(self) -> float | None:
         """The least round trip seen lately in seconds, None before there was cause to measure one."""
-        return self._wire.session.round_trip
+        return self._wire.session.round_trip.least
 
     @property
     def reason(self) -> str | None:

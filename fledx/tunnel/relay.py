@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from fledx.tunnel.flow import AT_END, DRY
+from fledx.tunnel.flow import AT_END, DRY, LEFT
 from fledx.tunnel.frames import error_for
 from fledx.tunnel.held import Held
-from fledx.tunnel.session import LEFT
 from fledx.tunnel.stream import Stream
 
 

@@ -16,10 +16,9 @@ import socket
 import struct
 
 from fledx.errors import Unavailable
-from fledx.tunnel.flow import AT_END, DRY
+from fledx.tunnel.flow import AT_END, DRY, LEFT
 from fledx.tunnel.frames import error_for
 from fledx.tunnel.held import Held
-from fledx.tunnel.session import LEFT
 from fledx.tunnel.stream import Stream
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)

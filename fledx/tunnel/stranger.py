@@ -8,11 +8,12 @@ import ssl
 from typing import Protocol
 
 from fledx.errors import FledxError
+from fledx.tunnel.buffers import Buffers
 from fledx.tunnel.events import AuthorityAsked, Event, Greeted
 from fledx.tunnel.frames import Hello
 from fledx.tunnel.session import Session
 from fledx.tunnel.tls import Clear, Tls
-from fledx.tunnel.wire import Buffers, Wire
+from fledx.tunnel.wire import Wire
 
 _SENTENCE = b"This is the tunnel port of a fledx control plane, which does not speak HTTP.\n"
 HTTP_ANSWER = (

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from fledx.errors import FledxError, Unavailable
-from fledx.tunnel.flow import AT_END, DRY, End, Flow
+from fledx.tunnel.flow import AT_END, DRY, LEFT, End, Flow
 from fledx.tunnel.frames import error_for
 from fledx.tunnel.held import PIECE, Held
-from fledx.tunnel.session import LEFT
 
 TURN = 1024 * 1024
 """Bytes after which a sender that never had to wait lets others run."""

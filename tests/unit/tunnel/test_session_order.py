@@ -12,7 +12,7 @@ from fledx.tunnel.events import (
     Opened,
 )
 from fledx.tunnel.flows import MAX_STREAMS
-from fledx.tunnel.session import SPARSE_FRAME
+from fledx.tunnel.multiplexer import SPARSE_FRAME
 from tests.unit.tunnel.talk import Pipe, Talk, kinds, pipe_of, sent_through
 
 KIB = 1024

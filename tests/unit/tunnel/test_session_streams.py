@@ -13,8 +13,8 @@ from fledx.tunnel.events import (
     Failed,
     Opened,
 )
+from fledx.tunnel.flow import LEFT
 from fledx.tunnel.flows import MAX_STREAMS
-from fledx.tunnel.session import LEFT
 from tests.unit.tunnel.talk import Pipe, Talk, kinds, pipe_of, sent_through
 
 
