@@ -36,6 +36,9 @@ from fledx.tunnel.stream import Stream
 
 log = logging.getLogger(__name__)
 QUEUED_MESSAGES = 256
+BROKE_PROTOCOL = "the peer broke the tunnel protocol"
+"""In place of the reason, which names streams and bytes: as a label of a series it is to be one."""
+
 DISPUTE_SECS = 600.0
 """How soon a node is asked again to tell all because of one digest: what telling all did not settle is not urgent."""
 
@@ -123,9 +126,18 @@ class Agents:
             self._reachability.heard(session.node_id)
             if self._dispatch.leave(session):
                 self._ingress.left(session.node_id)
-            self._metrics.disconnected(link.reason or "control plane stops")
             self._metrics.sessions(len(self._dispatch))
-            log.info("node disconnected", extra={"node": session.name, "reason": link.reason or "control plane stops"})
+            self._note_end(session)
+
+    def _note_end(self, session: Session) -> None:
+        """One that broke the protocol is no usual end: its agent, or who has its token, needs looking at."""
+        link, reason = session.link, session.link.reason or "control plane stops"
+        if link.peer_is_at_fault:
+            self._metrics.disconnected(BROKE_PROTOCOL)
+            log.warning("node broke the tunnel protocol", extra={"node": session.name, "reason": reason})
+        else:
+            self._metrics.disconnected(reason)
+            log.info("node disconnected", extra={"node": session.name, "reason": reason})
 
     async def _serve(self, session: Session) -> None:
         send, receive = anyio.create_memory_object_stream[Mapping[str, Any]](QUEUED_MESSAGES)

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from fledx import tracing
+from fledx import __version__, tracing
 from fledx.control_plane.bell import Bell
 from fledx.control_plane.desired import desired_state
 from fledx.control_plane.store import nodes
@@ -121,8 +121,9 @@ class Dispatch:
             session.link.close("the node did not take its desired state in time")
             return
         except FledxError as problem:
-            log.warning("desired state not taken", extra={"node": session.name, "reason": str(problem)})
-            session.link.close(f"the node did not take its desired state: {problem}")
+            reason = _not_taken(session.link.peer.version, problem)
+            log.warning("desired state not taken", extra={"node": session.name, "reason": reason})
+            session.link.close(reason)
             return
         session.pushed = state.revision
         self._pushed(time.monotonic() - began)
@@ -134,3 +135,9 @@ class Dispatch:
         if session is None:
             raise Unavailable("the node is not connected")
         return await session.link.open(kind, tracing.noted(meta))
+
+
+def _not_taken(version: str, problem: FledxError) -> str:
+    """In words for both sides; where they are of two versions, that is the likely cause."""
+    apart = f" (it runs fledx {version}, this control plane {__version__})" if version != __version__ else ""
+    return f"the node did not take its desired state{apart}: {problem}"

@@ -73,7 +73,7 @@ class Failed(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The session is over: the peer said goodbye, or (``faulty``) it broke the protocol."""
+    """The session is over: one side said goodbye, the connection broke, or (``faulty``) the peer broke the protocol."""
 
     code: str
     reason: str

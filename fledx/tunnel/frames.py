@@ -21,6 +21,11 @@ import msgpack
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, LimitExceeded, NotFound, Unavailable
 
 PROTOCOL = 1
+"""
+Unknown fields, messages and kinds of streams are passed over, so adding one leaves it as it is. What a side that does
+not know it must not pass over raises it: two sides that differ part, and nothing is half understood (`mismatch`).
+``protocol`` and ``version`` of HELLO and WELCOME, and all of REFUSED, stay as they are for ever.
+"""
 
 HEADER = struct.Struct(">BBBBIBI")
 HEADER_SIZE = HEADER.size
@@ -65,6 +70,9 @@ RULES: dict[int, Rule] = {
 
 MAX_REASON = 1000
 """Characters of a reason that travel; a REFUSED, RESET or GOODBYE then always fits its limit."""
+
+MAX_VERSION = 40
+"""Characters of a peer's version that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,12 +239,12 @@ def read_hello(payload: bytes | bytearray | memoryview) -> Hello:
     fields = _Fields(HELLO, payload)
     protocol = fields.integer("protocol")
     if protocol != PROTOCOL:
-        return Hello(protocol=protocol, version=fields.text("version", ""), role="", token="")
+        return Hello(protocol=protocol, version=fields.version(), role="", token="")
     return Hello(
         role=fields.text("role"),
         token=fields.text("token"),
         node_id=fields.text("node_id", "") or None,
-        version=fields.text("version", ""),
+        version=fields.version(),
         build=fields.text("build", ""),
         facts=fields.mapping("facts"),
     )
@@ -258,15 +266,26 @@ def welcome_frame(welcome: Welcome) -> bytes:
 
 
 def read_welcome(payload: bytes | bytearray | memoryview) -> Welcome:
-    """Decode a WELCOME."""
+    """Decode a WELCOME; of one that speaks another protocol only ``protocol`` and ``version`` are looked at."""
     fields = _Fields(WELCOME, payload)
+    protocol = fields.integer("protocol")
+    if protocol != PROTOCOL:
+        return Welcome(protocol=protocol, version=fields.version(), session="")
     return Welcome(
-        protocol=fields.integer("protocol"),
         session=fields.text("session"),
-        version=fields.text("version", ""),
+        version=fields.version(),
         heartbeat_secs=fields.seconds("heartbeat_secs"),
         reconnect_secs=fields.seconds("reconnect_secs"),
         body=fields.mapping("body"),
+    )
+
+
+def mismatch(*, dialler: tuple[str, int], listener: tuple[str, int]) -> Refused:
+    """Why two of different protocols part, in words that are true on both sides; each is its version and protocol."""
+    return Refused(
+        code="protocol",
+        reason=f"the control plane, fledx {listener[0] or '?'}, speaks protocol {listener[1]} of the tunnel, and fledx "
+        f"{dialler[0] or '?'}, which dials it, protocol {dialler[1]}: bring both to one version",
     )
 
 
@@ -278,8 +297,11 @@ def reason_frame(kind: int, code: str, reason: str, stream: int = 0) -> bytes:
 def read_reason(kind: int, payload: bytes | bytearray | memoryview) -> Refused:
     """Decode a REFUSED, RESET or GOODBYE; what could move a terminal's cursor is taken out of the sentence."""
     fields = _Fields(kind, payload)
-    reason = "".join(letter if letter.isprintable() else " " for letter in fields.text("reason", ""))
-    return Refused(code=fields.text("code"), reason=reason)
+    return Refused(code=fields.text("code"), reason=_printable(fields.text("reason", "")))
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def open_frame(stream: int, opening: Opening) -> bytes:
@@ -334,6 +356,9 @@ class _Fields:
 
     def text(self, field: str, default: str | None = None) -> str:
         return str(self._take(field, (str,), default))
+
+    def version(self) -> str:
+        return _printable(self.text("version", "")[:MAX_VERSION])
 
     def integer(self, field: str) -> int:
         return int(self._take(field, (int,)))

@@ -89,6 +89,12 @@ class Link:
         closed = self._wire.session.closed
         return closed.reason if closed else None
 
+    @property
+    def peer_is_at_fault(self) -> bool:
+        """Whether the link is over because the peer broke the protocol: its program is at fault, or is not ours."""
+        closed = self._wire.session.closed
+        return closed is not None and closed.faulty
+
     def last_heard(self) -> float:
         """When anything last arrived, in monotonic seconds."""
         return self._wire.session.last_heard

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fledx import __version__
 from fledx.errors import FledxError
 from fledx.tunnel import frames
 from fledx.tunnel.events import Answered, AuthorityAsked, AuthorityTold, Closed, Event, Greeted, Told
@@ -29,6 +30,7 @@ FROM_LISTENER = frozenset({frames.WELCOME, frames.REFUSED, frames.AUTHORITY, fra
 WHILE_DECIDING = frozenset({frames.GOODBYE})
 WHILE_OPEN = frozenset(frames.RULES) - FROM_DIALLER - FROM_LISTENER | {frames.GOODBYE}
 
+OURS = __version__, frames.PROTOCOL
 HEARTBEAT = bytes((frames.NIL,))
 PONG = frames.frame(frames.PONG)
 
@@ -129,13 +131,8 @@ class Session(Multiplexer):
         hello = frames.read_hello(payload)
         if hello.protocol == frames.PROTOCOL:
             events.append(Greeted(hello))
-            return
-        us, them = f"tunnel protocol {frames.PROTOCOL}", f"protocol {hello.protocol} (fledx {hello.version or '?'})"
-        self.answer(
-            Refused(code="protocol", reason=f"this side speaks {us}, the other {them}: bring both to one version")
-        )
-        self.closed = Closed("protocol", f"the peer speaks {them}, this side {us}", faulty=True)
-        events.append(self.closed)
+        else:
+            self.answer(frames.mismatch(dialler=(hello.version, hello.protocol), listener=OURS))
 
     def _take_authority(self, stream: int, payload: memoryview, now: float, events: list[Event]) -> None:
         self._reader.allowed = WHILE_DECIDING
@@ -143,8 +140,13 @@ class Session(Multiplexer):
 
     def _take_welcome(self, stream: int, payload: memoryview, now: float, events: list[Event]) -> None:
         welcome = frames.read_welcome(payload)
-        self._open(welcome)
-        events.append(Answered(welcome))
+        if welcome.protocol == frames.PROTOCOL:
+            self._open(welcome)
+            events.append(Answered(welcome))
+        else:
+            refused = frames.mismatch(dialler=OURS, listener=(welcome.version, welcome.protocol))
+            self.close(refused.code, refused.reason)
+            events.append(Answered(refused))
 
     def _take_refused(self, stream: int, payload: memoryview, now: float, events: list[Event]) -> None:
         refused = frames.read_reason(frames.REFUSED, payload)

@@ -54,7 +54,7 @@ async def test_what_was_kept_is_there_after_a_start(tmp_path: Path) -> None:
     assert (3, "d-web") == (again.state.revision, again.state.replicas[0].deployment_id)
 
 
-def test_a_field_of_a_newer_control_plane_is_passed_over(tmp_path: Path) -> None:
+def test_fault_26_a_field_of_a_newer_control_plane_is_passed_over(tmp_path: Path) -> None:
     state = held(tmp_path)
     assert state.take(body(1, something_new={"a": 1}))
 

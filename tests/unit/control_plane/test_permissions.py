@@ -51,7 +51,7 @@ async def test_fault_42_a_node_that_allows_it_gets_it_and_both_are_in_the_audit_
     assert any('"deployment.create"' in line and '"privileged":true' in line.replace(" ", "") for line in told)
 
 
-async def test_an_agent_that_does_not_know_a_field_is_not_chosen(stage: Stage) -> None:
+async def test_fault_26_an_agent_that_does_not_know_a_field_is_not_chosen(stage: Stage) -> None:
     await stage.node("edge-1")
     made = await stage.deployments.create(spec(read_only=True), by=ME)
     assert ["1 node: its agent is too old for read_only (edge-1)"] == [each.reason for each in made.pending]

@@ -39,7 +39,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_a_newer_database_and_an_edited_migration_are_refused(tmp_path: Path) -> None:
+def test_fault_26_the_database_of_a_newer_version_is_refused_as_is_an_edited_migration(tmp_path: Path) -> None:
     connection = connect(tmp_path / "db")
     migrate.migrate(connection, [FIRST, SECOND], NOW)
 

@@ -66,13 +66,13 @@ def test_a_token_is_in_no_repr() -> None:
     assert "s3cret" not in repr(Welcome(session="s", body={"node_token": "s3cret"}))
 
 
-def test_unknown_fields_of_a_newer_hello_are_ignored() -> None:
+def test_fault_26_unknown_fields_of_a_newer_hello_are_ignored() -> None:
     frame = frames.map_frame(frames.HELLO, {"protocol": 1, "role": "agent", "token": "t", "colour": "red"})
 
     assert frames.read_hello(payload_of(frame)).role == "agent"
 
 
-def test_a_hello_of_another_protocol_is_read_for_its_version_only() -> None:
+def test_fault_26_a_hello_of_another_protocol_is_read_for_its_version_only() -> None:
     frame = frames.map_frame(frames.HELLO, {"protocol": 7, "version": "9.0.0", "role": ["not", "text"]})
 
     hello = frames.read_hello(payload_of(frame))

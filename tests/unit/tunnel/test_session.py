@@ -41,17 +41,6 @@ class TestGreeting:
         assert dialler.session.closed
         assert listener.session.closed
 
-    def test_another_protocol_is_refused_naming_both(self) -> None:
-        dialler, listener = Side(Clock(), dialler=True), Side(Clock(), dialler=False)
-
-        listener.hears(frames.map_frame(frames.HELLO, {"protocol": 2, "version": "9.1.0"}))
-        dialler.hears(listener.sends())
-
-        refused = dialler.last(Answered).answer
-        assert refused.code == "protocol"
-        assert "protocol 1" in refused.reason
-        assert "protocol 2 (fledx 9.1.0)" in refused.reason
-
     def test_a_stranger_may_ask_for_the_authority_and_nothing_else(self) -> None:
         dialler, listener = Side(Clock(), dialler=True), Side(Clock(), dialler=False)
         dialler.session.ask_authority()
