@@ -76,6 +76,11 @@ class Listener:
         self._tasks: TaskGroup | None = None
         self._notes = Notes()
 
+    @property
+    def strangers(self) -> int:
+        """How many have been accepted and have yet to say who they are, or to hear whether they are welcome."""
+        return len(self._strangers)
+
     def bind(self, host: str, port: int) -> int:
         """
         Listen on every address of `host`; returns the port, which is chosen when `port` is 0.

@@ -33,8 +33,9 @@ class Database:
     One open database.
 
     Writes run one after another, each in a `BEGIN IMMEDIATE` transaction of its own, and return after COMMIT; durable
-    ones are on the disk by then (`synchronous=FULL`), others may be lost by a power cut, never torn. Reads run on a
-    connection of their own and see the last commit. WAL mode: readers never wait for the writer.
+    ones are on the disk by then (`synchronous=FULL`), others may be lost by a power cut, never torn. A durable one has
+    one of the others before it at most, so that an operator does not wait behind all nodes that come back at once.
+    Reads run on a connection of their own and see the last commit. WAL mode: readers never wait for the writer.
 
     `on_transaction` hears in the loop how many seconds each committed write took, and whether it was durable.
     """
@@ -48,10 +49,17 @@ class Database:
         self.on_transaction: Callable[[float, bool], None] = lambda seconds, durable: None
         self._synchronous = ""
         self._turn = anyio.CapacityLimiter(1)
+        self._queue = anyio.Lock()
         self._far_turn = anyio.CapacityLimiter(1)
 
     async def write(self, work: Work[T], *, durable: bool = True) -> T:
         """Run `work` in a transaction and return its result once that is committed; it is rolled back if it raises."""
+        if durable:
+            return await self._in_turn(work, durable=True)
+        async with self._queue:
+            return await self._in_turn(work, durable=False)
+
+    async def _in_turn(self, work: Work[T], *, durable: bool) -> T:
         synchronous = "FULL" if durable else "NORMAL"
         took, result = await anyio.to_thread.run_sync(self._timed, work, synchronous, limiter=self._turn)
         self.on_transaction(took, durable)

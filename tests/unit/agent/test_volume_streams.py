@@ -111,7 +111,7 @@ async def test_the_reconciler_leaves_a_replica_alone_while_its_volume_is_read(wo
     assert len(world.runtime.all()) == 2
     await read(stream)
     await until(lambda: [each.state for each in world.runtime.all()].count("running") == 1)
-    await until(lambda: world.runtime.specs[world.runtime.running()[0].id].env.get("A") == "1")
+    await until(lambda: [world.runtime.specs[each.id].env.get("A") for each in world.runtime.running()] == ["1"])
 
 
 async def test_a_backup_fills_a_new_volume_and_leaves_the_present_one(world: World) -> None:

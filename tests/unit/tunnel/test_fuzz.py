@@ -19,7 +19,7 @@ from tests.unit.tunnel.world import Trust
 
 
 @pytest.mark.parametrize("block", range(10))
-def test_whatever_arrives_there_is_a_reason_and_no_crash(block: int) -> None:
+def test_fault_25_whatever_arrives_there_is_a_reason_and_no_crash(block: int) -> None:
     for seed in range(block * 25, block * 25 + 25):
         try:
             Fuzz(seed).run()
@@ -109,7 +109,9 @@ def _plainly(data: bytes) -> list[tuple[int, int, bytes]]:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=400), start=st.sampled_from([b"", b"\x16\x03\x01", b"\x16\x03\x03\x00\x20\x01\x00\x00"]))
-def test_whatever_a_stranger_says_to_tls_is_refused_or_waited_for(trust: Trust, data: bytes, start: bytes) -> None:
+def test_fault_25_whatever_a_stranger_says_to_tls_is_refused_or_waited_for(
+    trust: Trust, data: bytes, start: bytes
+) -> None:
     tls = Tls(trust.server(), server=True)
     said = memoryview(start + data)
     try:

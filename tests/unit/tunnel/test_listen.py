@@ -102,7 +102,7 @@ BAD_HELLO = frames.map_frame(frames.HELLO, {"protocol": 1, "token": TOKEN})
         (False, raw(b"\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03\x00\x00"), "speaks TLS, and this side"),
     ],
 )
-async def test_a_bad_peer_is_turned_away_with_one_line(
+async def test_fault_25_a_bad_peer_is_turned_away_with_one_line(
     trust: Trust, caplog: pytest.LogCaptureFixture, speak: Speak, noted: str, *, with_tls: bool
 ) -> None:
     async with open_door(trust if with_tls else None) as door:
