@@ -94,8 +94,8 @@ ENTERED_BY: dict[str, tuple[str, ...]] = {
 PURE = (
     "models/",
     "compose/",
-    *(f"tunnel/{inner}.py" for inner in ("frames", "session", "multiplexer", "credit", "events", "flow", "flows")),
-    *(f"tunnel/{inner}.py" for inner in ("order", "reader", "held", "pace", "round_trip", "small")),
+    *(f"tunnel/{inner}.py" for inner in ("frames", "greeting", "session", "multiplexer", "credit", "events")),
+    *(f"tunnel/{inner}.py" for inner in ("flow", "flows", "order", "reader", "held", "pace", "round_trip", "small")),
     "control_plane/scheduler/",
     "control_plane/replicas/status.py",
     "control_plane/replicas/job_status.py",

@@ -22,7 +22,7 @@ from fledx.models.node import NodeFacts
 from fledx.models.token import JoinString
 from fledx.tunnel.authority import fetch_authority
 from fledx.tunnel.dial import dial
-from fledx.tunnel.frames import Hello, Welcome
+from fledx.tunnel.greeting import Hello, Welcome
 from fledx.tunnel.link import Link, OnMessage, OnStream
 from fledx.tunnel.stream import Stream
 from fledx.tunnel.tls import client_context

@@ -13,7 +13,7 @@ from fledx import __version__
 from fledx.client.api import ControlPlane
 from fledx.errors import Denied, FledxError, InvalidSpec, Unavailable
 from fledx.tunnel.dial import CONNECT_SECS, dial
-from fledx.tunnel.frames import Hello
+from fledx.tunnel.greeting import Hello
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 from fledx.tunnel.tls import client_context

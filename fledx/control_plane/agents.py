@@ -30,7 +30,7 @@ from fledx.models.node import NodeFacts
 from fledx.models.report import Report
 from fledx.models.token import Operator
 from fledx.models.usage import unpack
-from fledx.tunnel.frames import Hello, Refused, Welcome
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from fledx.tunnel.frames import Hello, Refused, Welcome
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 
 

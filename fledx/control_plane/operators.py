@@ -32,7 +32,7 @@ from fledx.models.codec import decode_lenient, encode
 from fledx.models.exec import ExecRequest
 from fledx.models.forward import ForwardRequest, ReplicaRef
 from fledx.models.token import Operator
-from fledx.tunnel.frames import Hello, Refused, Welcome
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.relay import Tally, relay
 from fledx.tunnel.stream import Stream

@@ -14,10 +14,10 @@ One TCP connection that the agent (or an operator) opens carries many streams; t
 
 An error a handler raises comes out at the opener as the same class; a reset never looks like an end.
 
-Read `frames.py` first (what travels), then `session.py` (what may travel when: Sans-I/O; its streams are in
-`multiplexer.py`, over `flows.py`, `credit.py` and `order.py`), then `wire.py` (the one driver: a non-blocking socket,
-TLS in memory; what it sends goes by `sender.py` and `outlet.py`, at the `pace.py` of the line), then `link.py` and
-`stream.py` (the edge the house uses), `splice.py` and `relay.py` (a stream to a socket or to another stream at full
+Read `frames.py` and `greeting.py` first (what travels), then `session.py` (what may travel when: Sans-I/O; its streams
+are in `multiplexer.py`, over `flows.py`, `credit.py` and `order.py`), then `wire.py` (the one driver: a non-blocking
+socket, TLS in memory; what it sends goes by `sender.py` and `outlet.py`, at the `pace.py` of the line), then `link.py`
+and `stream.py` (the edge the house uses), `splice.py` and `relay.py` (a stream to a socket or to another stream at full
 speed), `dial.py`, `listen.py`, `tls.py` and `authority.py` (pinning a CA by its fingerprint).
 
 May import models and errors. State: per link, in its `Session`; nothing is kept beyond a link's life.

@@ -13,7 +13,8 @@ from fledx.errors import Denied, FledxError, Unavailable
 from fledx.tunnel.buffers import Buffers
 from fledx.tunnel.connect import connect, peer_name, within
 from fledx.tunnel.events import Answered, AuthorityTold, Event
-from fledx.tunnel.frames import Hello, Refused, Welcome, error_for
+from fledx.tunnel.frames import error_for
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.link import Link, OnMessage, OnStream
 from fledx.tunnel.session import Session
 from fledx.tunnel.tls import Clear, Tls

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fledx.tunnel.flow import Flow
-from fledx.tunnel.frames import Hello, Opening, Refused, Welcome
+from fledx.tunnel.frames import Opening
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 
 
 class Greeted(NamedTuple):

@@ -13,19 +13,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgpack
 
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, LimitExceeded, NotFound, Unavailable
-
-PROTOCOL = 1
-"""
-Unknown fields, messages and kinds of streams are passed over, so adding one leaves it as it is. What a side that does
-not know it must not pass over raises it: two sides that differ part, and nothing is half understood (`mismatch`).
-``protocol`` and ``version`` of HELLO and WELCOME, and all of REFUSED, stay as they are for ever.
-"""
 
 HEADER = struct.Struct(">BBBBIBI")
 HEADER_SIZE = HEADER.size
@@ -71,50 +63,12 @@ RULES: dict[int, Rule] = {
 MAX_REASON = 1000
 """Characters of a reason that travel; a REFUSED, RESET or GOODBYE then always fits its limit."""
 
-MAX_VERSION = 40
-"""Characters of a peer's version that are shown."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Hello:
-    """
-    Who dials: the first frame of a session. ``token`` is in no repr and no error text.
-
-    ``version`` and ``build`` are the dialler's fledx; ``facts`` describe its machine and mean nothing to the tunnel.
-    """
-
-    role: str
-    token: str = field(repr=False)
-    node_id: str | None = None
-    version: str = ""
-    build: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    protocol: int = PROTOCOL
-
-
-@dataclass(frozen=True, kw_only=True)
-class Welcome:
-    """
-    The answer to a hello that is taken.
-
-    ``heartbeat_secs`` is how often the dialler shows that it lives, ``reconnect_secs`` the upper bound of its first
-    wait after a lost link. ``body`` is between the roles, for a join the node's id and token, and is in no repr.
-    """
-
-    session: str
-    version: str = ""
-    heartbeat_secs: float = 5.0
-    reconnect_secs: float = 1.0
-    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    protocol: int = PROTOCOL
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refused:
-    """The answer to a hello that is not taken; ``code`` is one of `FledxError.code` or a word of the roles."""
+class Reason(NamedTuple):
+    """Payload of REFUSED, RESET and GOODBYE: a word for programs and one sentence for people."""
 
     code: str
-    reason: str
+    text: str
 
 
 class Opening(NamedTuple):
@@ -218,129 +172,12 @@ def _no_extension(code: int, data: bytes) -> Any:
     raise ValueError(f"extension type {code}")
 
 
-def hello_frame(hello: Hello) -> bytes:
-    """HELLO for `hello`."""
-    return map_frame(
-        HELLO,
-        {
-            "protocol": hello.protocol,
-            "role": hello.role,
-            "node_id": hello.node_id,
-            "token": hello.token,
-            "version": hello.version,
-            "build": hello.build,
-            "facts": hello.facts,
-        },
-    )
+class Fields:
+    """
+    The map of one control frame. Each getter refuses a value of another type, naming frame and field, never the value.
 
-
-def read_hello(payload: bytes | bytearray | memoryview) -> Hello:
-    """Decode a HELLO; of one that speaks another protocol only ``protocol`` and ``version`` are looked at."""
-    fields = _Fields(HELLO, payload)
-    protocol = fields.integer("protocol")
-    if protocol != PROTOCOL:
-        return Hello(protocol=protocol, version=fields.version(), role="", token="")
-    return Hello(
-        role=fields.text("role"),
-        token=fields.text("token"),
-        node_id=fields.text("node_id", "") or None,
-        version=fields.version(),
-        build=fields.text("build", ""),
-        facts=fields.mapping("facts"),
-    )
-
-
-def welcome_frame(welcome: Welcome) -> bytes:
-    """WELCOME for `welcome`."""
-    return map_frame(
-        WELCOME,
-        {
-            "protocol": welcome.protocol,
-            "session": welcome.session,
-            "version": welcome.version,
-            "heartbeat_secs": welcome.heartbeat_secs,
-            "reconnect_secs": welcome.reconnect_secs,
-            "body": welcome.body,
-        },
-    )
-
-
-def read_welcome(payload: bytes | bytearray | memoryview) -> Welcome:
-    """Decode a WELCOME; of one that speaks another protocol only ``protocol`` and ``version`` are looked at."""
-    fields = _Fields(WELCOME, payload)
-    protocol = fields.integer("protocol")
-    if protocol != PROTOCOL:
-        return Welcome(protocol=protocol, version=fields.version(), session="")
-    return Welcome(
-        session=fields.text("session"),
-        version=fields.version(),
-        heartbeat_secs=fields.seconds("heartbeat_secs"),
-        reconnect_secs=fields.seconds("reconnect_secs"),
-        body=fields.mapping("body"),
-    )
-
-
-def mismatch(*, dialler: tuple[str, int], listener: tuple[str, int]) -> Refused:
-    """Why two of different protocols part, in words that are true on both sides; each is its version and protocol."""
-    return Refused(
-        code="protocol",
-        reason=f"the control plane, fledx {listener[0] or '?'}, speaks protocol {listener[1]} of the tunnel, and fledx "
-        f"{dialler[0] or '?'}, which dials it, protocol {dialler[1]}: bring both to one version",
-    )
-
-
-def reason_frame(kind: int, code: str, reason: str, stream: int = 0) -> bytes:
-    """REFUSED, RESET or GOODBYE: a word for programs and one sentence for people, cut to what fits."""
-    return map_frame(kind, {"code": code[:64], "reason": reason[:MAX_REASON]}, stream)
-
-
-def read_reason(kind: int, payload: bytes | bytearray | memoryview) -> Refused:
-    """Decode a REFUSED, RESET or GOODBYE; what could move a terminal's cursor is taken out of the sentence."""
-    fields = _Fields(kind, payload)
-    return Refused(code=fields.text("code"), reason=_printable(fields.text("reason", "")))
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def open_frame(stream: int, opening: Opening) -> bytes:
-    """OPEN for a new stream."""
-    return map_frame(OPEN, opening._asdict(), stream)
-
-
-def read_open(payload: bytes | bytearray | memoryview) -> Opening:
-    """Decode an OPEN."""
-    fields = _Fields(OPEN, payload)
-    return Opening(kind=fields.text("kind"), meta=fields.mapping("meta"), window=fields.integer("window"))
-
-
-def authority_frame(certificates: str) -> bytes:
-    """AUTHORITY: asked with nothing, answered with the CA certificates as one PEM text."""
-    return map_frame(AUTHORITY, {"certificates": certificates})
-
-
-def read_authority(payload: bytes | bytearray | memoryview) -> str:
-    """The PEM text of an AUTHORITY."""
-    return _Fields(AUTHORITY, payload).text("certificates")
-
-
-ERRORS: dict[str, type[FledxError]] = {
-    error.code: error for error in (NotFound, Conflict, Denied, Unavailable, LimitExceeded)
-}
-
-
-def error_for(code: str, reason: str, default: type[FledxError] = Unavailable) -> FledxError:
-    """What a peer's `code` and `reason` are raised as here: an error raised over there comes out as the same class."""
-    if code == InvalidSpec.code:
-        return InvalidSpec("", reason)
-    error = ERRORS.get(code, default)(reason)
-    error.code = code
-    return error
-
-
-class _Fields:
-    """The map of one control frame; each getter refuses a value of another type, naming frame and field."""
+    A field without a default must be there; ``mapping`` is empty when it is not.
+    """
 
     def __init__(self, kind: int, payload: bytes | bytearray | memoryview) -> None:
         self._name = RULES[kind].name
@@ -355,22 +192,74 @@ class _Fields:
         return value
 
     def text(self, field: str, default: str | None = None) -> str:
+        """A str."""
         return str(self._take(field, (str,), default))
 
-    def version(self) -> str:
-        return _printable(self.text("version", "")[:MAX_VERSION])
-
     def integer(self, field: str) -> int:
+        """An int, which a bool is not."""
         return int(self._take(field, (int,)))
 
     def seconds(self, field: str) -> float:
+        """More than nothing, and a day at most."""
         value = float(self._take(field, (int, float)))
         if not 0 < value <= 86400:
             raise malformed(f"{self._name}.{field} is not between 0 and a day")
         return value
 
     def mapping(self, field: str) -> dict[str, Any]:
+        """A map whose keys are text."""
         value = self._take(field, (dict,), {})
         if not all(isinstance(key, str) for key in value):
             raise malformed(f"{self._name}.{field} has a key that is not text")
         return dict(value)
+
+
+def printable(text: str) -> str:
+    """Without what could move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def reason_frame(kind: int, code: str, reason: str, stream: int = 0) -> bytes:
+    """REFUSED, RESET or GOODBYE, cut to what fits."""
+    return map_frame(kind, {"code": code[:64], "reason": reason[:MAX_REASON]}, stream)
+
+
+def read_reason(kind: int, payload: bytes | bytearray | memoryview) -> Reason:
+    """Decode a REFUSED, RESET or GOODBYE; what could move a terminal's cursor is taken out of the sentence."""
+    fields = Fields(kind, payload)
+    return Reason(fields.text("code"), printable(fields.text("reason", "")))
+
+
+def open_frame(stream: int, opening: Opening) -> bytes:
+    """OPEN for a new stream."""
+    return map_frame(OPEN, opening._asdict(), stream)
+
+
+def read_open(payload: bytes | bytearray | memoryview) -> Opening:
+    """Decode an OPEN."""
+    fields = Fields(OPEN, payload)
+    return Opening(kind=fields.text("kind"), meta=fields.mapping("meta"), window=fields.integer("window"))
+
+
+def authority_frame(certificates: str) -> bytes:
+    """AUTHORITY: asked with nothing, answered with the CA certificates as one PEM text."""
+    return map_frame(AUTHORITY, {"certificates": certificates})
+
+
+def read_authority(payload: bytes | bytearray | memoryview) -> str:
+    """The PEM text of an AUTHORITY."""
+    return Fields(AUTHORITY, payload).text("certificates")
+
+
+ERRORS: dict[str, type[FledxError]] = {
+    error.code: error for error in (NotFound, Conflict, Denied, Unavailable, LimitExceeded)
+}
+
+
+def error_for(code: str, reason: str, default: type[FledxError] = Unavailable) -> FledxError:
+    """What a peer's `code` and `reason` are raised as here: an error raised over there comes out as the same class."""
+    if code == InvalidSpec.code:
+        return InvalidSpec("", reason)
+    error = ERRORS.get(code, default)(reason)
+    error.code = code
+    return error

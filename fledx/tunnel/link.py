@@ -13,7 +13,8 @@ from anyio.abc import TaskGroup
 from fledx.errors import FledxError, NotFound, Unavailable
 from fledx.tunnel.events import Accepted, Closed, Data, Ended, Event, Failed, Opened, Told
 from fledx.tunnel.flow import Flow
-from fledx.tunnel.frames import Hello, Opening, Welcome
+from fledx.tunnel.frames import Opening
+from fledx.tunnel.greeting import Hello, Welcome
 from fledx.tunnel.stream import Stream
 from fledx.tunnel.wire import Wire
 

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, Unavailable
 from fledx.tunnel.buffers import Buffers
 from fledx.tunnel.connect import peer_name
-from fledx.tunnel.frames import Hello, Refused, Welcome
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.stranger import Stranger
 

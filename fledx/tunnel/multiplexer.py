@@ -250,7 +250,7 @@ class Multiplexer:
         said = frames.read_reason(frames.RESET, payload)
         if flow is not None:
             self.flows.forget(flow)
-            events.append(Failed(flow, said.code, said.reason))
+            events.append(Failed(flow, said.code, said.text))
 
 
 ON_STREAM: dict[int, Callable[[Multiplexer, int, memoryview, float, list[Event]], None]] = {

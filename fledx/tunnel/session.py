@@ -13,9 +13,10 @@ from typing import Any
 
 from fledx import __version__
 from fledx.errors import FledxError
-from fledx.tunnel import frames
+from fledx.tunnel import frames, greeting
 from fledx.tunnel.events import Answered, AuthorityAsked, AuthorityTold, Closed, Event, Greeted, Told
-from fledx.tunnel.frames import DATA, HEADER_SIZE, Hello, Refused, Welcome
+from fledx.tunnel.frames import DATA, HEADER_SIZE
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.multiplexer import ON_STREAM, Multiplexer
 from fledx.tunnel.order import Order
 from fledx.tunnel.reader import FrameReader
@@ -30,7 +31,7 @@ FROM_LISTENER = frozenset({frames.WELCOME, frames.REFUSED, frames.AUTHORITY, fra
 WHILE_DECIDING = frozenset({frames.GOODBYE})
 WHILE_OPEN = frozenset(frames.RULES) - FROM_DIALLER - FROM_LISTENER | {frames.GOODBYE}
 
-OURS = __version__, frames.PROTOCOL
+OURS = __version__, greeting.PROTOCOL
 HEARTBEAT = bytes((frames.NIL,))
 PONG = frames.frame(frames.PONG)
 
@@ -73,7 +74,7 @@ class Session(Multiplexer):
 
     def greet(self, hello: Hello) -> None:
         """The dialler's first frame."""
-        self.order.urge(frames.hello_frame(hello))
+        self.order.urge(greeting.hello_frame(hello))
 
     def ask_authority(self) -> None:
         """The dialler's first and only frame when it has yet to check who the listener is."""
@@ -87,7 +88,7 @@ class Session(Multiplexer):
     def answer(self, answer: Welcome | Refused) -> None:
         """Take the hello and open the session, or refuse it and be done."""
         if isinstance(answer, Welcome):
-            self.order.urge(frames.welcome_frame(answer))
+            self.order.urge(greeting.welcome_frame(answer))
             self._open(answer)
         else:
             self.order.urge(frames.reason_frame(frames.REFUSED, answer.code, answer.reason))
@@ -128,34 +129,34 @@ class Session(Multiplexer):
 
     def _take_hello(self, stream: int, payload: memoryview, now: float, events: list[Event]) -> None:
         self._reader.allowed = WHILE_DECIDING
-        hello = frames.read_hello(payload)
-        if hello.protocol == frames.PROTOCOL:
+        hello = greeting.read_hello(payload)
+        if hello.protocol == greeting.PROTOCOL:
             events.append(Greeted(hello))
         else:
-            self.answer(frames.mismatch(dialler=(hello.version, hello.protocol), listener=OURS))
+            self.answer(greeting.mismatch(dialler=(hello.version, hello.protocol), listener=OURS))
 
     def _take_authority(self, stream: int, payload: memoryview, now: float, events: list[Event]) -> None:
         self._reader.allowed = WHILE_DECIDING
         events.append(AuthorityTold(frames.read_authority(payload)) if self.dialler else AuthorityAsked())
 
     def _take_welcome(self, stream: int, payload: memoryview, now: float, events: list[Event]) -> None:
-        welcome = frames.read_welcome(payload)
-        if welcome.protocol == frames.PROTOCOL:
+        welcome = greeting.read_welcome(payload)
+        if welcome.protocol == greeting.PROTOCOL:
             self._open(welcome)
             events.append(Answered(welcome))
         else:
-            refused = frames.mismatch(dialler=OURS, listener=(welcome.version, welcome.protocol))
+            refused = greeting.mismatch(dialler=OURS, listener=(welcome.version, welcome.protocol))
             self.close(refused.code, refused.reason)
             events.append(Answered(refused))
 
     def _take_refused(self, stream: int, payload: memoryview, now: float, events: list[Event]) -> None:
-        refused = frames.read_reason(frames.REFUSED, payload)
-        self.closed = Closed(refused.code, refused.reason, faulty=False)
-        events.append(Answered(refused))
+        said = frames.read_reason(frames.REFUSED, payload)
+        self.closed = Closed(said.code, said.text, faulty=False)
+        events.append(Answered(Refused(code=said.code, reason=said.text)))
 
     def _take_goodbye(self, stream: int, payload: memoryview, now: float, events: list[Event]) -> None:
         said = frames.read_reason(frames.GOODBYE, payload)
-        self.closed = Closed(said.code, said.reason, faulty=False)
+        self.closed = Closed(said.code, said.text, faulty=False)
         self.order = Order()
         events.append(self.closed)
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from fledx.errors import FledxError
 from fledx.tunnel.buffers import Buffers
 from fledx.tunnel.events import AuthorityAsked, Event, Greeted
-from fledx.tunnel.frames import Hello
+from fledx.tunnel.greeting import Hello
 from fledx.tunnel.session import Session
 from fledx.tunnel.tls import Clear, Tls
 from fledx.tunnel.wire import Wire

@@ -23,7 +23,7 @@ from fledx.errors import Denied, FledxError
 from fledx.models.node import NodeFacts
 from fledx.models.token import JoinString
 from fledx.tunnel.authority import fetch_authority
-from fledx.tunnel.frames import Hello
+from fledx.tunnel.greeting import Hello
 from fledx.tunnel.tls import client_context
 from tests.acceptance.system import System
 from tests.waiting import eventually

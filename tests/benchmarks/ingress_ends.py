@@ -25,7 +25,7 @@ from fledx.agent.ingress.shared import Owner, Shared  # noqa: E402
 from fledx.errors import FledxError  # noqa: E402
 from fledx.models.ingress import Backend, Endpoint  # noqa: E402
 from fledx.tunnel.dial import dial  # noqa: E402
-from fledx.tunnel.frames import Hello, Welcome  # noqa: E402
+from fledx.tunnel.greeting import Hello, Welcome  # noqa: E402
 from fledx.tunnel.link import Link, OnStream  # noqa: E402
 from fledx.tunnel.listen import Listener  # noqa: E402
 from fledx.tunnel.relay import relay  # noqa: E402

@@ -19,7 +19,7 @@ import anyio  # noqa: E402
 
 from fledx.errors import FledxError  # noqa: E402
 from fledx.tunnel.dial import dial  # noqa: E402
-from fledx.tunnel.frames import Hello, Welcome  # noqa: E402
+from fledx.tunnel.greeting import Hello, Welcome  # noqa: E402
 from fledx.tunnel.link import Link  # noqa: E402
 from fledx.tunnel.listen import Listener  # noqa: E402
 from fledx.tunnel.splice import splice  # noqa: E402

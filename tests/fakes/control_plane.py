@@ -17,7 +17,7 @@ from fledx.models.ingress import GatewayDesired, GatewayStatus
 from fledx.models.instance import Instance
 from fledx.models.report import Happening, Report
 from fledx.models.token import JoinString
-from fledx.tunnel.frames import Hello, Refused, Welcome
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.listen import Listener
 from fledx.tunnel.stream import Stream

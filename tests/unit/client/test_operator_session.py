@@ -17,7 +17,7 @@ from fledx.client.asking import Credentials
 from fledx.client.http1 import Request
 from fledx.client.operator_session import WayIn, dial_in, way_in
 from fledx.errors import Denied, Unavailable
-from fledx.tunnel.frames import Hello, Refused, Welcome
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.listen import Listener
 from tests.fakes.transport import Answer, FakeTransport, json_answer

@@ -26,7 +26,7 @@ from fledx.control_plane.volumes import Volumes
 from fledx.models.codec import encode
 from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.tunnel.dial import dial
-from fledx.tunnel.frames import Hello
+from fledx.tunnel.greeting import Hello
 from fledx.tunnel.link import Link
 from fledx.tunnel.listen import Listener
 from fledx.tunnel.stream import Stream

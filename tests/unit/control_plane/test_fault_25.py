@@ -10,8 +10,8 @@ import anyio.to_thread
 import pytest
 
 from fledx.models.codec import encode
-from fledx.tunnel import frames
-from fledx.tunnel.frames import Hello
+from fledx.tunnel import frames, greeting
+from fledx.tunnel.greeting import Hello
 from tests.builders import facts
 from tests.unit.control_plane.conftest import Stage
 from tests.unit.control_plane.entered import LIMIT_SECS, tunnel_port
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 def heard_after(port: int, hello: Hello, said: bytes) -> bytes:
     """Be welcomed, say this, and hear all that comes then."""
     with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_SECS) as sock:
-        sock.sendall(frames.hello_frame(hello))
+        sock.sendall(greeting.hello_frame(hello))
         heard = sock.recv(frames.HEADER_SIZE, socket.MSG_WAITALL)
         heard += sock.recv(frames.read_header(heard).length, socket.MSG_WAITALL)
         assert frames.read_header(heard).kind == frames.WELCOME

@@ -12,7 +12,7 @@ from fledx import __version__
 from fledx.errors import InvalidSpec
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.node import NodeFacts
-from fledx.tunnel.frames import Hello, Welcome
+from fledx.tunnel.greeting import Hello, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 from tests.builders import facts, instance, spec

@@ -13,7 +13,7 @@ from fledx.control_plane.logs import LogRequest, Logs, Place
 from fledx.errors import NotFound
 from fledx.models.codec import encode
 from fledx.models.event import LogLine
-from fledx.tunnel.frames import Hello
+from fledx.tunnel.greeting import Hello
 from fledx.tunnel.stream import Stream
 from tests.builders import facts
 from tests.unit.control_plane.conftest import ME, Stage

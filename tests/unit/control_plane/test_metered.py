@@ -11,7 +11,7 @@ from fledx.control_plane.usage import UsageFilter, UsageHistory
 from fledx.models.moment import stamp
 from fledx.models.usage import Minute, pack
 from fledx.settings.control_plane import ControlPlaneSettings
-from fledx.tunnel.frames import Welcome
+from fledx.tunnel.greeting import Welcome
 from fledx.tunnel.link import Link
 from tests.builders import spec
 from tests.unit.control_plane.conftest import ME, Stage

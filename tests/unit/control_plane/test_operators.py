@@ -13,7 +13,7 @@ from fledx.control_plane.trust.operator_tokens import NewToken
 from fledx.control_plane.trust.refusals import OPERATOR_REFUSALS
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, LimitExceeded, NotFound, Unavailable
 from fledx.models.port import PortMapping
-from fledx.tunnel.frames import Hello
+from fledx.tunnel.greeting import Hello
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 from tests.builders import facts

@@ -10,7 +10,7 @@ import msgpack
 from fledx.tunnel import frames
 from fledx.tunnel.events import Data, Ended, Event, Failed, Opened
 from fledx.tunnel.flow import AT_END, DRY, Flow
-from fledx.tunnel.frames import Hello, Welcome
+from fledx.tunnel.greeting import Hello, Welcome
 from fledx.tunnel.session import MIN_BUFFER, Session
 
 HELLO = Hello(role="agent", token="secret-token", node_id="n1", version="1.0.0", build="abc", facts={"arch": "x86_64"})

@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from fledx.errors import FledxError
 from fledx.tunnel.dial import Caller
-from fledx.tunnel.frames import Hello, Refused, Welcome
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.listen import ACCEPTS
 from fledx.tunnel.tls import Clear, Tls

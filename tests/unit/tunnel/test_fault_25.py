@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 
 from fledx.errors import FledxError
-from fledx.tunnel import frames
+from fledx.tunnel import frames, greeting
 from fledx.tunnel.credit import FIRST_WINDOW, WINDOW
 from fledx.tunnel.events import Closed, Opened
 from fledx.tunnel.frames import HEADER, HEADER_SIZE, Header, Opening, read_header
@@ -55,8 +55,8 @@ def wrong_order(dice: random.Random, header: Header, frame: bytes) -> bytes:
     unknown = 2 * STREAMS + 1 + 2 * dice.randrange(100)
     return dice.choice(
         (
-            frames.hello_frame(HELLO),
-            frames.welcome_frame(WELCOME),
+            greeting.hello_frame(HELLO),
+            greeting.welcome_frame(WELCOME),
             frames.reason_frame(frames.REFUSED, "denied", "no"),
             frames.frame(frames.AUTHORITY),
             frames.frame(frames.DATA, unknown, b"x"),
@@ -143,7 +143,7 @@ def _suffer(dice: random.Random, damage: Break) -> None:
 def greeted(port: int, said: bytes) -> None:
     """Be welcomed, say this, and hang up."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
-        sock.sendall(frames.hello_frame(DIALLED))
+        sock.sendall(greeting.hello_frame(DIALLED))
         assert sock.recv(65536)
         sock.sendall(said)
 

@@ -11,7 +11,7 @@ from fledx import __version__
 from fledx.errors import Denied
 from fledx.tunnel import frames
 from fledx.tunnel.events import Answered, Greeted
-from fledx.tunnel.frames import PROTOCOL, Hello, Refused, Welcome
+from fledx.tunnel.greeting import PROTOCOL, Hello, Refused, Welcome
 from tests.unit.tunnel.talk import HELLO, WELCOME, Clock, Side
 from tests.unit.tunnel.world import HELLO as DIALLED
 from tests.unit.tunnel.world import Trust, call, failure_of, open_door

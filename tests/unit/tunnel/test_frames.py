@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, LimitExceeded, Unavailable
-from fledx.tunnel import frames
-from fledx.tunnel.frames import Hello, Opening, Welcome
+from fledx.tunnel import frames, greeting
+from fledx.tunnel.frames import Opening
+from fledx.tunnel.greeting import Hello, Welcome
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -58,7 +59,7 @@ def test_a_header_that_cannot_be_is_refused_by_name(head: bytes, reason: str) ->
 def test_a_hello_comes_out_as_it_went_in() -> None:
     hello = Hello(role="agent", token="t", node_id="n1", version="1.2.3", build="b", facts={"cpu": 4})
 
-    assert frames.read_hello(payload_of(frames.hello_frame(hello))) == hello
+    assert greeting.read_hello(payload_of(greeting.hello_frame(hello))) == hello
 
 
 def test_a_token_is_in_no_repr() -> None:
@@ -69,13 +70,13 @@ def test_a_token_is_in_no_repr() -> None:
 def test_fault_26_unknown_fields_of_a_newer_hello_are_ignored() -> None:
     frame = frames.map_frame(frames.HELLO, {"protocol": 1, "role": "agent", "token": "t", "colour": "red"})
 
-    assert frames.read_hello(payload_of(frame)).role == "agent"
+    assert greeting.read_hello(payload_of(frame)).role == "agent"
 
 
 def test_fault_26_a_hello_of_another_protocol_is_read_for_its_version_only() -> None:
     frame = frames.map_frame(frames.HELLO, {"protocol": 7, "version": "9.0.0", "role": ["not", "text"]})
 
-    hello = frames.read_hello(payload_of(frame))
+    hello = greeting.read_hello(payload_of(frame))
 
     assert (hello.protocol, hello.version) == (7, "9.0.0")
 
@@ -92,7 +93,7 @@ def test_fault_26_a_hello_of_another_protocol_is_read_for_its_version_only() -> 
 )
 def test_a_wrong_field_is_named_and_its_value_is_not(fields: dict[str, object], named: str) -> None:
     with pytest.raises(Unavailable, match=named):
-        frames.read_hello(payload_of(frames.map_frame(frames.HELLO, fields)))
+        greeting.read_hello(payload_of(frames.map_frame(frames.HELLO, fields)))
 
 
 @pytest.mark.parametrize("secs", [0, -1, 86401, float("inf"), float("nan"), "5"])
@@ -100,7 +101,7 @@ def test_a_welcome_with_an_odd_heartbeat_is_refused(secs: object) -> None:
     fields = {"protocol": 1, "session": "s", "heartbeat_secs": secs, "reconnect_secs": 1, "body": {}}
 
     with pytest.raises(Unavailable, match=r"WELCOME.heartbeat_secs"):
-        frames.read_welcome(payload_of(frames.map_frame(frames.WELCOME, fields)))
+        greeting.read_welcome(payload_of(frames.map_frame(frames.WELCOME, fields)))
 
 
 @given(st.dictionaries(st.text(), plain, max_size=5))
@@ -147,13 +148,13 @@ def test_what_cannot_be_encoded_is_the_callers_fault() -> None:
 def test_a_reason_of_any_length_fits() -> None:
     frame = frames.reason_frame(frames.RESET, "failed", "é" * 100_000, 3)
 
-    assert frames.read_reason(frames.RESET, payload_of(frame)).reason == "é" * frames.MAX_REASON
+    assert frames.read_reason(frames.RESET, payload_of(frame)).text == "é" * frames.MAX_REASON
 
 
 def test_a_reason_cannot_move_the_cursor() -> None:
     frame = frames.reason_frame(frames.REFUSED, "denied", "no\x1b[2J\r\nentry")
 
-    assert frames.read_reason(frames.REFUSED, payload_of(frame)).reason == "no [2J  entry"
+    assert frames.read_reason(frames.REFUSED, payload_of(frame)).text == "no [2J  entry"
 
 
 def test_credit_is_one_number() -> None:

@@ -21,7 +21,7 @@ MOST_KIB = 28
 
 LISTENER = """
 import sys, anyio, gc
-from fledx.tunnel.frames import Welcome
+from fledx.tunnel.greeting import Welcome
 from fledx.tunnel.listen import Listener
 from fledx.tunnel.tls import server_context
 

@@ -13,8 +13,8 @@ import anyio.to_thread
 import pytest
 
 from fledx.errors import Conflict, Denied, InvalidSpec, Unavailable
-from fledx.tunnel import frames
-from fledx.tunnel.frames import Hello, Refused, Welcome
+from fledx.tunnel import frames, greeting
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.listen import NOTES, Listener
 from fledx.tunnel.tls import unverified_context
@@ -93,7 +93,7 @@ BAD_HELLO = frames.map_frame(frames.HELLO, {"protocol": 1, "token": TOKEN})
         (True, in_tls(OVER), "HELLO frame of 4294967295 bytes is over the limit"),
         (True, in_tls(EARLY), "this DATA frame is out of place here"),
         (True, in_tls(BAD_HELLO), "HELLO.role is missing"),
-        (True, raw(frames.hello_frame(HELLO)), "speaks the tunnel without TLS"),
+        (True, raw(greeting.hello_frame(HELLO)), "speaks the tunnel without TLS"),
         (True, raw(b"\x16\x03\x01\x00\x05hello"), "TLS with 127.0.0.1"),
         (False, raw(b"\x00\x01 some more garbage"), "does not keep to the tunnel protocol"),
         (False, raw(HTTP), "speaks HTTP"),

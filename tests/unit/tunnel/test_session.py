@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fledx.errors import LimitExceeded, Unavailable
-from fledx.tunnel import frames
+from fledx.tunnel import frames, greeting
 from fledx.tunnel.credit import FIRST_WINDOW
 from fledx.tunnel.events import (
     Answered,
@@ -15,7 +15,7 @@ from fledx.tunnel.events import (
     Greeted,
     Told,
 )
-from fledx.tunnel.frames import Refused
+from fledx.tunnel.greeting import Refused
 from fledx.tunnel.session import HEARTBEAT
 from tests.unit.tunnel.talk import HELLO, WELCOME, Clock, Side, Talk, kinds
 
@@ -60,7 +60,7 @@ class TestGreeting:
             frames.frame(frames.HEARTBEAT),
             HEARTBEAT,
             frames.frame(frames.DATA, 1, b"x"),
-            frames.welcome_frame(WELCOME),
+            greeting.welcome_frame(WELCOME),
         ],
         ids=["message", "heartbeat", "short heartbeat", "data", "welcome"],
     )
@@ -75,14 +75,14 @@ class TestGreeting:
     def test_nothing_comes_between_hello_and_welcome(self) -> None:
         listener = Side(Clock(), dialler=False)
 
-        listener.hears(frames.hello_frame(HELLO) + frames.frame(frames.HEARTBEAT))
+        listener.hears(greeting.hello_frame(HELLO) + frames.frame(frames.HEARTBEAT))
 
         assert "this HEARTBEAT frame is out of place" in listener.last(Closed).reason
 
     def test_a_second_hello_is_out_of_place(self) -> None:
         talk = Talk()
 
-        talk.listener.hears(frames.hello_frame(HELLO))
+        talk.listener.hears(greeting.hello_frame(HELLO))
 
         assert "this HELLO frame is out of place" in talk.listener.last(Closed).reason
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from fledx.errors import Unavailable
-from fledx.tunnel.frames import Welcome
+from fledx.tunnel.greeting import Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.stream import Stream
 from tests.benchmarks.wan import Line, Wan

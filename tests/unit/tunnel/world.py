@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from fledx.errors import FledxError
 from fledx.tunnel.dial import dial
-from fledx.tunnel.frames import Hello, Refused, Welcome
+from fledx.tunnel.greeting import Hello, Refused, Welcome
 from fledx.tunnel.link import Link
 from fledx.tunnel.listen import Listener
 from fledx.tunnel.stream import Stream
