@@ -14,12 +14,10 @@ from fledx.agent.runtime.containers import LogEntry
 from fledx.errors import Denied, FledxError, InvalidSpec
 from tests.fakes.control_plane import read_lines
 from tests.unit.agent.stage import port, replica
-from tests.unit.agent.whole import World
+from tests.unit.agent.whole import WEB, World
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
-
-WEB = ("d-web", 0)
 
 
 @pytest.fixture
@@ -190,10 +188,7 @@ def _entry(number: int, stream: str = "stdout") -> LogEntry:
 
 
 async def test_logs_are_the_containers_own_lines(world: World) -> None:
-    async with world.cp.listening(), world.agent(world.cp.join):
-        await world.cp.connected()
-        await world.cp.push(replica())
-        await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+    async with world.running(replica()):
         container_id = world.runtime.running()[0].id
         world.runtime.written[container_id] = [_entry(1), _entry(2, "stderr"), _entry(3)]
         lines = read_lines(await _all(await world.cp.logs(WEB)))
@@ -208,10 +203,7 @@ async def test_logs_are_the_containers_own_lines(world: World) -> None:
 
 
 async def test_a_tail_reaches_back_into_the_container_that_crashed(world: World) -> None:
-    async with world.cp.listening(), world.agent(world.cp.join):
-        await world.cp.connected()
-        await world.cp.push(replica())
-        await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+    async with world.running(replica()):
         first = world.runtime.running()[0].id
         world.runtime.written[first] = [_entry(1), _entry(2)]
         world.runtime.exit(first, 1)
@@ -222,10 +214,7 @@ async def test_a_tail_reaches_back_into_the_container_that_crashed(world: World)
 
 
 async def test_following_goes_on_with_the_container_that_takes_over_and_ends_with_the_replica(world: World) -> None:
-    async with world.cp.listening(), world.agent(world.cp.join):
-        await world.cp.connected()
-        await world.cp.push(replica())
-        await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+    async with world.running(replica()):
         first = world.runtime.running()[0].id
         world.runtime.written[first] = [_entry(1)]
         stream = await world.cp.logs(WEB, follow=True)

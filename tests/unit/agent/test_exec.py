@@ -19,7 +19,6 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
-WEB = ("d-web", 0)
 KIB = 1024
 
 
@@ -27,10 +26,7 @@ KIB = 1024
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """A node that runs one replica."""
     world = World(tmp_path)
-    async with world.cp.listening(), world.agent(world.cp.join):
-        await world.cp.connected()
-        await world.cp.push(replica())
-        await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+    async with world.running(replica()):
         yield world
 
 

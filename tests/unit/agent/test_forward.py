@@ -14,12 +14,10 @@ from anyio.abc import SocketAttribute, SocketStream
 from fledx.errors import FledxError, InvalidSpec, Unavailable
 from fledx.tunnel.stream import Stream
 from tests.unit.agent.stage import replica
-from tests.unit.agent.whole import World
+from tests.unit.agent.whole import WEB, World
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
-
-WEB = ("d-web", 0)
 
 
 @pytest.fixture
@@ -27,10 +25,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     """A node that runs one replica, whose container's address is loopback."""
     world = World(tmp_path)
     world.runtime.address = "127.0.0.1"
-    async with world.cp.listening(), world.agent(world.cp.join):
-        await world.cp.connected()
-        await world.cp.push(replica())
-        await until(lambda: WEB in world.cp.instances and world.cp.instances[WEB].ready)
+    async with world.running(replica()):
         yield world
 
 

@@ -20,12 +20,11 @@ from anyio.abc import SocketStream
 from fledx.models.health import DeploymentHealth, HealthProbe
 from tests.acceptance.system import free_port
 from tests.unit.agent.stage import replica
-from tests.unit.agent.whole import World
+from tests.unit.agent.whole import WEB, World
 from tests.waiting import until
 
 TESTS = Path(__file__).resolve().parents[2]
 AWAY_SECS = 3.0
-WEB = ("d-web", 0)
 HERE = "unit/agent/test_reference.py"
 REAL = "acceptance/test_agent_docker.py"
 

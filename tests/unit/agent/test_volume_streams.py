@@ -38,10 +38,7 @@ def with_data(**changes: Any) -> ReplicaDesired:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """A node that runs one replica, with something in its volume."""
     world = World(tmp_path)
-    async with world.cp.listening(), world.agent(world.cp.join):
-        await world.cp.connected()
-        await world.cp.push(with_data())
-        await until(lambda: ("d-web", 0) in world.cp.instances and world.cp.instances["d-web", 0].ready)
+    async with world.running(with_data()):
         world.runtime.contents[NAME] = CONTENT
         yield world
 

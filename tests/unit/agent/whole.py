@@ -13,9 +13,14 @@ import anyio
 from fledx.agent.clock import Clock
 from fledx.agent.run import serve
 from fledx.errors import FledxError
+from fledx.models.desired import ReplicaDesired
 from fledx.settings.agent import AgentSettings
 from tests.fakes.control_plane import FakeControlPlane
 from tests.fakes.runtime import FakeRuntime
+from tests.waiting import until
+
+WEB = ("d-web", 0)
+"""The one replica of `tests.builders.replica`."""
 
 
 class World:
@@ -59,3 +64,12 @@ class World:
             began = time.monotonic()
             stop.set()
         assert time.monotonic() - began < 60
+
+    @asynccontextmanager
+    async def running(self, replica: ReplicaDesired) -> AsyncIterator[None]:
+        """A control plane that listens, and an agent that has joined it and runs this replica, which is ready."""
+        async with self.cp.listening(), self.agent(self.cp.join):
+            await self.cp.connected()
+            await self.cp.push(replica)
+            await until(lambda: replica.key in self.cp.instances and self.cp.instances[replica.key].ready)
+            yield
