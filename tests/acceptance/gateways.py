@@ -29,9 +29,9 @@ from fledx.sample.image import NAME as SAMPLE
 from fledx.settings.agent import AgentSettings
 from fledx.tunnel.splice import splice
 from fledx.tunnel.stream import Stream
-from tests.acceptance.system import free_port
 from tests.bed import envoy
 from tests.fakes.control_plane import FakeControlPlane
+from tests.ports import free_port
 
 ENGINE = "unix:///var/run/docker.sock"
 LIMIT = 60.0

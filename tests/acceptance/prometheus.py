@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.system import free_port
+from tests.ports import free_port
 from tests.tools.machine import install_packages
 from tests.waiting import eventually
 

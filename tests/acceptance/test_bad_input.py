@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.acceptance.system import System, free_port
+from tests.acceptance.system import System
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.system import System, free_port
+from tests.acceptance.system import System
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

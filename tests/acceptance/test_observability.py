@@ -22,8 +22,9 @@ from fledx.cli.monitoring.alerts import ALERTS
 from fledx.cli.monitoring.dashboard import ROWS
 from fledx.sample.image import NAME
 from tests.acceptance.prometheus import Prometheus, ensure_prometheus, promtool
-from tests.acceptance.system import System, free_port
+from tests.acceptance.system import System
 from tests.issued import DAY, issued
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.benchmarks import sshd
 from tests.benchmarks.traffic import BODY
+from tests.ports import free_port
 from tests.tools.machine import BUILD, Stop, quiet
 
 FOLDER = BUILD / "nginx"
@@ -66,7 +67,7 @@ def serving(folder: Path, count: int) -> Iterator[int]:
     (root / "index.html").write_bytes(BODY)
     with (root / str(count)).open("wb") as file:
         file.truncate(count)
-    port = sshd.free_port()
+    port = free_port()
     config = folder / "nginx.conf"
     user = "" if os.getuid() else "user root;"  # who can read our folder
     config.write_text(CONFIG.format(folder=folder, port=port, user=user, apart=APART))

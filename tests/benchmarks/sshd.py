@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
+
 
 @contextmanager
 def reverse_forward(folder: Path, target: int, via: Callable[[int], int] = int) -> Iterator[tuple[int, list[int]]]:
@@ -87,12 +89,6 @@ def forward(folder: Path, door: int, path: Path, front: int) -> Iterator[None]:
     finally:
         client.terminate()
         client.wait(10)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def wait_for(port: int) -> None:

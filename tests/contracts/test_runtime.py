@@ -12,8 +12,8 @@ from fledx.agent.runtime.docker import DockerRuntime
 from fledx.errors import NotFound, Unavailable
 from fledx.models.port import PortMapping
 from fledx.models.template import Limits
-from tests.acceptance.system import free_port
 from tests.contracts.engine import LIMIT, Engine, lines_of
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 

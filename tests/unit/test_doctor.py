@@ -25,7 +25,7 @@ from fledx.doctor.judge import judged
 from fledx.doctor.network import engine_at, tried
 from fledx.doctor.run import examine, pack
 from fledx.settings.agent import AgentSettings
-from tests.acceptance.system import free_port
+from tests.ports import free_port
 from tests.unit.cli.harness import Cli
 
 NOW = 1_764_072_000.0

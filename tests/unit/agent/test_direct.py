@@ -10,8 +10,8 @@ import pytest
 
 from fledx.agent.ingress.direct import CHECK_SECS, Direct
 from fledx.models.ingress import Endpoint
-from tests.acceptance.system import free_port
 from tests.fakes.clock import FakeClock
+from tests.ports import free_port
 from tests.unit.agent.gateways import endpoint
 from tests.waiting import until
 

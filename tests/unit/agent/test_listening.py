@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from fledx.agent.listening import foreign, listening
-from tests.acceptance.system import free_port
+from tests.ports import free_port
 
 TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1

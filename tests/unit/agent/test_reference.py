@@ -18,7 +18,7 @@ import pytest
 from anyio.abc import SocketStream
 
 from fledx.models.health import DeploymentHealth, HealthProbe
-from tests.acceptance.system import free_port
+from tests.ports import free_port
 from tests.unit.agent.stage import replica
 from tests.unit.agent.whole import WEB, World
 from tests.waiting import until

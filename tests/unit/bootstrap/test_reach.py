@@ -14,7 +14,7 @@ import trustme
 
 from fledx.bootstrap.host import Done, Order
 from fledx.bootstrap.reach import try_agent, try_control_plane
-from tests.acceptance.system import free_port
+from tests.ports import free_port
 from tests.unit.bootstrap.here import Here
 
 

@@ -21,7 +21,7 @@ from fledx.client.operator_session import WayIn
 from fledx.control_plane.trust.operator_tokens import NewToken
 from fledx.errors import Conflict, Denied, FledxError, InvalidSpec, NotFound
 from fledx.models.forward import Forwarding, ReplicaRef
-from tests.acceptance.system import free_port
+from tests.ports import free_port
 from tests.unit.cli.entering import Fleet, fleet
 from tests.unit.control_plane.conftest import ME
 from tests.waiting import until
