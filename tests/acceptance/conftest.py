@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 import build
 from fledx.sample.image import NAME, ensure_image
+from tests.acceptance.gateways import Fleet, gateway
 from tests.acceptance.system import ENGINE, System
 from tests.tools import wheels
 
@@ -36,4 +37,11 @@ def sample() -> str:
 def system(pyz: Path, sample: str, tmp_path: Path) -> Iterator[System]:
     """A system that a test starts as it needs it."""
     with System(pyz, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """A gateway that has not been started, with Envoy's image in this machine's engine."""
+    async with gateway(tmp_path) as made:
         yield made

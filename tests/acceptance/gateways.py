@@ -23,7 +23,7 @@ from fledx.agent.run import serve
 from fledx.errors import Unavailable
 from fledx.models.codec import encode
 from fledx.models.desired import ReplicaDesired
-from fledx.models.ingress import Backend, Endpoint, GatewayDesired, GatewayStatus, Route
+from fledx.models.ingress import GatewayDesired, GatewayStatus
 from fledx.models.template import template_hash
 from fledx.sample.image import NAME as SAMPLE
 from fledx.settings.agent import AgentSettings
@@ -190,6 +190,13 @@ def forget_shared(node_id: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+async def come_true(what: Callable[[], object]) -> None:
+    """Wait for what is found out off the loop, as the agent runs in it."""
+    with anyio.fail_after(LIMIT):
+        while not await anyio.to_thread.run_sync(what):
+            await anyio.sleep(0.005)
+
+
 def _wrapped(raw: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
     try:
         return tls.wrap_socket(raw, server_hostname=host)
@@ -210,18 +217,6 @@ def docker(*words: str) -> str:
     return done.stdout.strip()
 
 
-def shop(*endpoints: Endpoint, **changes: Any) -> Backend:
-    """The backend that the tests' rules name."""
-    fields: dict[str, Any] = {
-        "name": "d-shop-8080",
-        "deployment_id": "d-shop",
-        "deployment": "shop",
-        "port": 8080,
-        "protocol": "http",
-    }
-    return Backend(**{**fields, **changes}, endpoints=endpoints)
-
-
 def local_replica(number: int) -> ReplicaDesired:
     """A replica of the shop to run on the gateway's own node."""
     fields: dict[str, Any] = {
@@ -235,14 +230,3 @@ def local_replica(number: int) -> ReplicaDesired:
         "image": SAMPLE,
     }
     return ReplicaDesired(**{**fields, "template": template_hash(encode(ReplicaDesired(**fields)))})
-
-
-def elsewhere(number: int = 0, **changes: Any) -> Endpoint:
-    """An instance on another node."""
-    return Endpoint(**{"replica_number": number, "node_id": "other", "fence": 1, "template": "t1", **changes})
-
-
-def rule(path: str = "/", **changes: Any) -> Route:
-    """A rule of shop.example.com."""
-    fields = {"host": "shop.example.com", "path": path, "path_type": "prefix", "backend": "d-shop-8080", **changes}
-    return Route(**fields)

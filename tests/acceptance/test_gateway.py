@@ -11,9 +11,8 @@ import socket
 import ssl
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -25,34 +24,27 @@ from fledx.models.desired import ReplicaDesired
 from fledx.models.ingress import Endpoint, GatewayDesired
 from fledx.sample.image import NAME as SAMPLE
 from fledx.sample.image import ensure_image
-from tests.acceptance.gateways import ENGINE, Fleet, docker, elsewhere, gateway, local_replica, rule, shop
+from tests.acceptance.gateways import ENGINE, Fleet, come_true, docker, local_replica
 from tests.acceptance.origin import Origin
 from tests.acceptance.system import contents
 from tests.bed import envoy
-from tests.unit.agent.gateways import certificate
+from tests.unit.agent.gateways import backend, certificate, endpoint, route
 from tests.waiting import until
 
-PLAIN = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+PLAIN = GatewayDesired(routes=(route(),), backends=(backend(endpoint()),))
 pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.slow]
-
-
-@pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """A gateway that has not been started, with Envoy's image in this machine's engine."""
-    async with gateway(tmp_path) as made:
-        yield made
 
 
 async def test_what_is_asked_reaches_the_backend_of_another_node_as_the_rules_say(fleet: Fleet) -> None:
     rules = (
-        rule(),
-        rule("/api", rewrite="/"),
-        rule("/echo/exact", path_type="exact", rewrite="/echo/found"),
-        rule("/echo/small", max_body_bytes=1000),
+        route(),
+        route("/api", rewrite="/"),
+        route("/echo/exact", path_type="exact", rewrite="/echo/found"),
+        route("/echo/small", max_body_bytes=1000),
     )
     async with Origin.serving("one") as origin, fleet.agent():
         fleet.ports["d-shop", 0] = origin.port
-        status = await fleet.serves(GatewayDesired(routes=rules, backends=(shop(elsewhere()),)))
+        status = await fleet.serves(GatewayDesired(routes=rules, backends=(backend(endpoint()),)))
         assert {"d-shop-8080/0": "tunnel"} == dict(status.ways)
         assert b"one" == (await fleet.get()).body
         assert 404 == (await fleet.get(host="other.example.com")).status
@@ -111,8 +103,8 @@ async def test_tls_shows_the_right_certificate_and_cleartext_is_sent_to_it(fleet
     trusting = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     first = certificate("shop.example.com", authority=authority)
     wild = certificate("*.apps.example.com", name="wild", authority=authority)
-    rules = (rule(), rule(host="*.apps.example.com"), rule(host="plain.example.com"))
-    desired = GatewayDesired(routes=rules, backends=(shop(elsewhere()),), certificates=(first, wild))
+    rules = (route(), route(host="*.apps.example.com"), route(host="plain.example.com"))
+    desired = GatewayDesired(routes=rules, backends=(backend(endpoint()),), certificates=(first, wild))
     async with Origin.serving("one") as origin, fleet.agent():
         fleet.ports["d-shop", 0] = origin.port
         await fleet.serves(desired)
@@ -132,8 +124,8 @@ async def test_tls_shows_the_right_certificate_and_cleartext_is_sent_to_it(fleet
 async def _a_refused_state_changes_nothing(fleet: Fleet, desired: GatewayDesired, trusting: ssl.SSLContext) -> None:
     """A key that does not fit, another one after it that does; endpoints follow all the time."""
     (first, wild), reached = desired.certificates, fleet.cp.revision
-    wrong = replace(desired, certificates=(replace(first, key=wild.key), wild), routes=(rule("/new"),))
-    wrong = replace(wrong, backends=(shop(elsewhere(), elsewhere(1)),))
+    wrong = replace(desired, certificates=(replace(first, key=wild.key), wild), routes=(route("/new"),))
+    wrong = replace(wrong, backends=(backend(endpoint(), endpoint(1)),))
     async with Origin.serving("two") as second:
         fleet.ports["d-shop", 1] = second.port
         await fleet.cp.push(gateway=wrong)
@@ -179,16 +171,14 @@ async def test_an_agent_that_comes_back_finds_envoy_at_work(fleet: Fleet) -> Non
                 assert before == docker("inspect", "-f", "{{.State.Pid}}", *fleet.containers())
                 assert b"one" == (await fleet.get()).body
             async with fleet.agent(gateway_enabled=False):
-                with anyio.fail_after(60):
-                    while fleet.containers() or fleet.shared.exists():
-                        await anyio.sleep(0.02)
+                await come_true(lambda: not (fleet.containers() or fleet.shared.exists()))
         assert docker("inspect", "-f", "{{.State.Status}}", foreign) == "created"
     finally:
         docker("rm", "-f", foreign)
 
 
 async def test_while_the_tunnel_is_away_requests_wait_and_a_dead_backend_is_left_out(fleet: Fleet) -> None:
-    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(), elsewhere(1)),))
+    desired = GatewayDesired(routes=(route(),), backends=(backend(endpoint(), endpoint(1)),))
     async with Origin.serving("one") as one, Origin.serving("two") as two, fleet.agent():
         fleet.ports.update({("d-shop", 0): one.port, ("d-shop", 1): two.port})
         await fleet.serves(desired)
@@ -208,8 +198,8 @@ async def test_while_the_tunnel_is_away_requests_wait_and_a_dead_backend_is_left
 async def test_an_endpoint_that_drains_gets_nothing_new_and_is_told_when_it_is_empty(
     fleet: Fleet, watches: int | None
 ) -> None:
-    desired = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(), elsewhere(1)),))
-    leaving = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(draining=True), elsewhere(1)),))
+    desired = GatewayDesired(routes=(route(),), backends=(backend(endpoint(), endpoint(1)),))
+    leaving = GatewayDesired(routes=(route(),), backends=(backend(endpoint(draining=True), endpoint(1)),))
     async with Origin.serving("one") as one, Origin.serving("two") as two, fleet.agent(gateway_watches=watches):
         fleet.ports.update({("d-shop", 0): one.port, ("d-shop", 1): two.port})
         await fleet.serves(desired)
@@ -222,9 +212,7 @@ async def test_an_endpoint_that_drains_gets_nothing_new_and_is_told_when_it_is_e
         async with anyio.create_task_group() as tasks:
             for _ in range(6):
                 tasks.start_soon(ask)
-            with anyio.fail_after(60):
-                while one.requests + two.requests < 6:
-                    await anyio.sleep(0.005)
+            await until(lambda: one.requests + two.requests >= 6)
             await fleet.serves(leaving)
             assert () == (fleet.cp.gateway.drained if fleet.cp.gateway else None)
             busy = one.requests
@@ -242,12 +230,12 @@ async def test_an_endpoint_that_drains_gets_nothing_new_and_is_told_when_it_is_e
 async def test_what_is_asked_while_the_only_instance_is_replaced_waits_for_its_successor(fleet: Fleet) -> None:
     def serves(*endpoints: Endpoint) -> GatewayDesired:
         return GatewayDesired(
-            routes=(rule(),), backends=(shop(*endpoints, awaited=not endpoints or DRAINS in endpoints),)
+            routes=(route(),), backends=(backend(*endpoints, awaited=not endpoints or DRAINS in endpoints),)
         )
 
     async with Origin.serving("one") as one, Origin.serving("two") as two, fleet.agent():
         fleet.ports["d-shop", 0] = one.port
-        await fleet.serves(serves(elsewhere()))
+        await fleet.serves(serves(endpoint()))
         one.gate = anyio.Event()
         answers: list[bytes] = []
 
@@ -257,7 +245,7 @@ async def test_what_is_asked_while_the_only_instance_is_replaced_waits_for_its_s
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask, "POST")
-            await _come_true(lambda: one.requests == 1)
+            await come_true(lambda: one.requests == 1)
             assert () == (await fleet.serves(serves(DRAINS))).drained
             one.gate.set()
             await fleet.until(lambda told: told.drained)
@@ -270,15 +258,15 @@ async def test_what_is_asked_while_the_only_instance_is_replaced_waits_for_its_s
             async with anyio.create_task_group() as tasks:
                 for method in ("GET", "POST"):
                     tasks.start_soon(ask, method)
-                await _come_true(lambda: _retries(fleet) > before + 1)  # noqa: B023
-                await fleet.serves(serves(elsewhere(template=template)))
+                await come_true(lambda: _retries(fleet) > before + 1)  # noqa: B023
+                await fleet.serves(serves(endpoint(template=template)))
             if [b"two", b"two"] == answers:
                 break
         assert [b"two", b"two"] == answers
         assert 1 == one.requests
 
 
-DRAINS = elsewhere(draining=True)
+DRAINS = endpoint(draining=True)
 
 
 def _retries(fleet: Fleet) -> int:
@@ -286,16 +274,10 @@ def _retries(fleet: Fleet) -> int:
     return int(shown.rpartition(" ")[2] or 0)
 
 
-async def _come_true(what: Callable[[], bool]) -> None:
-    with anyio.fail_after(60):
-        while not await anyio.to_thread.run_sync(what):
-            await anyio.sleep(0.005)
-
-
 async def test_where_envoy_may_watch_few_files_every_change_reaches_it_all_the_same(fleet: Fleet) -> None:
     """Eighty backends, of which it may watch sixty: their endpoints stand in their clusters; with fewer they do not."""
-    many = [shop(elsewhere(), name=f"d-{number}-80", deployment_id=f"d-{number}") for number in range(80)]
-    rules = [rule(host=f"h{number}.example.com", backend=each.name) for number, each in enumerate(many)]
+    many = [backend(endpoint(), name=f"d-{number}-80", deployment_id=f"d-{number}") for number in range(80)]
+    rules = [route(host=f"h{number}.example.com", backend=each.name) for number, each in enumerate(many)]
     async with Origin.serving("one") as one, Origin.serving("two") as two, fleet.agent(gateway_watches=70):
         fleet.ports.update({(each.deployment_id, 0): one.port for each in many})
         fleet.ports["d-79", 1] = two.port
@@ -306,7 +288,7 @@ async def test_where_envoy_may_watch_few_files_every_change_reaches_it_all_the_s
         async with await anyio.connect_tcp("127.0.0.1", fleet.http) as chat:
             await chat.send(UPGRADE.replace(b"shop.", b"h79."))
             assert (await chat.receive()).startswith(b"HTTP/1.1 101")
-            moved = [*many[:-1], replace(many[-1], endpoints=(elsewhere(1),))]
+            moved = [*many[:-1], replace(many[-1], endpoints=(endpoint(1),))]
             await fleet.serves(GatewayDesired(routes=tuple(rules), backends=tuple(moved)))
             assert [b"two"] * 3 == [(await fleet.get(host="h79.example.com")).body for _ in range(3)]
             assert b"one" == (await fleet.get(host="h0.example.com")).body
@@ -326,7 +308,7 @@ async def test_an_upgraded_connection_outlives_every_change_around_it(fleet: Fle
         async with await anyio.connect_tcp("127.0.0.1", fleet.http) as chat:
             await chat.send(UPGRADE)
             assert (await chat.receive()).startswith(b"HTTP/1.1 101")
-            await fleet.serves(replace(desired, backends=(shop(elsewhere(1)),), routes=(rule(), rule("/more"))))
+            await fleet.serves(replace(desired, backends=(backend(endpoint(1)),), routes=(route(), route("/more"))))
             assert b"two" == (await fleet.get()).body
             await chat.send(b"still here?")
             assert b"still here?" == await chat.receive()
@@ -346,13 +328,13 @@ async def test_an_instance_of_the_gateways_own_node_is_addressed_itself_and_is_o
     await anyio.to_thread.run_sync(lambda: ensure_image(SAMPLE, docker_host=ENGINE))
     both = [local_replica(number) for number in range(2)]
     here = [
-        elsewhere(each.replica_number, node_id=fleet.cp.node_id, template=each.template, fence=each.fence)
+        endpoint(each.replica_number, node_id=fleet.cp.node_id, template=each.template, fence=each.fence)
         for each in both
     ]
     async with fleet.agent(gateway_watches=watches):
         await fleet.cp.push(*both)
         await until(lambda: len([each for each in fleet.cp.instances.values() if each.ready]) == 2)
-        status = await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(*here),)), replicas=both)
+        status = await fleet.serves(GatewayDesired(routes=(route(),), backends=(backend(*here),)), replicas=both)
         assert {"d-shop-8080/0": "local", "d-shop-8080/1": "local"} == dict(status.ways)
         await _each_answers(b"0", b"1", ask=lambda: _replica_that_answers(fleet))
         await _drained_once_its_download_is_over(fleet, both, here)
@@ -367,17 +349,17 @@ async def _drained_once_its_download_is_over(
     fleet: Fleet, replicas: Sequence[ReplicaDesired], here: Sequence[Endpoint]
 ) -> None:
     """A client that does not read on keeps its answer under way for as long as it likes."""
-    await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(here[0]),)), replicas=replicas)
+    await fleet.serves(GatewayDesired(routes=(route(),), backends=(backend(here[0]),)), replicas=replicas)
     async with await anyio.connect_tcp("127.0.0.1", fleet.http) as download:
         await download.send(b"GET /stream?bytes=100000000 HTTP/1.1\r\nHost: shop.example.com\r\n\r\n")
         assert (await download.receive()).startswith(b"HTTP/1.1 200")
-        leaving = shop(replace(here[0], draining=True), here[1])
-        status = await fleet.serves(GatewayDesired(routes=(rule(),), backends=(leaving,)), replicas=replicas)
+        leaving = backend(replace(here[0], draining=True), here[1])
+        status = await fleet.serves(GatewayDesired(routes=(route(),), backends=(leaving,)), replicas=replicas)
         assert () == status.drained
         assert {b"1"} == {await _replica_that_answers(fleet) for _ in range(5)}
     status = await fleet.until(lambda told: told.drained)
     assert [0] == [each.replica_number for each in status.drained]
-    status = await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(*here),)), replicas=replicas)
+    status = await fleet.serves(GatewayDesired(routes=(route(),), backends=(backend(*here),)), replicas=replicas)
     assert () == status.drained
 
 

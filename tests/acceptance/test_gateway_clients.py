@@ -9,35 +9,27 @@ import resource
 import selectors
 import socket
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 
 from fledx.models.ingress import GatewayDesired
-from tests.acceptance.gateways import Fleet, docker, elsewhere, gateway, rule, shop
+from tests.acceptance.gateways import Fleet, come_true, docker
 from tests.acceptance.grpc import Call, echoing
 from tests.acceptance.origin import Origin
+from tests.unit.agent.gateways import backend, endpoint, route
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker, pytest.mark.slow]
 
-PLAIN = GatewayDesired(routes=(rule(),), backends=(shop(elsewhere()),))
+PLAIN = GatewayDesired(routes=(route(),), backends=(backend(endpoint()),))
 IDLE = 10_000
-
-
-@pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
-    """A gateway that has not been started, with Envoy's image in this machine's engine."""
-    async with gateway(tmp_path) as made:
-        yield made
 
 
 async def test_grpc_talks_both_ways_and_ends_with_its_status(fleet: Fleet) -> None:
     async with echoing() as port, fleet.agent():
         fleet.ports["d-shop", 0] = port
-        await fleet.serves(GatewayDesired(routes=(rule(),), backends=(shop(elsewhere(), protocol="h2c"),)))
+        await fleet.serves(GatewayDesired(routes=(route(),), backends=(backend(endpoint(), protocol="h2c"),)))
         with anyio.fail_after(60):
             async with Call(fleet.http, "shop.example.com") as call:
                 for message in (b"one", b"two" * 5_000, b"three"):
@@ -79,13 +71,11 @@ LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
 async def _logged(fleet: Fleet, clients: set[str]) -> None:
     """Envoy writes its access log a little later."""
 
-    def seen() -> set[str]:
+    def seen() -> bool:
         lines = docker("logs", *fleet.containers()).splitlines()
-        return {json.loads(line)["client"] for line in lines if line.startswith("{")}
+        return clients <= {json.loads(line)["client"] for line in lines if line.startswith("{")}
 
-    with anyio.fail_after(60):
-        while not clients <= await anyio.to_thread.run_sync(seen):
-            await anyio.sleep(0.1)
+    await come_true(seen)
 
 
 async def _exchange(port: int, data: bytes) -> bytes:
