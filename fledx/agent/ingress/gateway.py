@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
-import anyio.to_thread
 
 from fledx.agent.answers import Answer
 from fledx.agent.backoff import Pace, delay
@@ -18,11 +17,11 @@ from fledx.agent.clock import Clock, Wake
 from fledx.agent.ingress.admin import READ_ONLY, Admin
 from fledx.agent.ingress.awaited import Awaited
 from fledx.agent.ingress.backends import Backends
-from fledx.agent.ingress.connected import connected
 from fledx.agent.ingress.container import EnvoyContainer, Recipe
 from fledx.agent.ingress.direct import Direct
+from fledx.agent.ingress.drains import Drains
 from fledx.agent.ingress.envoy_config.bootstrap import ADMIN
-from fledx.agent.ingress.envoy_config.shapes import Front, Target
+from fledx.agent.ingress.envoy_config.shapes import Front
 from fledx.agent.ingress.feeding import Feed, watches_allowed
 from fledx.agent.ingress.shared import Owner, Shared
 from fledx.agent.ingress.targets import Reached, Sight, reached, served
@@ -32,7 +31,7 @@ from fledx.agent.runtime.base import Runtime
 from fledx.agent.spec import Key
 from fledx.errors import FledxError, Unavailable
 from fledx.models.desired import NodeDesiredState
-from fledx.models.ingress import Backend, Drained, Endpoint, GatewayDesired, GatewayFacts, GatewayStatus
+from fledx.models.ingress import Backend, Endpoint, GatewayDesired, GatewayFacts, GatewayStatus
 from fledx.models.registry import RegistryLogin
 from fledx.settings.agent import AgentSettings
 from fledx.tunnel.link import Link
@@ -42,9 +41,6 @@ logger = logging.getLogger(__name__)
 LOOK_SECS, AGAIN_SECS = 2.0, 0.5
 START_SECS, FOUND_SECS = 15.0, 3.0
 """For an answer of an Envoy that was started, and of one that was found running."""
-SETTLED_SECS = 0.05
-"""After Envoy has shown a version its workers have it too."""
-DRAIN_LOOK_SECS = 0.1
 FROZEN_AFTER = 3
 """Questions in a row that a running Envoy leaves unanswered, at 2 s each."""
 STEADY_SECS = 60.0
@@ -135,8 +131,7 @@ class Gateway:
         self._tries_direct = settings.gateway_direct == "auto"
         self._ways: list[Reached] = []
         self._waiting = Awaited()
-        self._awaited: dict[str, bool] = {}
-        self._drained: set[Drained] = set()
+        self._drains = Drains(self._feed, self.admin, self._backends, self._clock)
         self._unanswered = 0
         self._failures = 0
         self._not_before = 0.0
@@ -244,14 +239,14 @@ class Gateway:
         if not self._node.asked():
             return LOOK_SECS
         self._direct.look()
-        self._awaited = self._waiting.look(desired, self._ways, self._clock.monotonic())
-        waits = {name for name, now in self._awaited.items() if now}
+        awaited = self._waiting.look(desired, self._ways, self._clock.monotonic())
+        waits = {name for name, now in awaited.items() if now}
         whole = await self._feed.serve(served(desired, self._ways, waits), self._container)
         for name in self._backends.names() - {each.target.address for each in self._ways if each.target is not None}:
             self._backends.close(name)
-        patience = await self._look_at_draining()
+        due = await self._drains.look(self._ways, awaited.keys())
         self._show("serving", None, revision=state.revision if whole and state is not None else None)
-        return patience
+        return LOOK_SECS if due is None else due
 
     def _sight(self) -> Sight:
         return Sight(
@@ -294,44 +289,6 @@ class Gateway:
             if each.backend.name == backend.name
         )
 
-    async def _look_at_draining(self) -> float:
-        """Note which draining endpoints have nothing under way any more; seconds until the next look is due."""
-        draining = [each for each in self._ways if each.endpoint.draining]
-        self._drained &= {each.drained for each in draining}
-        waiting = [each for each in draining if each.drained not in self._drained]
-        if not waiting:
-            return LOOK_SECS
-        await anyio.sleep(SETTLED_SECS)
-        began = self._clock.monotonic()
-        busy = await self._busy({each.backend.name for each in waiting})
-        self._drained |= {
-            each.drained for each in waiting if each.target is None or not busy(each.backend, each.target)
-        }
-        if len(self._drained) == len(draining):
-            return LOOK_SECS
-        return max(DRAIN_LOOK_SECS, 5 * (self._clock.monotonic() - began))
-
-    async def _busy(self, names: set[str]) -> Callable[[Backend, Target], bool]:
-        """
-        Whether something is under way at an endpoint of one of these backends.
-
-        Envoy counts requests, but not of endpoints that it has been told of no more, or anew: the connections that it
-        keeps to one that drains are for nothing else.
-        """
-        active = {} if self._feed.inline else await self.admin.active()
-        there = (
-            await anyio.to_thread.run_sync(connected) if self._feed.inline or names & self._awaited.keys() else set()
-        )
-
-        def busy(backend: Backend, target: Target) -> bool:
-            if not self._feed.inline and backend.name not in self._awaited:
-                return active.get((backend.name, target.shown), 0) > 0
-            if target.port is None:
-                return self._backends.busy(target.address)
-            return (target.address, target.port) in there
-
-        return busy
-
     def _show(self, state: str, reason: str | None, *, revision: int | None = None) -> None:
         """Take over how it stands, and let it be told if that is news."""
         before = self.status or GatewayStatus(state="starting")
@@ -341,7 +298,7 @@ class Gateway:
             revision=before.revision if revision is None else revision,
             reason=reason,
             refused=self._feed.refused,
-            drained=tuple(sorted(self._drained, key=lambda each: (each.backend, each.replica_number, each.fence))),
+            drained=self._drains.over(),
             ways=ways,
         )
         if status == before:
