@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import anyio
 import anyio.to_thread
 
 from fledx.agent.clock import Clock
-from fledx.agent.ingress.admin import Admin
-from fledx.agent.ingress.backends import Backends
 from fledx.agent.ingress.connected import connected
 from fledx.agent.ingress.envoy_config.shapes import Target
-from fledx.agent.ingress.feeding import Feed
 from fledx.agent.ingress.targets import Reached
 from fledx.models.ingress import Backend, Drained
 
@@ -22,12 +19,24 @@ AGAIN_SECS = 0.1
 
 
 class Drains:
-    """Keeps which draining endpoints are done with; `feed`, `admin` and `backends` know what is under way."""
+    """
+    Keeps which draining endpoints are done with.
 
-    def __init__(self, feed: Feed, admin: Admin, backends: Backends, clock: Clock) -> None:
-        self._feed = feed
-        self._admin = admin
-        self._backends = backends
+    `inline` says whether Envoy has endpoints within their clusters, `active` counts what it has under way by backend
+    and endpoint, `busy` knows whether it has a connection to a socket.
+    """
+
+    def __init__(
+        self,
+        *,
+        inline: Callable[[], bool],
+        active: Callable[[], Awaitable[Mapping[tuple[str, str], int]]],
+        busy: Callable[[str], bool],
+        clock: Clock,
+    ) -> None:
+        self._inline = inline
+        self._active = active
+        self._busy = busy
         self._clock = clock
         self._over: set[Drained] = set()
 
@@ -48,28 +57,28 @@ class Drains:
             return None
         await anyio.sleep(SETTLED_SECS)
         began = self._clock.monotonic()
-        busy = await self._busy({each.backend.name for each in waiting}, awaited)
+        busy = await self._under_way({each.backend.name for each in waiting}, awaited)
         self._over |= {each.drained for each in waiting if each.target is None or not busy(each.backend, each.target)}
         if len(self._over) == len(draining):
             return None
         return max(AGAIN_SECS, 5 * (self._clock.monotonic() - began))
 
-    async def _busy(self, names: set[str], awaited: Collection[str]) -> Callable[[Backend, Target], bool]:
+    async def _under_way(self, names: set[str], awaited: Collection[str]) -> Callable[[Backend, Target], bool]:
         """
         Whether something is under way at an endpoint of one of these backends.
 
         Envoy counts requests, but not of endpoints that it has been told of no more, or anew: the connections that it
         keeps to one that drains are for nothing else.
         """
-        inline = self._feed.inline
-        active = {} if inline else await self._admin.active()
+        inline = self._inline()
+        active = {} if inline else await self._active()
         there = await anyio.to_thread.run_sync(connected) if inline or names & set(awaited) else set()
 
         def busy(backend: Backend, target: Target) -> bool:
             if not inline and backend.name not in awaited:
                 return active.get((backend.name, target.shown), 0) > 0
             if target.port is None:
-                return self._backends.busy(target.address)
+                return self._busy(target.address)
             return (target.address, target.port) in there
 
         return busy

@@ -131,7 +131,9 @@ class Gateway:
         self._tries_direct = settings.gateway_direct == "auto"
         self._ways: list[Reached] = []
         self._waiting = Awaited()
-        self._drains = Drains(self._feed, self.admin, self._backends, self._clock)
+        self._drains = Drains(
+            inline=lambda: self._feed.inline, active=self.admin.active, busy=self._backends.busy, clock=self._clock
+        )
         self._unanswered = 0
         self._failures = 0
         self._not_before = 0.0
