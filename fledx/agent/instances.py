@@ -9,7 +9,7 @@ from fledx.agent.backoff import Pace
 from fledx.agent.job_instances import JobKnown, job_state, job_status
 from fledx.agent.reconcile.actions import Copy
 from fledx.agent.reconcile.firing import Record
-from fledx.agent.reconcile.history import History, finished, in_order
+from fledx.agent.reconcile.history import History, ending_of, finished, in_order
 from fledx.agent.reconcile.jobs import present
 from fledx.agent.spec import Key
 from fledx.models.desired import ReplicaDesired
@@ -172,7 +172,7 @@ def _down(known: Known, replica: ReplicaDesired, first: Copy | None) -> tuple[st
     if first is not None and first.container.state == "exited" and first.fits(replica) and history.repair is None:
         code = first.container.exit_code
         if finished(replica, code):
-            return ("stopped" if code == 0 else "failed"), _with_lines(history) or f"exited with code {code}"
+            return ("stopped" if code == 0 else "failed"), _with_lines(history) or ending_of(first.container)
     if history.problem or history.failures:
         patient = history.problem is None and (history.outside or history.failures < CRASHES)
         return ("pending" if patient else "failed"), _again(history)
@@ -211,7 +211,10 @@ def _exit_code(known: Known, first: Copy | None) -> int | None:
 def _restarts(known: Known, first: Copy | None) -> int:
     if first is not None and (known.replica is None or not first.fits(known.replica)):
         return first.marks.restarts
-    return max(0, known.history.runs - 1) if known.history else 0
+    if known.history is None:
+        return 0
+    counted = first is None or not first.running or known.history.serving == first.container.id
+    return max(0, known.history.runs - 1 if counted else known.history.runs)
 
 
 def _endpoints(first: Copy, host: str) -> tuple[str, ...]:

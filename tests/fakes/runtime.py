@@ -36,12 +36,14 @@ class FakeRuntime(FakeImages, FakeVolumes):
     Behaves as `Runtime` says, at once and without threads.
 
     ``exits`` maps an image to the code with which its containers end as soon as they run, ``refuses`` to the error
-    their start raises. While ``down`` is set every call raises Unavailable. ``done`` is what was asked of it.
+    their start raises, ``start_gates`` to what a start is answered after. While ``down`` is set every call raises
+    Unavailable. ``done`` is what was asked of it.
     """
 
     def __init__(self) -> None:
         FakeImages.__init__(self)
         FakeVolumes.__init__(self)
+        self.start_gates: dict[str, anyio.Event] = {}
         self.stop_gates: dict[str, anyio.Event] = {}
         self.exits: dict[str, int] = {}
         self.refuses: dict[str, FledxError] = {}
@@ -180,6 +182,8 @@ class FakeRuntime(FakeImages, FakeVolumes):
         self._emit("start", container_id)
         if container.image in self.exits:
             self._end(container_id, self.exits[container.image])
+        if container.image in self.start_gates:
+            await self.start_gates[container.image].wait()
 
     async def stop(self, container_id: str, *, grace: float) -> None:
         await self._asked(f"stop {self._name(container_id)}")

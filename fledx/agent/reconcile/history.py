@@ -114,9 +114,12 @@ def looked_back(
 
 
 def _of_this_template(history: History | None, replica: ReplicaDesired, copies: Sequence[Copy]) -> History:
+    """Of a template that was followed by another meanwhile, what ended then counts for nothing."""
     if history is not None and (history.template, history.fence) == (replica.template, replica.fence):
         return history
-    runs = max((_runs_of(copy) for copy in copies if copy.fits(replica)), default=0)
+    followed = history is not None or any(copy.alive and not copy.fits(replica) for copy in copies)
+    known = [copy for copy in copies if copy.fits(replica) and (copy.alive or not followed)]
+    runs = max((_runs_of(copy) for copy in known), default=0)
     fresh = History(template=replica.template, fence=replica.fence, runs=runs)
     return fresh if history is None else replace(fresh, serving=history.serving, since=history.since)
 

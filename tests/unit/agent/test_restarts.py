@@ -275,3 +275,40 @@ async def test_stopping_the_agent_leaves_everything_running() -> None:
     assert len(stage.runtime.running()) == 2
     with anyio.fail_after(1):
         assert not any(each.startswith("stop") for each in stage.runtime.done)
+
+
+async def test_a_revision_that_comes_back_begins_its_count_anew_though_its_old_container_still_lies_there() -> None:
+    """Or the count would rise when the way back is noted as done, and the rollout take a healthy replica for dead."""
+    async with running() as stage:
+        await stage.want(replica(image="app:1"))
+        await stage.want(replica(image="app:2", revision=2))
+        assert ["exited", "running"] == sorted(each.state for each in stage.runtime.all())
+        await stage.want(replica(image="app:1", revision=3))
+        assert ["app:1"] == [each.image for each in stage.runtime.running()]
+        assert 0 == stage.instance().restart_count
+
+
+async def test_a_count_goes_on_when_another_revision_was_wanted_only_for_a_moment() -> None:
+    async with running() as stage:
+        await stage.want(replica(image="app:1"))
+        stage.runtime.exit(stage.runtime.running()[0].id, 1)
+        await stage.wait(2)
+        assert 1 == stage.instance().restart_count
+        stage.runtime.gates["big:1"] = anyio.Event()
+        stage.runtime.registry["big:1"] = None
+        await stage.want(replica(image="big:1", revision=2))
+        await stage.want(replica(image="app:1", revision=3))
+        assert ("running", 1) == (stage.instance().state, stage.instance().restart_count)
+
+
+async def test_a_run_counts_from_when_it_is_seen_however_late_the_engine_says_that_it_began() -> None:
+    async with running() as stage:
+        await stage.want(replica(image="app:1"))
+        await stage.wait(40)
+        stage.runtime.start_gates["app:1"] = answered = anyio.Event()
+        stage.runtime.exit(stage.runtime.running()[0].id, 1)
+        await stage.wait(40)
+        assert ("running", 1) == (stage.instance().state, stage.instance().restart_count)
+        answered.set()
+        await stage.wait(40)
+        assert ("running", 1) == (stage.instance().state, stage.instance().restart_count)
