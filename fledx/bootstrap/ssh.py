@@ -39,39 +39,86 @@ class Questions:
     secret: Callable[[str], str] | None = None
 
 
-class SshHost:
-    """A host that was logged in to; `name` is what the operator called it."""
+class _Way:
+    """The logins on the way to a host, each through the one before; the last is the host's own."""
 
-    def __init__(self, name: str, clients: list[paramiko.SSHClient], root: Root) -> None:
-        self.name = name
-        self._clients = clients
-        self._root = root
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+        self._home = os.path.expanduser("~")
+        self._config = _config(self._home)
+        self._clients: list[paramiko.SSHClient] = []
 
-    def run(self, order: Order) -> Done:
-        command, feed = packed(order)
-        return execute(self._clients[-1], self._root.prefix + command, self._root.password + feed, order.limit)
+    @property
+    def last(self) -> paramiko.SSHClient:
+        """The host's own."""
+        return self._clients[-1]
 
     def close(self) -> None:
         for client in reversed(self._clients):
             client.close()
 
+    def connect(self, target: Target, options: SshOptions, passed: tuple[str, ...] = ()) -> None:
+        """Log in to each hop and then to `target`; `passed` are the hops that led here."""
+        if target.host in passed or len(passed) > MAX_JUMPS:
+            raise InvalidSpec("ProxyJump", f"goes in a circle at {target.host}")
+        before: paramiko.SSHClient | None = None
+        for jump in self._route(target, options).jumps:
+            between = Target.parse(jump.strip().removeprefix("ssh://"))
+            # Of the hosts on the way only the first is reached as its own entry says, the others through the one before
+            if before is None:
+                self.connect(between, for_jump(options), (*passed, target.host))
+            else:
+                self._log_in(between, for_jump(options), through=before)
+            before = self.last
+        self._log_in(target, options, through=before)
+
+    def _route(self, target: Target, options: SshOptions) -> Route:
+        return route(target, _looked_up(self._config, target), options, home=self._home, login=getpass.getuser())
+
+    def _log_in(self, target: Target, options: SshOptions, *, through: paramiko.SSHClient | None) -> None:
+        hop = self._route(target, options)
+        sock = _socket(hop, options, through)
+        client = paramiko.SSHClient()
+        try:
+            _authenticate(client, target, hop, options, self._questions, sock)
+        except BaseException:
+            client.close()
+            sock.close()
+            raise
+        transport = client.get_transport()
+        if transport is not None:
+            transport.set_keepalive(KEEPALIVE_SECS)
+        self._clients.append(client)
+
+
+class SshHost:
+    """A host that was logged in to; `name` is what the operator called it."""
+
+    def __init__(self, name: str, way: _Way, root: Root) -> None:
+        self.name = name
+        self._way = way
+        self._root = root
+
+    def run(self, order: Order) -> Done:
+        command, feed = packed(order)
+        return execute(self._way.last, self._root.prefix + command, self._root.password + feed, order.limit)
+
+    def close(self) -> None:
+        self._way.close()
+
 
 def open_ssh(target: Target, options: SshOptions, questions: Questions) -> SshHost:
     """Log in to the host, through those before it where ssh_config says so, and find the way to root."""
-    home = os.path.expanduser("~")
-    config = _config(home)
-    clients: list[paramiko.SSHClient] = []
+    way = _Way(questions)
     try:
-        _connect(target, options, questions, config, home, clients, ())
-        client = clients[-1]
+        way.connect(target, options)
         root = find_root(
-            str(target), lambda command, feed, limit: execute(client, command, feed, limit), questions.sudo_password
+            str(target), lambda command, feed, limit: execute(way.last, command, feed, limit), questions.sudo_password
         )
     except BaseException:
-        for opened in reversed(clients):
-            opened.close()
+        way.close()
         raise
-    return SshHost(target.host, clients, root)
+    return SshHost(target.host, way, root)
 
 
 def _config(home: str) -> paramiko.SSHConfig:
@@ -79,31 +126,6 @@ def _config(home: str) -> paramiko.SSHConfig:
         return paramiko.SSHConfig.from_text(config_text(home))
     except (SSHException, ValueError) as problem:
         raise InvalidSpec("~/.ssh/config", f"cannot be read: {problem}") from None
-
-
-def _connect(
-    target: Target,
-    options: SshOptions,
-    questions: Questions,
-    config: paramiko.SSHConfig,
-    home: str,
-    clients: list[paramiko.SSHClient],
-    passed: tuple[str, ...],
-) -> None:
-    """Append a client for each hop to `clients`, the one of `target` last; `passed` are the hops that led here."""
-    if target.host in passed or len(passed) > MAX_JUMPS:
-        raise InvalidSpec("ProxyJump", f"goes in a circle at {target.host}")
-    hop = route(target, _looked_up(config, target), options, home=home, login=getpass.getuser())
-    before: paramiko.SSHClient | None = None
-    for jump in hop.jumps:
-        between = Target.parse(jump.strip().removeprefix("ssh://"))
-        # Of the hosts on the way only the first is reached as its own entry says; the others through the one before.
-        if before is None:
-            _connect(between, for_jump(options), questions, config, home, clients, (*passed, target.host))
-        else:
-            _log_in(between, for_jump(options), questions, config, home, clients, through=before)
-        before = clients[-1]
-    _log_in(target, options, questions, config, home, clients, through=before)
 
 
 def _looked_up(config: paramiko.SSHConfig, target: Target) -> dict[str, object]:
@@ -115,31 +137,6 @@ def _looked_up(config: paramiko.SSHConfig, target: Target) -> dict[str, object]:
             f"`Match exec` cannot be used here: {problem}",
             hint="give --ssh-user, --ssh-port and --ssh-identity-file, and a Host entry without it",
         ) from None
-
-
-def _log_in(
-    target: Target,
-    options: SshOptions,
-    questions: Questions,
-    config: paramiko.SSHConfig,
-    home: str,
-    clients: list[paramiko.SSHClient],
-    *,
-    through: paramiko.SSHClient | None,
-) -> None:
-    hop = route(target, _looked_up(config, target), options, home=home, login=getpass.getuser())
-    sock = _socket(hop, options, through)
-    client = paramiko.SSHClient()
-    try:
-        _authenticate(client, target, hop, options, questions, sock)
-    except BaseException:
-        client.close()
-        sock.close()
-        raise
-    transport = client.get_transport()
-    if transport is not None:
-        transport.set_keepalive(KEEPALIVE_SECS)
-    clients.append(client)
 
 
 def _socket(hop: Route, options: SshOptions, through: paramiko.SSHClient | None) -> Any:
