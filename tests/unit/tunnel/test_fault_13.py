@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from fledx.errors import FledxError
 from fledx.tunnel.dial import Caller
-from fledx.tunnel.greeting import Hello, Refused, Welcome
+from fledx.tunnel.greeting import Hello, Refused, Welcome, hello_frame
 from fledx.tunnel.link import Link
 from fledx.tunnel.listen import ACCEPTS
 from fledx.tunnel.tls import Clear, Tls
@@ -46,6 +46,21 @@ def each_turn(look: Callable[[], int]) -> Iterator[list[int]]:
         yield seen
     finally:
         watching = False
+
+
+class Judge:
+    """Welcomes all, once it may, and counts them."""
+
+    def __init__(self, *, waiting: bool = False) -> None:
+        self.count = 0
+        self.may_go_on = anyio.Event()
+        if not waiting:
+            self.may_go_on.set()
+
+    async def judge(self, hello: Hello, address: str) -> Welcome | Refused:
+        self.count += 1
+        await self.may_go_on.wait()
+        return Welcome(session="s")
 
 
 def crowd(door: Door, tasks: TaskGroup) -> None:
@@ -76,30 +91,47 @@ def arrived(door: Door) -> socket.socket:
     return socket.create_connection(("127.0.0.1", door.port))
 
 
-async def test_fault_13_a_turn_of_the_loop_lets_few_in_and_all_come_in(either: Trust | None) -> None:
-    async with open_door(either) as door, anyio.create_task_group() as tasks:
+async def test_fault_13_a_turn_of_the_loop_accepts_few_and_judges_few_and_all_come_in(either: Trust | None) -> None:
+    judge = Judge()
+    async with open_door(either, authenticate=judge.judge) as door, anyio.create_task_group() as tasks:
         listener = door.listener
         crowd(door, tasks)
-        with each_turn(lambda: listener.strangers + len(listener.links)) as seen:
+        with (
+            each_turn(lambda: listener.strangers + len(listener.links)) as accepted,
+            each_turn(lambda: judge.count) as heard,
+        ):
             await until(lambda: len(door.links) >= AGENTS)
+
+    for seen in (accepted, heard):
+        assert max(after - before for before, after in pairwise([0, *seen])) <= ACCEPTS
+
+
+async def test_fault_13_hellos_that_come_all_in_one_turn_are_judged_a_few_in_each() -> None:
+    judge = Judge()
+    async with open_door(None, authenticate=judge.judge) as door, anyio.create_task_group() as tasks:
+        silent = [arrived(door) for _ in range(AGENTS)]
+        await until(lambda: door.listener.strangers == AGENTS)
+        for sock in silent:
+            sock.sendall(hello_frame(HELLO))
+        with each_turn(lambda: judge.count) as seen:
+            await until(lambda: len(door.links) == AGENTS)
+        for sock in silent:
+            sock.close()
+        tasks.cancel_scope.cancel()
 
     assert max(after - before for before, after in pairwise([0, *seen])) == ACCEPTS
 
 
 async def test_fault_13_no_more_than_so_many_wait_to_be_judged_the_kernel_holds_the_others() -> None:
-    most, judged, may_go_on = 24, 0, anyio.Event()
-
-    async def judge(hello: Hello, address: str) -> Welcome | Refused:
-        nonlocal judged
-        judged += 1
-        await may_go_on.wait()
-        return Welcome(session="s")
-
-    async with open_door(None, authenticate=judge, strangers=most) as door, anyio.create_task_group() as tasks:
+    most, judge = 24, Judge(waiting=True)
+    async with (
+        open_door(None, authenticate=judge.judge, most_strangers=most) as door,
+        anyio.create_task_group() as tasks,
+    ):
         crowd(door, tasks)
         with each_turn(lambda: door.listener.strangers) as seen:
-            await until(lambda: judged >= most)
-            may_go_on.set()
+            await until(lambda: judge.count >= most)
+            judge.may_go_on.set()
             await until(lambda: len(door.links) >= AGENTS)
 
     assert max(seen) == most

@@ -136,7 +136,7 @@ async def test_one_that_says_no_hello_is_told_so(trust: Trust) -> None:
 
 @pytest.mark.slow
 async def test_a_crowd_that_says_nothing_does_not_keep_agents_out(trust: Trust) -> None:
-    async with open_door(trust, strangers=4) as door:
+    async with open_door(trust, most_strangers=4) as door:
         crowd = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(5)]
         try:
             assert await still_serves(door)
