@@ -1,15 +1,22 @@
-"""Bytes that wait, and the pace of sending."""
+"""Bytes that wait, the pace of sending, company for small frames, and the round trip."""
 
 from __future__ import annotations
 
+import socket
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fledx.tunnel import frames
 from fledx.tunnel.held import CRUMB, PIECE, Held
+from fledx.tunnel.outlet import Outlet
 from fledx.tunnel.pace import MAX_QUOTA, MAX_UNSENT, MIN_QUOTA, MIN_UNSENT, Pace
 from fledx.tunnel.reader import FrameReader
+from fledx.tunnel.round_trip import LASTING_SECS, PING_SECS, RoundTrip
 from fledx.tunnel.session import HEARTBEAT
+from fledx.tunnel.small import SMALL, SmallFrames
+from tests.unit.tunnel.world import socket_pair
 
 
 @given(
@@ -96,6 +103,57 @@ def test_a_link_that_takes_everything_gets_larger_turns() -> None:
         pace.easy()
 
     assert pace.quota == MAX_QUOTA
+
+
+def test_what_the_kernel_does_not_take_goes_later_and_in_order() -> None:
+    ours, theirs = socket_pair()
+    with ours, theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        outlet = Outlet(ours)
+        pieces = [bytes([number]) * 100_000 for number in range(250)]
+        assert not outlet.send(pieces[:200])
+        left = outlet.keep(pieces[200:])
+        assert outlet.bytes_out + left == 250 * 100_000
+
+        got = bytearray()
+        while not outlet.resume():
+            got += theirs.recv(1_000_000)
+        ours.close()
+        while more := theirs.recv(1_000_000):
+            got += more
+
+    assert outlet.bytes_out == 250 * 100_000
+    assert got == b"".join(pieces)
+
+
+def test_a_small_frame_waits_for_company_if_there_was_some_last_time() -> None:
+    small = SmallFrames()
+    assert small.go_alone()
+    assert not small.go_alone()
+    assert not small.keep(memoryview(b"x" * SMALL))
+    assert small.keep(memoryview(b"x"))
+    small.turn_over()
+    assert not small.go_alone()
+    small.turn_over()
+    assert small.go_alone()
+
+
+def test_the_least_round_trip_counts_until_it_is_old() -> None:
+    trip = RoundTrip(100.0)
+    trip.answered(100.0)
+    assert trip.least is None
+
+    assert trip.ask(100.0)
+    assert not trip.ask(100.0 + 2 * PING_SECS), "one is under way"
+    trip.answered(100.3)
+    assert not trip.ask(100.4), "it is not a second yet"
+    assert trip.ask(101.0)
+    trip.answered(101.9)
+    assert trip.least == pytest.approx(0.3)
+
+    assert trip.ask(100.3 + LASTING_SECS)
+    trip.answered(100.3 + LASTING_SECS + 0.9)
+    assert trip.least == pytest.approx(0.9)
 
 
 @given(st.lists(st.integers(1, 40), max_size=30))
