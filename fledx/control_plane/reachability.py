@@ -38,10 +38,10 @@ class MarkUnreachable:
 
 @dataclass(frozen=True, kw_only=True)
 class MoveWork:
-    """Give a silent node's replicas to others, those of deployments whose time is up after ``seconds``."""
+    """Give a silent node's replicas to others, those of deployments whose limit is one of those ``over``."""
 
     node_id: str
-    seconds: float
+    over: frozenset[float]
     reason: str
 
 
@@ -78,10 +78,10 @@ def decide(silences: Iterable[Silence], *, heartbeat_secs: float, move: bool, st
             actions.append(MarkUnreachable(node_id=each.node_id, reason=said))
         if each.status == "unreachable" and each.connected and each.seconds < shown:
             actions.append(MarkBack(node_id=each.node_id))
-        over = [limit for limit in each.limits if each.seconds >= max(limit, shown)]
+        over = frozenset(limit for limit in each.limits if each.seconds >= max(limit, shown))
         if move and over and each.status == "unreachable":
             reason = f"{said}, over the limit of {max(over):g} s"
-            actions.append(MoveWork(node_id=each.node_id, seconds=each.seconds, reason=reason))
+            actions.append(MoveWork(node_id=each.node_id, over=over, reason=reason))
     return actions
 
 

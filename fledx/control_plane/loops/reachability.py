@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence, Set
+from functools import partial
 
 import anyio
 
@@ -23,7 +24,8 @@ from fledx.control_plane.reachability import (
     decide,
 )
 from fledx.control_plane.replicas.moving import move_lost
-from fledx.control_plane.store import assignments, deployments, finished, nodes
+from fledx.control_plane.replicas.placing import BOARD
+from fledx.control_plane.store import assignments, counters, deployments, finished, nodes
 from fledx.control_plane.store.database import Database
 from fledx.errors import FledxError
 from fledx.models.codec import decode_lenient
@@ -32,8 +34,10 @@ from fledx.models.node import NodeFacts
 from fledx.settings.control_plane import ControlPlaneSettings
 
 log = logging.getLogger(__name__)
-Tried = tuple[int, frozenset[str]]
-"""The board's version, and the deployments, for which moving was tried."""
+Tried = tuple[int, frozenset[float]]
+"""The board's counter, and the limits, at which moving was tried: while neither changes, there is no use in another."""
+AT_ONCE = 100
+"""So many are marked in one transaction: a thousand of them alone would hold up others for five seconds."""
 NO_LIMITS: frozenset[float] = frozenset()
 SEEN_FLUSH_SECONDS = 10.0
 SEEN_FLUSH_NODE_SECONDS = 0.05  # so that 1,200 nodes and more are written once a minute: 7 ms and 150 kB for 10,000
@@ -88,8 +92,7 @@ class Reachability:
             stale_secs=settings.reachability_heartbeat_stale_secs,
             move=settings.reachability_reschedule_on_unreachable,
         )
-        for action in actions:
-            await self._act(action)
+        await self._act(actions)
         if now - self._flushed >= max(SEEN_FLUSH_SECONDS, len(self._heard) * SEEN_FLUSH_NODE_SECONDS):
             self._flushed = now
             await self.flush()
@@ -110,44 +113,46 @@ class Reachability:
             for node_id, status, metered in self._store.read(nodes.statuses)
         ]
 
-    async def _act(self, action: Action) -> None:
-        if isinstance(action, MarkUnreachable):
-            await self._changes.commit(
-                lambda tx: change_status(tx, action.node_id, "unreachable", action.reason), durable=False
-            )
-            return
-        if isinstance(action, MarkBack):
-            await self._changes.commit(lambda tx: _back(tx, action.node_id), durable=False)
-            return
+    async def _act(self, actions: Sequence[Action]) -> None:
+        """What takes long because many are silent at once is no nap."""
+        gone = [each for each in actions if isinstance(each, MarkUnreachable)]
+        for i in range(0, len(gone), AT_ONCE):
+            await self._changes.commit(partial(_mark, gone=gone[i : i + AT_ONCE]), durable=False)
+            self._awake.look(self._monotonic())
+        for action in actions:
+            if isinstance(action, MarkBack):
+                await self._changes.commit(partial(_back, node_id=action.node_id), durable=False)
+            elif isinstance(action, MoveWork) and self._tried.get(action.node_id) != self._state(action):
+                await self._move(action)
+            self._awake.look(self._monotonic())
+
+    def _state(self, action: MoveWork) -> Tried:
+        return self._store.read(lambda sql: counters.current(sql, BOARD)), action.over
+
+    async def _move(self, action: MoveWork) -> None:
         session = self._dispatch.session(action.node_id)
         if session is not None:
             # or what is sent down it now would be read by a node that has not heard yet whom its work belongs to
             session.link.close("silent for so long that its work is moved")
-        self._tried[action.node_id] = await self._changes.commit(lambda tx: self._move(tx, action), durable=True)
+        await self._changes.commit(lambda tx: self._move_work(tx, action), durable=True)
+        self._tried[action.node_id] = self._state(action)
 
-    def _move(self, tx: Transaction, action: MoveWork) -> Tried:
-        """
-        Move what can be moved, but for what has run to its end.
-
-        When nothing has changed since the last try, there is no use in another.
-        """
+    def _move_work(self, tx: Transaction, action: MoveWork) -> None:
+        """Move what can be moved, but for what has run to its end."""
         owned = assignments.of_node(tx.sql, action.node_id)
         theirs = {deployment_id for deployment_id, _ in owned}
         known, ended = deployments.several(tx.sql, theirs), finished.among(tx.sql, theirs)
         left = [(known[id], given) for id, given in owned if (id, given.replica_number) not in ended]
-        due = [(stored, given) for stored, given in left if self._due(stored.spec, action.seconds)]
-        ids = frozenset(stored.id for stored, _ in due)
-        if due and self._tried.get(action.node_id) != (tx.board.version, ids):
+        due = [(stored, given) for stored, given in left if self._due(stored.spec, action.over)]
+        if due:
             move_lost(tx, due, why=f"node {due[0][1].node}: {action.reason}")
-        return tx.board.version, ids
 
-    def _due(self, spec: DeploymentSpec, seconds: float) -> bool:
+    def _due(self, spec: DeploymentSpec, over: Set[float]) -> bool:
         """Whether its time is up; what belongs to each node stays."""
         if spec.desired_state != "running" or spec.mode == "global":
             return False
         own = spec.reschedule.after_seconds
-        limit = self._settings.reachability_heartbeat_stale_secs if own is None else own
-        return own != 0 and seconds >= limit
+        return float(self._settings.reachability_heartbeat_stale_secs if own is None else own) in over
 
     async def flush(self) -> None:
         """Store when each node was last heard of; in memory between two flushes, as heartbeats must not cost writes."""
@@ -156,6 +161,11 @@ class Reachability:
         seen = {node_id: wall - (now - at) for node_id, at in news.items()}
         await self._changes.commit(lambda tx: nodes.set_seen(tx.sql, seen), durable=False)
         self._stored |= news
+
+
+def _mark(tx: Transaction, gone: Iterable[MarkUnreachable]) -> None:
+    for each in gone:
+        change_status(tx, each.node_id, "unreachable", each.reason)
 
 
 def _back(tx: Transaction, node_id: str) -> None:
