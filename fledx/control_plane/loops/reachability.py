@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from functools import partial
@@ -122,23 +123,23 @@ class Reachability:
         for action in actions:
             if isinstance(action, MarkBack):
                 await self._changes.commit(partial(_back, node_id=action.node_id), durable=False)
-            elif isinstance(action, MoveWork) and self._tried.get(action.node_id) != self._state(action):
+            elif isinstance(action, MoveWork) and self._tried.get(action.node_id) != self._now(action):
                 await self._move(action)
             self._awake.look(self._monotonic())
 
-    def _state(self, action: MoveWork) -> Tried:
-        return self._store.read(lambda sql: counters.current(sql, BOARD)), action.over
+    def _now(self, action: MoveWork) -> Tried:
+        return self._store.read(_board), action.over
 
     async def _move(self, action: MoveWork) -> None:
         session = self._dispatch.session(action.node_id)
         if session is not None:
             # or what is sent down it now would be read by a node that has not heard yet whom its work belongs to
             session.link.close("silent for so long that its work is moved")
-        await self._changes.commit(lambda tx: self._move_work(tx, action), durable=True)
-        self._tried[action.node_id] = self._state(action)
+        tried = await self._changes.commit(lambda tx: self._move_work(tx, action), durable=True)
+        self._tried[action.node_id] = tried, action.over
 
-    def _move_work(self, tx: Transaction, action: MoveWork) -> None:
-        """Move what can be moved, but for what has run to its end."""
+    def _move_work(self, tx: Transaction, action: MoveWork) -> int:
+        """Move what can be moved, but for what has run to its end; the board's counter, at which that was tried."""
         owned = assignments.of_node(tx.sql, action.node_id)
         theirs = {deployment_id for deployment_id, _ in owned}
         known, ended = deployments.several(tx.sql, theirs), finished.among(tx.sql, theirs)
@@ -146,6 +147,7 @@ class Reachability:
         due = [(stored, given) for stored, given in left if self._due(stored.spec, action.over)]
         if due:
             move_lost(tx, due, why=f"node {due[0][1].node}: {action.reason}")
+        return _board(tx.sql)
 
     def _due(self, spec: DeploymentSpec, over: Set[float]) -> bool:
         """Whether its time is up; what belongs to each node stays."""
@@ -161,6 +163,10 @@ class Reachability:
         seen = {node_id: wall - (now - at) for node_id, at in news.items()}
         await self._changes.commit(lambda tx: nodes.set_seen(tx.sql, seen), durable=False)
         self._stored |= news
+
+
+def _board(sql: sqlite3.Connection) -> int:
+    return counters.current(sql, BOARD)
 
 
 def _mark(tx: Transaction, gone: Iterable[MarkUnreachable]) -> None:
