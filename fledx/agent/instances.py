@@ -213,8 +213,13 @@ def _restarts(known: Known, first: Copy | None) -> int:
         return first.marks.restarts
     if known.history is None:
         return 0
-    counted = first is None or not first.running or known.history.serving == first.container.id
-    return max(0, known.history.runs - 1 if counted else known.history.runs)
+    return max(0, known.history.runs - 1 if first is None or _counted(known.history, first) else known.history.runs)
+
+
+def _counted(history: History, copy: Copy) -> bool:
+    """Whether the history knows of this container's run: its start may not have been answered yet."""
+    young = copy.container.state != "created" and copy.marks.restarts >= history.runs
+    return history.serving == copy.container.id or not (copy.running or young)
 
 
 def _endpoints(first: Copy, host: str) -> tuple[str, ...]:

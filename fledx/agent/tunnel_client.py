@@ -172,7 +172,8 @@ class TunnelClient:
             except Denied as problem:
                 wait_at_least = DENIED_SECS
                 self._lost(problem.text, hint=problem.hint)
-                self._served.denied()
+                if problem.code != "protocol":  # then it is no stranger: one of the two has to be upgraded
+                    self._served.denied()
             except FledxError as problem:
                 self._lost(problem.text)
             except Exception:

@@ -157,13 +157,13 @@ class ControlPlane:
     def every_event(self, query: Mapping[str, Any]) -> list[Json]:
         """All that match, from `after` on if the query has it, newest last; in pages, by their numbers."""
         found: list[Json] = []
-        after = query.get("after") or 0
+        asked = {**query, "after": query.get("after") or 0, "limit": PAGE}
         while True:
-            page = self.events({**query, "limit": PAGE, "after": after})
+            page = self.events(asked)
             found += page
             if len(page) < PAGE:
                 return found
-            after = page[-1]["id"]
+            asked = {**asked, "after": page[-1]["id"], "since": None}  # "10m ago" has moved by the second page
 
     def follow_events(self, query: Mapping[str, Any], *, after: str | None = None) -> Stream[ServerEvent]:
         """What happens from now on, or after the event `after`."""

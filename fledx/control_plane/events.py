@@ -50,6 +50,7 @@ class Events:
         Without a number from the time that is wanted on, and without that from now on.
         """
         narrowed = self._narrowed(wanted)
+        since = "" if wanted.since is None else stamp(unix(wanted.since))
         with self._bell.listen(EVENTS) as ear:
             last = self._store.read(table.newest) if after is None and wanted.since is None else after or 0
             while True:
@@ -58,7 +59,8 @@ class Events:
                     lambda sql, seen=seen: table.page(sql, after=seen or -1, limit=BATCH, **narrowed)  # type: ignore[misc]
                 )
                 for event in found:
-                    yield event
+                    if event.at >= since:  # it may be a time to come
+                        yield event
                     last = event.id
                 if len(found) < BATCH:
                     await ear.wait()

@@ -8,18 +8,26 @@ from fledx.control_plane.changes import Transaction
 from fledx.control_plane.replicas.placing import revise_board
 from fledx.control_plane.rollout.state import begin
 from fledx.control_plane.rollout_state import kept, stored_as
+from fledx.control_plane.scheduler.filters import unknown_fields
+from fledx.control_plane.scheduler.spec import spec_of
 from fledx.control_plane.store import assignments, deployments, revisions
 from fledx.control_plane.store.deployments import Stored
-from fledx.errors import NotFound
+from fledx.errors import Conflict, NotFound
 from fledx.models.codec import decode_lenient, encode
 from fledx.models.deployment import DeploymentSpec
 from fledx.models.ingress import IngressRule, settled_port
+from fledx.models.permission import unknown_to_older
 from fledx.models.port import container_ports
 from fledx.models.template import Template, template_hash
 
 
 def new_revision(tx: Transaction, stored: Stored, spec: DeploymentSpec, *, by: str) -> int:
-    """Keep the spec's template as the next revision and begin its rollout; its number."""
+    """
+    Keep the spec's template as the next revision and begin its rollout; its number.
+
+    Conflict when it has a field that the agent of one of its nodes does not know.
+    """
+    _refuse_older(tx, stored, spec)
     revision = revisions.newest(tx.sql, stored.id) + 1
     revisions.add(tx.sql, stored.id, revision, encode(spec), by, tx.stamp)
     if _same_containers(tx, stored, spec, revision):
@@ -29,6 +37,20 @@ def new_revision(tx: Transaction, stored: Stored, spec: DeploymentSpec, *, by: s
     served = stored.revision if stored.status == "running" else None
     deployments.set_rollout(tx.sql, stored.id, stored_as(begin(kept(stored), revision, tx.now, served=served)))
     return revision
+
+
+def _refuse_older(tx: Transaction, stored: Stored, spec: DeploymentSpec) -> None:
+    """An agent that does not know a field would run the container without it, and call that the revision."""
+    if set(unknown_to_older(spec)) <= set(unknown_to_older(stored.spec)):
+        return
+    shape = spec_of(stored.id, spec).shape
+    for given in assignments.of_deployment(tx.sql, stored.id):
+        i = tx.board.index.get(given.node_id)
+        if i is not None and (fault := unknown_fields(shape, tx.board.places[i].node)) is not None:
+            raise Conflict(
+                f"node {given.node} runs replica {given.replica_number} of {spec.name}, and {fault}",
+                hint=f"upgrade it (`fledx bootstrap upgrade`), or drain it: `fledx nodes drain {given.node}`",
+            )
 
 
 def _still_clear(spec: DeploymentSpec, template: Template) -> list[IngressRule]:

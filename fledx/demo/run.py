@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import signal
 import sys
 import tempfile
@@ -24,6 +22,8 @@ from fledx.sample.image import NAME, Engine, ensure_image
 
 NODES = 3
 START_SECONDS = 180.0
+IN_USE = "in use"
+"""In what a control plane says at its end whose ports others have, be it the API's or the tunnel's."""
 
 
 class System:
@@ -69,7 +69,7 @@ class System:
             try:
                 return self.start_control_plane()
             except Unavailable as problem:
-                if not (again and os.strerror(errno.EADDRINUSE) in str(problem)):
+                if not (again and IN_USE in str(problem)):
                     raise
                 self.port, self.control_plane = self._control_plane()
 

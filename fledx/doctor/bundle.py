@@ -18,6 +18,7 @@ from typing import Any
 
 import fledx
 from fledx.doctor.facts import UNITS, MachineFacts
+from fledx.doctor.installed import installation
 from fledx.doctor.network import page
 from fledx.settings.agent import AgentSettings
 from fledx.settings.control_plane import ControlPlaneSettings
@@ -58,7 +59,8 @@ class Veil:
 def secrets_known(environ: Mapping[str, str], facts: MachineFacts) -> Iterator[str]:
     """Every secret that this user can read on this machine: of the settings, of the roles' directories."""
     names = {each.env for each in _declared() if each.secret or "TOKEN" in each.env}
-    for source in (environ, *(_values(Path(path)) for path in facts.env_files)):
+    units = (installation(role).environment for role in UNITS)
+    for source in (environ, *units, *(_values(Path(path)) for path in facts.env_files)):
         for name, value in source.items():
             if name in names or name.startswith("FLEDX_SECRET_"):
                 yield from (value, *value.split(","))

@@ -110,7 +110,7 @@ def _values(files: Iterable[Path]) -> tuple[dict[str, dict[str, str]], tuple[str
 def _assignments(*files: Path) -> Iterator[tuple[str, str]]:
     for file in files:
         try:
-            lines = file.read_text(errors="replace").splitlines()
+            lines = file.read_text(errors="replace").replace("\\\n", " ").splitlines()
         except OSError:
             continue
         for line in lines:

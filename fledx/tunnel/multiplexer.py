@@ -175,12 +175,12 @@ class Multiplexer:
         self.order.urge(frames.reason_frame(frames.GOODBYE, closed.code, closed.reason))
 
     def _urge(self, frame: bytes) -> None:
-        """Queue a control frame; a peer that has long stopped taking them loses the session."""
+        """Queue a control frame; a peer that has long stopped taking them loses the session: its line may be dead."""
         self._must_be_open()
         try:
             self.order.urge(frame)
         except LimitExceeded as problem:
-            self._break(problem)
+            self._shut(Closed(problem.code, problem.text, faulty=False))
 
     def _must_be_open(self) -> None:
         if self.closed:

@@ -36,8 +36,8 @@ class FakeRuntime(FakeImages, FakeVolumes):
     Behaves as `Runtime` says, at once and without threads.
 
     ``exits`` maps an image to the code with which its containers end as soon as they run, ``refuses`` to the error
-    their start raises, ``start_gates`` to what a start is answered after. While ``down`` is set every call raises
-    Unavailable. ``done`` is what was asked of it.
+    their start raises, ``start_gates`` to what a start is answered after; ``resume_gate`` is that of going on after a
+    pause. While ``down`` is set every call raises Unavailable. ``done`` is what was asked of it.
     """
 
     def __init__(self) -> None:
@@ -45,6 +45,7 @@ class FakeRuntime(FakeImages, FakeVolumes):
         FakeVolumes.__init__(self)
         self.start_gates: dict[str, anyio.Event] = {}
         self.stop_gates: dict[str, anyio.Event] = {}
+        self.resume_gate: anyio.Event | None = None
         self.exits: dict[str, int] = {}
         self.refuses: dict[str, FledxError] = {}
         self.down = False
@@ -208,6 +209,8 @@ class FakeRuntime(FakeImages, FakeVolumes):
         if self._must(container_id).state == "paused":
             self._change(container_id, state="running")
             self._emit("unpause", container_id)
+            if self.resume_gate is not None:
+                await self.resume_gate.wait()
 
     async def remove(self, container_id: str) -> None:
         await self._asked(f"remove {self._name(container_id)}")

@@ -229,7 +229,7 @@ def test_drop_ins_of_a_service_count_as_systemd_counts_them(tmp_path: Path) -> N
     (tmp_path / "own.env").write_text("FLEDX_AGENT_NAME=own\n")
     (drop_ins / "10-own.conf").write_text(
         f"[Service]\n# EnvironmentFile=/no\nEnvironmentFile=\nEnvironmentFile={tmp_path}/own.env\n"
-        'Environment="FLEDX_AGENT_LABELS=a=b" FLEDX_AGENT_NAME=theirs\n'
+        'Environment="FLEDX_AGENT_LABELS=a=b" \\\n  FLEDX_AGENT_NAME=theirs\n'
     )
     found = settings_of("agent", AgentSettings, {}, etc)
 

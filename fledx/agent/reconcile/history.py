@@ -10,6 +10,9 @@ from fledx.agent.reconcile.actions import Copy
 from fledx.agent.runtime.containers import Container
 from fledx.models.desired import ReplicaDesired
 
+LAST_SIGNAL = 64
+"""Of Linux; a higher exit code is one that the program chose, such as 255 for -1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class History:
@@ -106,7 +109,8 @@ def looked_back(
     if first is not None and first.running:
         return _while_running(known, replica, first, moment, pace)
     if known.serving is None:
-        return known, []
+        paused = first is not None and first.alive and first.fits(replica)
+        return replace(known, serving=first.container.id, since=moment.now) if first and paused else known, []
     copy = next((copy for copy in copies if copy.container.id == known.serving), None)
     if copy is not None and copy.alive:
         return known, []
@@ -114,10 +118,10 @@ def looked_back(
 
 
 def _of_this_template(history: History | None, replica: ReplicaDesired, copies: Sequence[Copy]) -> History:
-    """Of a template that was followed by another meanwhile, what ended then counts for nothing."""
+    """Of a template that another has followed, which serves now, what ended then counts for nothing."""
     if history is not None and (history.template, history.fence) == (replica.template, replica.fence):
         return history
-    followed = history is not None or any(copy.alive and not copy.fits(replica) for copy in copies)
+    followed = any(copy.alive and not copy.fits(replica) for copy in copies)
     known = [copy for copy in copies if copy.fits(replica) and (copy.alive or not followed)]
     runs = max((_runs_of(copy) for copy in known), default=0)
     fresh = History(template=replica.template, fence=replica.fence, runs=runs)
@@ -133,7 +137,8 @@ def _while_running(
 ) -> tuple[History, list[Note]]:
     container_id = copy.container.id
     if history.serving != container_id:
-        adopted = replace(history, serving=container_id, since=moment.now, repair=None)
+        runs = max(history.runs, _runs_of(copy)) if copy.fits(replica) else history.runs
+        adopted = replace(history, serving=container_id, since=moment.now, repair=None, runs=runs)
         return adopted, [Note(kind="adopt", reason=f"container {copy.container.name} runs already")]
     if copy.fits(replica) and history.serves(container_id, at_least=pace.stable, now=moment.now):
         return replace(history, failures=0, retry_at=None, problem=None), []
@@ -186,7 +191,7 @@ def ending_of(container: Container, ran: float | None = None) -> str:
     code = container.exit_code
     if container.oom_killed:
         words = f"killed for using more memory than its limit (exit code {code})"
-    elif code is not None and code > 128:
+    elif code is not None and 128 < code <= 128 + LAST_SIGNAL:
         words = f"killed by signal {code - 128} (exit code {code})"
     else:
         words = f"exited with code {code}"

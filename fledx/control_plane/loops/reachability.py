@@ -64,7 +64,7 @@ class Reachability:
         self._heard: dict[str, float] = {}
         self._stored: dict[str, float] = {}
         self._tried: dict[str, Tried] = {}
-        self._flushed = self._monotonic()
+        self._flushed = self._looked = self._monotonic()
         self._awake = Watchfulness(self._monotonic(), LONGEST_NAP + settings.reachability_sweep_interval_secs)
 
     def heard(self, node_id: str) -> None:
@@ -83,7 +83,7 @@ class Reachability:
 
     async def sweep(self, now: float) -> None:
         """One look: who is silent, and what follows from it."""
-        awake_since = self._awake.look(now)
+        awake_since, self._looked = self._awake.look(now), now
         for session in self._dispatch:
             self._heard[session.node_id] = session.link.last_heard()
         settings = self._settings
@@ -118,19 +118,26 @@ class Reachability:
         """What takes long because many are silent at once is no nap."""
         gone = [each for each in actions if isinstance(each, MarkUnreachable)]
         for i in range(0, len(gone), AT_ONCE):
-            await self._changes.commit(partial(_mark, gone=gone[i : i + AT_ONCE]), durable=False)
+            still = [each for each in gone[i : i + AT_ONCE] if not self._is_back(each.node_id)]
+            await self._changes.commit(partial(_mark, gone=still), durable=False)
             self._awake.look(self._monotonic())
         for action in actions:
             if isinstance(action, MarkBack):
                 await self._changes.commit(partial(_back, node_id=action.node_id), durable=False)
-            elif isinstance(action, MoveWork) and self._tried.get(action.node_id) != self._now(action):
+            elif isinstance(action, MoveWork) and not self._is_back(action.node_id):
                 await self._move(action)
             self._awake.look(self._monotonic())
 
-    def _now(self, action: MoveWork) -> Tried:
-        return self._store.read(_board), action.over
+    def _is_back(self, node_id: str) -> bool:
+        """Whether it was heard of since the look began: what is done about many takes time."""
+        session = self._dispatch.session(node_id)
+        last = session.link.last_heard() if session is not None else float("-inf")
+        return max(last, self._heard.get(node_id, last)) > self._looked
 
     async def _move(self, action: MoveWork) -> None:
+        """Try, unless it was tried when all was as it is now."""
+        if self._tried.get(action.node_id) == (self._store.read(_board), action.over):
+            return
         session = self._dispatch.session(action.node_id)
         if session is not None:
             # or what is sent down it now would be read by a node that has not heard yet whom its work belongs to
@@ -140,6 +147,9 @@ class Reachability:
 
     def _move_work(self, tx: Transaction, action: MoveWork) -> int:
         """Move what can be moved, but for what has run to its end; the board's counter, at which that was tried."""
+        row = nodes.by_id(tx.sql, action.node_id)
+        if row is None or row["status"] != "unreachable":
+            return _board(tx.sql)
         owned = assignments.of_node(tx.sql, action.node_id)
         theirs = {deployment_id for deployment_id, _ in owned}
         known, ended = deployments.several(tx.sql, theirs), finished.among(tx.sql, theirs)

@@ -53,7 +53,7 @@ def _public_ip(shape: Shape, node: NodeView) -> str | None:
     return "no public IP address" if shape.public_ip and not node.public_ip else None
 
 
-def _fields(shape: Shape, node: NodeView) -> str | None:
+def unknown_fields(shape: Shape, node: NodeView) -> str | None:
     """An agent that does not know a field would run the container without it."""
     if not shape.fields:
         return None
@@ -78,7 +78,7 @@ def _paths(shape: Shape, node: NodeView) -> str | None:
 Filter = Callable[[Shape, NodeView], "str | None"]
 #: How a node is doing, which keeps new replicas away, and what it is, which also moves those that are there.
 STATE: tuple[Filter, ...] = (_ready, _active)
-NATURE: tuple[Filter, ...] = (_arch, _os, _labels, _public_ip, _fields, _permissions, _paths)
+NATURE: tuple[Filter, ...] = (_arch, _os, _labels, _public_ip, unknown_fields, _permissions, _paths)
 FILTERS = (*STATE, *NATURE)
 #: What stands on a node is looked at after what it is; `draft.py` has these.
 CPU, MEMORY, NEAR, APART, PORTS = range(len(FILTERS), len(FILTERS) + 5)

@@ -312,3 +312,66 @@ async def test_a_run_counts_from_when_it_is_seen_however_late_the_engine_says_th
         answered.set()
         await stage.wait(40)
         assert ("running", 1) == (stage.instance().state, stage.instance().restart_count)
+
+
+async def test_a_run_that_ends_before_the_engine_has_answered_takes_nothing_from_the_count() -> None:
+    async with running() as stage:
+        await stage.want(replica(image="app:1"))
+        await stage.wait(40)
+        stage.runtime.start_gates["app:1"] = answered = anyio.Event()
+        stage.runtime.exit(stage.runtime.running()[0].id, 1)
+        await stage.wait(40)
+        stage.runtime.exit(stage.runtime.running()[0].id, 1)
+        await stage.settle()
+        assert 1 == stage.instance().restart_count
+        answered.set()
+        del stage.runtime.start_gates["app:1"]
+        await stage.wait(40)
+        assert ("running", 2) == (stage.instance().state, stage.instance().restart_count)
+
+
+async def test_a_run_counts_though_the_engine_could_not_say_what_it_had_started() -> None:
+    async with running() as stage:
+        await stage.want(replica(image="app:1"))
+        await stage.wait(40)
+        stage.runtime.start_gates["app:1"] = answered = anyio.Event()
+        stage.runtime.exit(stage.runtime.running()[0].id, 1)
+        await stage.wait(40)
+        stage.runtime.down = True
+        answered.set()
+        await stage.settle()
+        stage.runtime.down = False
+        await stage.wait(40)
+        assert ("running", 1) == (stage.instance().state, stage.instance().restart_count)
+        assert "adopt" in stage.kinds()
+
+
+async def test_a_paused_container_that_goes_on_has_not_run_once_more() -> None:
+    stage = Stage()
+    await stage.made(replica(), state="paused")
+    async with running(stage):
+        stage.runtime.resume_gate = resumed = anyio.Event()
+        await stage.want(replica())
+        assert ("running", 0) == (stage.instance().state, stage.instance().restart_count)
+        resumed.set()
+        await stage.settle()
+        assert ("running", 0) == (stage.instance().state, stage.instance().restart_count)
+
+
+async def test_a_crash_loop_that_is_come_back_to_goes_on_where_it_was_for_a_new_agent_as_well() -> None:
+    stage = Stage()
+    await stage.made(replica(image="app:1"), state="exited", restarts=3)
+    async with running(stage):
+        stage.runtime.registry["big:1"] = None
+        stage.runtime.gates["big:1"] = anyio.Event()
+        await stage.want(replica(image="big:1", revision=2))
+        await stage.want(replica(image="app:1", revision=3))
+        assert ("running", 4) == (stage.instance().state, stage.instance().restart_count)
+
+
+async def test_a_code_that_is_no_signals_is_told_as_the_code_that_it_is() -> None:
+    async with running() as stage:
+        await stage.want(replica(restart="never"))
+        stage.runtime.exit(stage.runtime.running()[0].id, 255)
+        await stage.settle()
+        assert "exited with code 255" in (stage.instance().message or "")

@@ -86,3 +86,22 @@ async def test_following_begins_at_a_time_and_goes_on(stage: Stage) -> None:
             await stage.nodes.register(node(0), by="test")
             found.append((await anext(coming)).subject)
     assert ["node-600", "node-0"] == found
+
+
+async def test_what_is_followed_from_a_time_to_come_begins_then(stage: Stage) -> None:
+    heard: list[str] = []
+    async with anyio.create_task_group() as tasks:
+
+        async def listen() -> None:
+            async for event in stage.events.follow(since(stage.now + 60), after=None):
+                heard.append(event.subject)
+                tasks.cancel_scope.cancel()
+
+        tasks.start_soon(listen)
+        await anyio.wait_all_tasks_blocked()
+        await stage.node("too-early")
+        stage.now += 120
+        await stage.node("in-time")
+        with anyio.fail_after(60):
+            await anyio.sleep_forever()
+    assert ["in-time"] == heard

@@ -78,6 +78,30 @@ async def test_who_could_not_be_moved_is_tried_again_when_something_has_changed(
     assert 3 == len(stage.desired(fresh).replicas)
 
 
+async def test_who_comes_back_while_others_are_dealt_with_keeps_what_it_has(stage: Stage) -> None:
+    """A look that found many silent takes its time, and what it found may not be so any more."""
+    outage = Outage(stage, 2)
+    await outage.begin()
+    await stage.deployments.create(spec(replicas=2), by=ME)
+    fresh = await stage.node("fresh")
+    while outage.now < 89:
+        outage.loop.heard(fresh)
+        await outage.until(outage.now + 1)
+    outage.loop.heard(fresh)
+    durable: list[bool] = []
+
+    def first_moved(seconds: float, *, is_durable: bool) -> None:
+        if is_durable and not durable:
+            durable.append(True)
+            outage.now += 1
+            for i in range(2):
+                outage.loop.heard(f"id-{i}")
+
+    stage.store.on_transaction = lambda seconds, is_durable: first_moved(seconds, is_durable=is_durable)
+    await outage.until(outage.now + 1)
+    assert 1 == len(stage.happened("replica.moved"))
+
+
 async def test_a_limit_that_is_lowered_meanwhile_is_heeded_at_once(stage: Stage) -> None:
     outage = Outage(stage, 1)
     await outage.begin()

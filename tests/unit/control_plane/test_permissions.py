@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fledx.control_plane.audit import AuditFilter
+from fledx.errors import Conflict
 from fledx.models.permission import LATER
 from fledx.models.volume import VolumeMount
 from tests.builders import facts, spec
@@ -80,3 +81,15 @@ async def test_an_entry_point_is_a_new_revision_and_clearing_it_another(stage: S
     assert [("/init", "--"), ("/init", "--")] == [changed.entrypoint, unchanged.entrypoint]
     assert not cleared.entrypoint
     assert ("serve",) == cleared.command
+
+
+async def test_fault_26_a_field_is_refused_while_a_replica_stands_where_it_would_be_passed_over(stage: Stage) -> None:
+    node_id = await stage.node("edge-1", allows=())
+    made = await stage.deployments.create(spec(), by=ME)
+    too_old = "node edge-1 runs replica 0 of web, and its agent is too old for entrypoint"
+    with pytest.raises(Conflict, match=too_old):
+        await stage.deployments.patch("web", {"entrypoint": ["/init"]}, by=ME)
+    assert made.revision == stage.deployments.get("web").revision
+    await stage.nodes.connected(node_id, facts(name="edge-1", allows=(), knows=LATER), "10.0.0.1:1")
+    changed = await stage.deployments.patch("web", {"entrypoint": ["/init"]}, by=ME)
+    assert ("/init",) == changed.entrypoint
