@@ -185,11 +185,16 @@ def _named(token_id: str | None) -> str:
 
 
 def kept(path: Path) -> tuple[str, bool]:
-    """A random text of 256 bits kept in a file of mode 0600, and whether it was made just now."""
+    """
+    A random text of 256 bits kept in a file of mode 0600, and whether it was made just now.
+
+    It never begins with a dash: on a command line it would be a flag.
+    """
     if path.exists():
         text = path.read_text().strip()
         if text:
             return text, False
-    text = secrets.token_urlsafe(32)
+    while (text := secrets.token_urlsafe(32)).startswith("-"):
+        continue
     write_private(path, text.encode() + b"\n")
     return text, True

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
+from pathlib import Path
+
 import pytest
 
 from fledx.control_plane.trust.tokens import kept
@@ -99,3 +102,10 @@ def test_a_kept_text_is_made_once(tmp_path_factory: pytest.TempPathFactory) -> N
 
     assert (kept(path), new) == ((first, False), True)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_that_is_kept_can_stand_behind_a_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["-mcBb", "--x", "m-cBb"])
+    monkeypatch.setattr(secrets, "token_urlsafe", lambda size: next(drawn))
+    assert ("m-cBb", True) == kept(tmp_path / "operator-token")
+    assert ("m-cBb", False) == kept(tmp_path / "operator-token")
