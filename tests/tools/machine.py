@@ -134,7 +134,7 @@ def pip(*, install: bool) -> list[str]:
     inside = BUILD / "venv-pip" / "bin" / "python"
     if not inside.exists() or not has_module(inside, "pip"):
         say(f"{sys.executable} has no pip: making a virtual environment that has")
-        inside = make_venv(inside.parents[1], install=install, python=sys.executable)
+        inside = make_venv(inside.parents[1], install=install)
     return [str(inside), "-m", "pip"]
 
 

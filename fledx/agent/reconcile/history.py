@@ -109,8 +109,9 @@ def looked_back(
     if first is not None and first.running:
         return _while_running(known, replica, first, moment, pace)
     if known.serving is None:
-        paused = first is not None and first.alive and first.fits(replica)
-        return replace(known, serving=first.container.id, since=moment.now) if first and paused else known, []
+        if first is not None and first.alive and first.fits(replica):  # paused, and to go on
+            known = replace(known, serving=first.container.id, since=moment.now)
+        return known, []
     copy = next((copy for copy in copies if copy.container.id == known.serving), None)
     if copy is not None and copy.alive:
         return known, []

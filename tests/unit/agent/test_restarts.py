@@ -17,6 +17,16 @@ async def _crash(stage: Stage, code: int = 1) -> None:
     await stage.settle()
 
 
+async def _restarted_without_an_answer(stage: Stage) -> anyio.Event:
+    """A replica of `app:1` that crashed once and runs again; the engine says so when this event is set."""
+    await stage.want(replica(image="app:1"))
+    await stage.wait(40)
+    stage.runtime.start_gates["app:1"] = answered = anyio.Event()
+    stage.runtime.exit(stage.runtime.running()[0].id, 1)
+    await stage.wait(40)
+    return answered
+
+
 async def test_a_crash_is_reported_with_its_code_and_last_lines_and_restarted_after_a_second() -> None:
     async with running() as stage:
         await stage.want(replica())
@@ -303,11 +313,7 @@ async def test_a_count_goes_on_when_another_revision_was_wanted_only_for_a_momen
 
 async def test_a_run_counts_from_when_it_is_seen_however_late_the_engine_says_that_it_began() -> None:
     async with running() as stage:
-        await stage.want(replica(image="app:1"))
-        await stage.wait(40)
-        stage.runtime.start_gates["app:1"] = answered = anyio.Event()
-        stage.runtime.exit(stage.runtime.running()[0].id, 1)
-        await stage.wait(40)
+        answered = await _restarted_without_an_answer(stage)
         assert ("running", 1) == (stage.instance().state, stage.instance().restart_count)
         answered.set()
         await stage.wait(40)
@@ -316,11 +322,7 @@ async def test_a_run_counts_from_when_it_is_seen_however_late_the_engine_says_th
 
 async def test_a_run_that_ends_before_the_engine_has_answered_takes_nothing_from_the_count() -> None:
     async with running() as stage:
-        await stage.want(replica(image="app:1"))
-        await stage.wait(40)
-        stage.runtime.start_gates["app:1"] = answered = anyio.Event()
-        stage.runtime.exit(stage.runtime.running()[0].id, 1)
-        await stage.wait(40)
+        answered = await _restarted_without_an_answer(stage)
         stage.runtime.exit(stage.runtime.running()[0].id, 1)
         await stage.settle()
         assert 1 == stage.instance().restart_count
@@ -332,11 +334,7 @@ async def test_a_run_that_ends_before_the_engine_has_answered_takes_nothing_from
 
 async def test_a_run_counts_though_the_engine_could_not_say_what_it_had_started() -> None:
     async with running() as stage:
-        await stage.want(replica(image="app:1"))
-        await stage.wait(40)
-        stage.runtime.start_gates["app:1"] = answered = anyio.Event()
-        stage.runtime.exit(stage.runtime.running()[0].id, 1)
-        await stage.wait(40)
+        answered = await _restarted_without_an_answer(stage)
         stage.runtime.down = True
         answered.set()
         await stage.settle()
