@@ -61,12 +61,20 @@ def binary() -> str:
 
 @contextmanager
 def serving(folder: Path, count: int) -> Iterator[int]:
-    """Its port: 200 bytes for `/` and for `APART`, and a file of `count` zeros by that name."""
+    """
+    Its port: 200 bytes for `/` and for `APART`, and a file of `count` zeros by that name.
+
+    The file has been read once: to bring it into memory costs more than to send it, and whoever is asked for it first
+    would seem slow for that.
+    """
     root = folder / "www"
     root.mkdir()
     (root / "index.html").write_bytes(BODY)
     with (root / str(count)).open("wb") as file:
         file.truncate(count)
+    with (root / str(count)).open("rb") as file:
+        while file.read(1024 * 1024):
+            pass
     port = free_port()
     config = folder / "nginx.conf"
     user = "" if os.getuid() else "user root;"  # who can read our folder

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fledx.tunnel import frames
-from fledx.tunnel.credit import FIRST_WINDOW, MAX_WINDOW, SESSION_EXTRA, WINDOW
+from fledx.tunnel.credit import FIRST_WINDOW, MAX_WINDOW, SESSION_EXTRA, WINDOW, Budget, Window
 from fledx.tunnel.events import (
     Closed,
     Opened,
@@ -56,6 +56,16 @@ class TestCredit:
 
         assert theirs.window.size == MAX_WINDOW
         assert len(pipe_of(theirs).got) == 20_000_000
+
+    def test_a_window_grows_with_what_a_busy_machine_can_do_whatever_its_quietest_round_trip(self) -> None:
+        def size_at(per_second: int) -> int:
+            window, budget = Window(WINDOW, 0.0), Budget()
+            for turn in range(1, 50):
+                window.eat(16 * KIB, turn * 16 * KIB / per_second, 0.00005, budget)
+            return window.size
+
+        assert size_at(50_000_000) == WINDOW
+        assert size_at(200_000_000) > WINDOW
 
     def test_a_slow_reader_keeps_a_small_window(self) -> None:
         talk = Talk()
