@@ -11,7 +11,7 @@ import anyio
 from hypercorn.asyncio import serve as serve_http
 from hypercorn.config import Config, Sockets
 
-from fledx.control_plane.doorway import BACKLOG, Handed, beside, sort
+from fledx.control_plane.doorway import Handed, beside, listen, sort
 from fledx.errors import Conflict
 from fledx.settings.control_plane import LOOPBACK
 
@@ -26,8 +26,7 @@ def listening(host: str, port: int, what: str, flag: str) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((host, port))
-        opened.listen(BACKLOG)
-        opened.setblocking(False)
+        listen(opened)
     except OSError as problem:
         opened.close()
         raise Conflict(

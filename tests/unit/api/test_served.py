@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import anyio
+import anyio.abc
 import pytest
 
 from fledx.control_plane import web
@@ -71,6 +73,25 @@ async def test_a_client_that_sends_its_whole_large_body_first_still_hears_why_it
 
     assert answer.startswith(b"HTTP/1.1 413 " if headers else b"HTTP/1.1 401 ")
     assert b'"request_id"' in answer
+
+
+async def test_requests_on_a_kept_connection_are_answered_as_soon_as_those_on_new_ones(served: Served) -> None:
+    async def answered(connection: anyio.abc.ByteStream) -> float:
+        began = time.perf_counter()
+        await connection.send(b"GET /api/v1/status HTTP/1.1\r\n" + HOST + TOKEN + b"\r\n")
+        found = b""
+        while not found.endswith(b"}"):
+            found += await connection.receive()
+        return time.perf_counter() - began
+
+    fresh = []
+    for _ in range(10):
+        async with await anyio.connect_tcp("127.0.0.1", served.port) as connection:
+            fresh.append(await answered(connection))
+    async with await anyio.connect_tcp("127.0.0.1", served.port) as connection:
+        kept = [await answered(connection) for _ in range(20)]
+
+    assert min(kept[10:]) < 3 * min(fresh)
 
 
 async def test_an_honest_create_over_a_socket(served: Served) -> None:
