@@ -10,15 +10,13 @@ from fledx.bootstrap.facts import HostFacts, Python
 from fledx.bootstrap.kernel import unraisable
 from fledx.bootstrap.layout import ROLES, Role, unit_name, unit_path
 from fledx.bootstrap.wanted import DEFAULT_PORTS, Trouble, Wanted
+from fledx.models.node import OLDEST_ENGINE_API
 
 CLOCK_LIMIT_SECS = 300.0
 """How far a clock may be off: tokens and certificates have lives, and five minutes is what logs can bear."""
 
 DATA_BYTES = 256 * 2**20
 """Room for data that a role cannot do without; a control plane of 1,000 nodes took less in a month."""
-
-OLDEST_ENGINE_API = (1, 41)
-"""Docker 20.10, the oldest engine that the agent is tested with."""
 
 OLDEST_SYSTEMD = 247
 """ProtectProc= and ProcSubset= came with it; older ones start the unit without them."""

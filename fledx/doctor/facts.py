@@ -48,10 +48,12 @@ class Talk:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A container engine: its address and version, or why it does not answer."""
+    """A container engine: its address, and its name, version and newest API; or ``problem``, why it does not answer."""
 
     address: str
-    version: str | None = None
+    name: str = "docker"
+    version: str = "?"
+    api: tuple[int, int] = (0, 0)
     problem: str | None = None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fledx.doctor.facts import UNITS, Disk, Engine, File, Finding, MachineFacts, RoleFacts, Talk
 from fledx.models.ingress import WATCHES_WANTED
+from fledx.models.node import OLDEST_ENGINE_API
 
 LITTLE_BYTES, LITTLE_SHARE = 512 * 2**20, 0.05
 NOTHING_BYTES = 64 * 2**20
@@ -13,7 +14,6 @@ SKEW_SECONDS, WRONG_SECONDS = 5.0, 300.0
 """Logs of several machines are read side by side to the second; certificates and tokens bear five minutes."""
 SOON_SECONDS = 14 * 86400.0
 OLD_BACKUP_SECONDS = 2 * 86400.0
-OLDEST_ENGINE = (20, 10)
 
 
 def judged(facts: MachineFacts) -> list[Finding]:
@@ -133,11 +133,11 @@ def _engine(engine: Engine) -> Finding:
     if engine.problem is not None:
         mend = "systemctl start docker; is this user in the group docker?"
         return _bad("agent", "engine", f"{engine.address}: {engine.problem}", mend)
-    numbers = (engine.version or "").split(".")
-    known = tuple(int(part) for part in numbers[:2] if part.isdigit())
-    if len(known) == 2 and known < OLDEST_ENGINE:
-        return _bad("agent", "engine", f"Docker {engine.version} is older than 20.10", "upgrade the package docker.io")
-    return _ok("agent", "engine", f"{engine.address} is version {engine.version}")
+    shown = f"{engine.address} is {engine.name} {engine.version} (API {'.'.join(map(str, engine.api))})"
+    if engine.api < OLDEST_ENGINE_API:
+        mend = f"upgrade its package: fledx needs API {'.'.join(map(str, OLDEST_ENGINE_API))} (Docker 20.10) or newer"
+        return _bad("agent", "engine", f"{shown}, which is too old", mend)
+    return _ok("agent", "engine", shown)
 
 
 def _watched(most: int) -> Finding:

@@ -102,12 +102,26 @@ def engine_at(address: str) -> Engine:
             connection = http.client.HTTPConnection("docker", timeout=SECONDS)
             connection.sock = link
             connection.request("GET", "/version")
-            found = json.loads(connection.getresponse().read(1 << 20))
-        return Engine(address=address, version=str(found.get("Version", "?")))
+            return _introduced(address, json.loads(connection.getresponse().read(1 << 20)))
     except TimeoutError:
         return Engine(address=address, problem=f"it takes connections and does not answer for {SECONDS:g} s")
     except (OSError, ValueError, http.client.HTTPException) as fault:
         return Engine(address=address, problem=getattr(fault, "strerror", None) or str(fault) or type(fault).__name__)
+
+
+def _introduced(address: str, told: Any) -> Engine:
+    """An engine by its answer to /version; ValueError when that is none of an engine's."""
+    try:
+        name = (told.get("Components") or [{}])[0].get("Name", "Engine")
+        major, _, minor = told["ApiVersion"].partition(".")
+        return Engine(
+            address=address,
+            name="docker" if name == "Engine" else str(name),
+            version=str(told["Version"]),
+            api=(int(major), int(minor or 0)),
+        )
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise ValueError("what answers there is no container engine") from None
 
 
 def _place(address: str) -> tuple[socket.AddressFamily, Any]:

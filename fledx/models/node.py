@@ -11,6 +11,8 @@ from fledx.models.ingress import GatewayFacts
 
 STATUSES = ("registering", "ready", "unreachable", "error")
 AVAILABILITIES = ("active", "cordoned", "draining")
+OLDEST_ENGINE_API = (1, 41)
+"""The API of Docker 20.10, the oldest engine that the agent is tested with. Podman numbers its releases otherwise."""
 ARCH_ALIASES = {
     "x86_64": "amd64",
     "x64": "amd64",

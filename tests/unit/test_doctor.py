@@ -47,7 +47,7 @@ def test_a_machine_that_is_well_is_called_so() -> None:
         files=(File(path="/x", mode=0o600),),
         disks=(Disk(what="containers", path="/", free=50 * GIB, total=100 * GIB),),
         talks=(Talk(what="tunnel", where="cp:7443", ends=NOW + 80 * 86400, version="1.0", skew=0.2),),
-        engine=Engine(address="unix:///s", version="20.10.24+dfsg1"),
+        engine=Engine(address="unix:///s", version="20.10.24+dfsg1", api=(1, 41)),
         watches=8192,
     )
     assert found(well, synchronised=True) == {}
@@ -84,7 +84,7 @@ def test_a_machine_that_is_well_is_called_so() -> None:
         (replace(AGENT, talks=(Talk(what="t", where="cp:1", skew=-30.0),)), "clock", "warn", "set-ntp"),
         (replace(AGENT, talks=(Talk(what="t", where="cp:1", skew=400.0),)), "clock", "bad", "set-ntp"),
         (replace(AGENT, engine=Engine(address="a", problem="refused")), "engine", "bad", "group docker"),
-        (replace(AGENT, engine=Engine(address="a", version="19.3.1")), "engine", "bad", "upgrade"),
+        (replace(AGENT, engine=Engine(address="a", version="19.03.15", api=(1, 40))), "engine", "bad", "upgrade"),
         (replace(AGENT, watches=128), "gateway", "warn", "fledx bootstrap agent"),
         (replace(AGENT, health=("engine away",)), "health", "bad", "journalctl"),
         (replace(AGENT, broken=("FLEDX_AGENT_X: 'a' is no number",)), "settings", "bad", "--help"),
@@ -150,12 +150,49 @@ def test_a_port_is_tried_for_real() -> None:
     assert tried("API", "no-such-host.invalid", 1, tls=False).kind == "name"
 
 
-def test_an_engine_is_asked_for_its_version(tmp_path: Path) -> None:
-    body = b'{"Version": "24.0.7"}'
+def engine_finding(told: Any) -> Finding:
+    """What is found of an engine that answers to /version with this."""
+    with answering(b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps(told).encode()) as (host, port):
+        engine = replace(engine_at(f"tcp://{host}:{port}"), address="a")
+    facts = MachineFacts(now=NOW, user=0, version="1.0", python="3.11", roles=(replace(AGENT, engine=engine),))
+    (said,) = [each for each in judged(facts) if each.check == "engine"]
+    return said
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "api", "level", "text"),
+    [
+        ("Podman Engine", "4.3.1", "1.41", "ok", "a is Podman Engine 4.3.1 (API 1.41)"),
+        ("Engine", "20.10.24+dfsg1", "1.41", "ok", "a is docker 20.10.24+dfsg1 (API 1.41)"),
+        ("Engine", "29.1.0", "1.52", "ok", "a is docker 29.1.0 (API 1.52)"),
+        ("Engine", "19.03.15", "1.40", "bad", "a is docker 19.03.15 (API 1.40), which is too old"),
+        (None, "19.03.15", "1.40", "bad", "a is docker 19.03.15 (API 1.40), which is too old"),
+    ],
+)
+def test_an_engine_is_judged_by_the_api_that_it_speaks_and_called_by_its_name(
+    name: str | None, version: str, api: str, level: str, text: str
+) -> None:
+    """As the agent does: Podman's own number says nothing of what it can do."""
+    components = [{"Name": name}, {"Name": "containerd"}] if name else None
+    said = engine_finding({"Version": version, "ApiVersion": api, "Components": components})
+    assert (level, text) == (said.level, said.text)
+    assert (said.mend is None) == (level == "ok")
+    assert said.mend is None or "upgrade its package: fledx needs API 1.41 (Docker 20.10) or newer" == said.mend
+
+
+@pytest.mark.parametrize("told", [[], {}, {"Version": "1"}, {"Version": "1", "ApiVersion": 1}, {"Components": [7]}])
+def test_what_answers_like_no_engine_is_told_as_such(told: Any) -> None:
+    said = engine_finding(told)
+    assert ("bad", "a: what answers there is no container engine") == (said.level, said.text)
+
+
+def test_an_engine_is_asked_at_its_socket(tmp_path: Path) -> None:
     path = str(tmp_path / "d.sock")
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-    with answering(answer, family=socket.AF_UNIX, at=path):
-        assert engine_at(f"unix://{path}").version == "24.0.7"
+    with answering(
+        b'HTTP/1.0 200 OK\r\n\r\n{"Version": "24.0.7", "ApiVersion": "1.43"}', family=socket.AF_UNIX, at=path
+    ):
+        found = engine_at(f"unix://{path}")
+    assert ("docker", "24.0.7", (1, 43)) == (found.name, found.version, found.api)
     assert "No such file" in str(engine_at(f"unix://{tmp_path}/none").problem)
 
 

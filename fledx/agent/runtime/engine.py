@@ -20,6 +20,7 @@ from fledx.agent.runtime.body import Body
 from fledx.agent.runtime.containers import ImageMissing, NameTaken, PortTaken, Refused
 from fledx.agent.runtime.threads import Threads
 from fledx.errors import NotFound, Unavailable
+from fledx.models.node import OLDEST_ENGINE_API
 
 # `import docker` would import paramiko, write certifi's bundle to a temporary file, load 3 MB of tables by which
 # charset_normalizer guesses encodings, and half a MB of its own objects above the API; none of it is needed for a
@@ -43,7 +44,7 @@ import requests.exceptions  # noqa: E402
 
 T = TypeVar("T")
 
-OLDEST_API, NEWEST_API = (1, 41), (1, 47)
+NEWEST_API = (1, 47)
 LOOK, QUICK, PATIENT = 10, 15, 120
 """Seconds: for a look, for a question, and for work on a container."""
 QUICK_THREADS, PATIENT_THREADS = 8, 64
@@ -90,7 +91,7 @@ class Client(docker.APIClient):
     @classmethod
     def at(cls, address: str, seconds: int) -> Client:
         """A client that gives up a question after this long; it asks nothing yet."""
-        client = cls(address, ".".join(map(str, OLDEST_API)), seconds, max_pool_size=PATIENT_THREADS)
+        client = cls(address, ".".join(map(str, OLDEST_ENGINE_API)), seconds, max_pool_size=PATIENT_THREADS)
         client.trust_env = False
         if address.startswith("unix://"):
             client.mount("http+docker://", OnePool(address.replace("unix", "http+unix", 1), seconds, max_pool_size=64))
@@ -125,7 +126,7 @@ class Client(docker.APIClient):
         chosen = max(min(newest, NEWEST_API), oldest)
         name = (told.get("Components") or [{}])[0].get("Name", "Engine")
         shown = f"{'docker' if name == 'Engine' else name} {told['Version']}"
-        if newest < OLDEST_API:
+        if newest < OLDEST_ENGINE_API:
             raise OSError(f"{shown} is too old, fledx needs Docker 20.10 or newer")
         self._version = f"{chosen[0]}.{chosen[1]}"
         return shown
