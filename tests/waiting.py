@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http.client import HTTPException
 from typing import TypeVar
 
@@ -47,9 +47,20 @@ def in_time(attempt: Callable[[], float], promised: float, *, tries: int = 3) ->
     What is held up by the machine now and then is in time at another attempt; what is slow is slow each time.
     """
     took = attempt()
-    for _ in range(tries - 1):
-        if took <= promised:
-            break
-        print(f"took {took:.1f} s, {promised:g} s are promised: once more", flush=True)
+    while (tries := tries - 1) and _late(took, promised):
         took = attempt()
     return took
+
+
+async def in_time_async(attempt: Callable[[], Awaitable[float]], promised: float, *, tries: int = 3) -> float:
+    """`in_time`, for an attempt that is awaited."""
+    took = await attempt()
+    while (tries := tries - 1) and _late(took, promised):
+        took = await attempt()
+    return took
+
+
+def _late(took: float, promised: float) -> bool:
+    if took > promised:
+        print(f"took {took:.1f} s, {promised:g} s are promised: once more", flush=True)
+    return took > promised

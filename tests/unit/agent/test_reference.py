@@ -10,6 +10,7 @@ import ast
 import itertools
 import time
 import urllib.request
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import anyio
@@ -21,12 +22,24 @@ from fledx.models.health import DeploymentHealth, HealthProbe
 from tests.ports import free_port
 from tests.unit.agent.stage import replica
 from tests.unit.agent.whole import WEB, World
-from tests.waiting import until
+from tests.waiting import in_time_async, until
 
 TESTS = Path(__file__).resolve().parents[2]
 AWAY_SECS = 3.0
+"""After which the wait for the next redial, whose length is drawn, has more than 8 s left in one of fifty cases."""
+
 HERE = "unit/agent/test_reference.py"
 REAL = "acceptance/test_agent_docker.py"
+
+LIMITS = {
+    "the first word": 3.0,
+    "running": 8.0,
+    "running again": 5.0,
+    "told again": 10.0,
+    "healed": 8.0,
+    "ended": 2.0,
+}
+"""Seconds, from the start of the agent or of what it waits for; theirs to end are 2 for a loop, 5 for a whole agent."""
 
 SHOWN = {
     "an agent that is restarted adopts what runs": (HERE, "test_an_agent_that_is_restarted_adopts_what_runs"),
@@ -128,81 +141,120 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
+async def _in_time(story: Callable[[World], Awaitable[Mapping[str, float]]], directory: Path) -> None:
+    """Of up to three worlds in which it is told, one keeps all the limits for which the story gives seconds."""
+    worlds = (World(directory / str(number)) for number in itertools.count())
+
+    async def over() -> float:
+        took = await story(next(worlds))
+        print(", ".join(f"{what}: {seconds:.2f} s" for what, seconds in took.items()))
+        return max(seconds - LIMITS[what] for what, seconds in took.items())
+
+    assert await in_time_async(over, 0.0) <= 0.0
+
+
 def _told(world: World) -> bool:
     found = world.cp.instances.get(WEB)
     return found is not None and (found.state, found.generation) == ("running", 1)
 
 
 @pytest.mark.anyio
-async def test_an_agent_that_is_restarted_adopts_what_runs(world: World) -> None:
-    async with world.cp.listening():
-        with anyio.fail_after(60):
+async def test_an_agent_that_is_restarted_adopts_what_runs(tmp_path: Path) -> None:
+    async def story(world: World) -> dict[str, float]:
+        took: dict[str, float] = {}
+        async with world.cp.listening():
+            began = time.monotonic()
             async with world.agent(world.cp.join):
-                with anyio.fail_after(60):
-                    await world.cp.connected()
+                await world.cp.connected()
+                took["the first word"] = time.monotonic() - began
                 await world.cp.push(replica())
                 await until(lambda: _told(world))
-        before = [each.id for each in world.runtime.all()]
-        world.cp.instances.clear()
-        async with world.agent():
-            with anyio.fail_after(60):
+                took["running"] = time.monotonic() - began
+            took["ended"] = world.ended
+            await until(lambda: world.cp.link is None)
+            before = [each.id for each in world.runtime.all()]
+            world.cp.instances.clear()
+            began = time.monotonic()
+            async with world.agent():
                 await until(lambda: _told(world))
-    assert before == [each.id for each in world.runtime.running()]
-    assert len(before) == 1
+                took["running again"] = time.monotonic() - began
+        assert before == [each.id for each in world.runtime.running()]
+        assert len(before) == 1
+        return took
+
+    await _in_time(story, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_a_control_plane_that_was_away_is_told_again(world: World) -> None:
-    async with anyio.create_task_group() as tasks:
-        async with world.cp.listening():
-            stop = await tasks.start(_agent, world)
-            with anyio.fail_after(60):
+async def test_a_control_plane_that_was_away_is_told_again(tmp_path: Path) -> None:
+    async def story(world: World) -> dict[str, float]:
+        port = free_port()
+        async with anyio.create_task_group() as tasks:
+            async with world.cp.listening(port):
+                stop = await tasks.start(_agent, world)
                 await world.cp.connected()
                 await world.cp.push(replica())
                 await until(lambda: _told(world))
-        before, port = [each.id for each in world.runtime.running()], world.cp.port
-        world.cp.instances.clear()
-        await anyio.sleep(AWAY_SECS)
-        assert before == [each.id for each in world.runtime.running()]
-        assert not world.cp.instances
-        async with world.cp.listening(port):
-            with anyio.fail_after(60):
+            before = [each.id for each in world.runtime.running()]
+            world.cp.instances.clear()
+            await anyio.sleep(AWAY_SECS)
+            assert before == [each.id for each in world.runtime.running()]
+            assert not world.cp.instances
+            async with world.cp.listening(port):
+                began = time.monotonic()
                 await until(lambda: _told(world))
-            stop.set()
-    assert before == [each.id for each in world.runtime.all()]
+                took = time.monotonic() - began
+                stop.set()
+        assert before == [each.id for each in world.runtime.all()]
+        return {"told again": took, "ended": world.ended}
+
+    await _in_time(story, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_a_partition_is_no_hot_loop_and_heals(world: World) -> None:
-    """Somebody on the way takes every connection and closes it."""
+async def test_a_partition_is_no_hot_loop_and_heals(tmp_path: Path) -> None:
+    async def story(world: World) -> dict[str, float]:
+        port = free_port()
+        async with anyio.create_task_group() as tasks:
+            async with world.cp.listening(port):
+                stop = await tasks.start(_agent, world)
+                await world.cp.connected()
+                await world.cp.push(replica())
+                await until(lambda: _told(world))
+            world.cp.instances.clear()
+            await _partition(port)
+            assert not world.cp.instances
+            async with world.cp.listening(port):
+                began = time.monotonic()
+                await until(lambda: _told(world))
+                took = time.monotonic() - began
+                stop.set()
+        assert [WEB] == list(world.cp.instances)
+        assert len(world.runtime.all()) == 1
+        return {"healed": took, "ended": world.ended}
+
+    await _in_time(story, tmp_path)
+
+
+async def _partition(port: int) -> None:
+    """Somebody on the way takes every connection and closes it; there are some, and not too many."""
     tried: list[float] = []
 
     async def hang_up(stream: SocketStream) -> None:
         tried.append(time.monotonic())
         await stream.aclose()
 
-    async with anyio.create_task_group() as tasks:
-        async with world.cp.listening():
-            stop = await tasks.start(_agent, world)
-            await world.cp.connected()
-            await world.cp.push(replica())
-            await until(lambda: _told(world))
-        port = world.cp.port
-        world.cp.instances.clear()
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
-        with anyio.move_on_after(AWAY_SECS):
-            await listener.serve(hang_up)
-        await listener.aclose()
-        async with world.cp.listening(port):
-            with anyio.fail_after(60):
-                await until(lambda: _told(world))
-            stop.set()
-    assert 1 <= len(tried) <= 15 * AWAY_SECS
+    began = time.monotonic()
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=port)
+    async with listener, anyio.create_task_group() as way:
+        way.start_soon(listener.serve, hang_up)
+        await anyio.sleep(AWAY_SECS)
+        await until(lambda: tried)
+        way.cancel_scope.cancel()
+    assert len(tried) <= 15 * (time.monotonic() - began)
     assert all(after - before >= 0.08 for before, after in itertools.pairwise(tried))
-    assert [WEB] == list(world.cp.instances)
-    assert len(world.runtime.all()) == 1
 
 
 async def _agent(world: World, *, task_status: anyio.abc.TaskStatus[anyio.Event]) -> None:
@@ -214,18 +266,20 @@ async def _agent(world: World, *, task_status: anyio.abc.TaskStatus[anyio.Event]
 
 
 @pytest.mark.anyio
-async def test_without_engine_and_control_plane_it_serves_its_pages_and_ends_at_once(world: World) -> None:
-    async with world.cp.listening(), world.agent(world.cp.join):
-        await world.cp.connected()
-    world.runtime.down = True
-    port = free_port()
-    with anyio.fail_after(60):
-        async with world.agent(metrics_port=port):
-            page = ""
-            while "fledx_agent_runtime_up 0.0" not in page:
-                page = await anyio.to_thread.run_sync(_page, port)
-            began = time.monotonic()
-    assert time.monotonic() - began < 30, "it waits for nobody"
+async def test_without_engine_and_control_plane_it_serves_its_pages_and_ends_at_once(tmp_path: Path) -> None:
+    async def story(world: World) -> dict[str, float]:
+        async with world.cp.listening(), world.agent(world.cp.join):
+            await world.cp.connected()
+        world.runtime.down = True
+        port = free_port()
+        with anyio.fail_after(60):
+            async with world.agent(metrics_port=port):
+                page = ""
+                while "fledx_agent_runtime_up 0.0" not in page:
+                    page = await anyio.to_thread.run_sync(_page, port)
+        return {"ended": world.ended}
+
+    await _in_time(story, tmp_path)
 
 
 def _page(port: int) -> str:
@@ -247,6 +301,15 @@ async def test_health_is_known_within_two_seconds_and_goes_on_without_docker(wor
             await stream.receive()
             await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
+    async def known() -> float:
+        await world.cp.push()
+        await until(lambda: not world.cp.instances)
+        await world.cp.push(replica(health=DeploymentHealth(liveness=probe)))
+        await until(lambda: _told(world))
+        began = time.monotonic()
+        await until(lambda: world.cp.instances[WEB].health is not None)
+        return time.monotonic() - began
+
     world.runtime.address = "127.0.0.1"
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
@@ -255,17 +318,7 @@ async def test_health_is_known_within_two_seconds_and_goes_on_without_docker(wor
         tasks.start_soon(listener.serve, app)
         async with world.agent(world.cp.join):
             await world.cp.connected()
-            took = 2.1
-            for _ in range(3):  # a machine that is held up is so now and then
-                if took > 2:
-                    await world.cp.push()
-                    await until(lambda: not world.cp.instances)
-                    await world.cp.push(replica(health=DeploymentHealth(liveness=probe)))
-                    await until(lambda: _told(world))
-                    began = time.monotonic()
-                    await until(lambda: world.cp.instances[WEB].health is not None)
-                    took = time.monotonic() - began
-            assert took <= 2
+            assert await in_time_async(known, 2) <= 2
             world.runtime.down = True
             before = asked
             await until(lambda: asked >= before + 2)

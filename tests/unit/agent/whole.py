@@ -24,7 +24,7 @@ WEB = ("d-web", 0)
 
 
 class World:
-    """One directory, one engine, one control plane; agents come and go."""
+    """One directory, one engine, one control plane; agents come and go, the last one's end took `ended` seconds."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -32,6 +32,7 @@ class World:
         self.cp = FakeControlPlane()
         self.failure: FledxError | None = None
         self.clock: Clock | None = None
+        self.ended = 0.0
 
     def settings(self, **changes: Any) -> AgentSettings:
         fields: dict[str, Any] = {
@@ -63,7 +64,8 @@ class World:
             yield
             began = time.monotonic()
             stop.set()
-        assert time.monotonic() - began < 60
+        self.ended = time.monotonic() - began
+        assert self.ended < 60
 
     @asynccontextmanager
     async def running(self, replica: ReplicaDesired) -> AsyncIterator[None]:
