@@ -13,6 +13,7 @@ from fledx.agent.answers import Asked, Page
 logger = logging.getLogger(__name__)
 
 REQUEST_SECS = 10.0
+AGAIN_SECS = 0.5
 MAX_CLIENTS = 32
 
 
@@ -43,11 +44,16 @@ async def serve(
                 await answer(stream, pages, asked)
 
     async with listener:
-        await listener.serve(client)
+        while True:
+            try:
+                await listener.serve(client)
+            except Exception as problem:  # no file is left for another connection: the node has more important ones
+                logger.warning("%s is held up", what, extra={"reason": _reason(problem)})
+                await anyio.sleep(AGAIN_SECS)
 
 
-def _reason(problem: OSError) -> str:
-    inner = problem.__cause__
+def _reason(problem: Exception) -> str:
+    inner: BaseException | None = problem.__cause__ or problem
     while inner is not None and getattr(inner, "exceptions", None):
         inner = inner.exceptions[0]  # type: ignore[attr-defined]
     return str(inner or problem)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from fledx.client import diagnosis
 from fledx.client.http1 import MAX_HEAD, Address, Body, Head, Request, parse_head, request_bytes
@@ -11,6 +13,7 @@ from fledx.client.transport import Response, silent
 from fledx.errors import InvalidSpec
 
 RECEIVE = 64 * 1024
+LEAST_TRY_SECONDS = 3.0
 UPLOAD_SECONDS = 300.0
 """The longest silence while a large body goes out: whoever takes it in may have a slow link or disk behind it."""
 #: A peer that vanished under a quiet stream is found out after 20 + 3 x 5 seconds.
@@ -59,7 +62,7 @@ class SocketTransport:
 
     def _connect(self) -> _Wire:
         try:
-            plain = socket.create_connection((self.address.host, self.address.port), timeout=self._timeout)
+            plain = _connected(self.address, self._timeout)
         except OSError as problem:
             raise diagnosis.unreachable(self.address, problem) from None
         except UnicodeError:
@@ -245,3 +248,24 @@ def _secured(plain: socket.socket, address: Address, ca_path: str | None) -> soc
         raise diagnosis.not_tls(address, (problem.reason or str(problem)).lower().replace("_", " ")) from None
     except OSError as problem:
         raise diagnosis.not_tls(address, (problem.strerror or str(problem)).lower()) from None
+
+
+def _connected(address: Address, seconds: float) -> socket.socket:
+    """Over the first of its addresses that answers; one that says nothing leaves the others their share of the time."""
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, where in found[:-1]:
+        with contextlib.suppress(OSError):
+            return _connected_to(family, kind, protocol, where, max(LEAST_TRY_SECONDS, seconds / len(found)))
+    family, kind, protocol, _, where = found[-1]
+    return _connected_to(family, kind, protocol, where, seconds)
+
+
+def _connected_to(family: int, kind: int, protocol: int, where: Any, seconds: float) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.settimeout(seconds)
+        sock.connect(where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -14,7 +14,9 @@ EVERYWHERE = {"0.0.0.0": ("127.0.0.1",), "::": ("127.0.0.1", "::1")}
 TLS_RECORD = b"\x16"  # RFC 8446 5.1: a record of the handshake, the first thing a client of TLS sends
 FIRST_BYTE_SECONDS = 30.0
 RETRY_SECONDS = 0.5
-BACKLOG = 4096
+BACKLOG = 1024
+SILENT_MS = 60_000
+"""How long what was sent may stay unacknowledged, or a reader take nothing, before the kernel gives a connection up."""
 
 
 class Handed(socket.socket):
@@ -93,12 +95,14 @@ async def _sort_one(connection: socket.socket, address: Any, encrypted: Handed, 
 
 def listen(opened: socket.socket) -> None:
     """
-    Listen without blocking; what is accepted inherits that nothing it sends waits for an acknowledgement.
+    Listen without blocking; what is accepted inherits that nothing waits for an acknowledgement, nor for one for ever.
 
     The server sends head and body of an answer one after the other. Of sockets that it did not open asyncio does not
     see to that, and every request on a kept connection took the 40 ms for which a client's kernel holds back its own.
+    A connection that was closed with something unsent would stay for as long as a peer lives that reads no more.
     """
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_MS)
     opened.listen(BACKLOG)
     opened.setblocking(False)
 

@@ -11,7 +11,7 @@ import anyio
 from hypercorn.asyncio import serve as serve_http
 from hypercorn.config import Config, Sockets
 
-from fledx.control_plane.doorway import Handed, beside, listen, sort
+from fledx.control_plane.doorway import BACKLOG, Handed, beside, listen, sort
 from fledx.errors import Conflict
 from fledx.settings.control_plane import LOOPBACK
 
@@ -60,14 +60,23 @@ async def _sort(door: socket.socket, encrypted: Handed, plain: Handed) -> None:
         await sort(door, encrypted=encrypted, plain=plain)
 
 
-async def _serve(app: App, web: Config, stopping: anyio.Event) -> None:
-    """In a task of its own: Hypercorn leaves the one it ends in half cancelled."""
+async def _serve(app: App, web: _Web, stopping: anyio.Event) -> None:
+    """
+    In a task of its own: Hypercorn leaves the one it ends in half cancelled.
+
+    It gives connections `STOP_SECONDS`, but asyncio from Python 3.12 on waits for the last of them before that.
+    """
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_run, app, web, stopping)
 
+        async def run() -> None:
+            await serve_http(app, web, shutdown_trigger=stopping.wait)
+            tasks.cancel_scope.cancel()
 
-async def _run(app: App, web: Config, stopping: anyio.Event) -> None:
-    await serve_http(app, web, shutdown_trigger=stopping.wait)
+        tasks.start_soon(run)
+        await stopping.wait()
+        await anyio.sleep(STOP_SECONDS + 1)
+        tasks.cancel_scope.cancel()
+    web.close()
 
 
 class _Web(Config):
@@ -80,6 +89,7 @@ class _Web(Config):
         self._secure = list(secure)
         self._plain = list(plain)
         self._tls = tls
+        self.backlog = BACKLOG  # or the kernel's queue is cut to 100: asyncio listens once more
         self.accesslog = None
         self.errorlog = logging.getLogger("hypercorn.error")
         self.graceful_timeout = STOP_SECONDS
@@ -101,3 +111,8 @@ class _Web(Config):
     def create_sockets(self) -> Sockets:
         """Those we opened; the server closes them."""
         return Sockets(self._secure, self._plain, [])
+
+    def close(self) -> None:
+        """Close what a server that was cut short has left open."""
+        for sock in (*self._secure, *self._plain):
+            sock.close()

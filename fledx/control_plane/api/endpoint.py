@@ -9,9 +9,10 @@ from inspect import isawaitable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from fledx.control_plane.api.auth import READING, Access, Forbidden, Gate
 from fledx.control_plane.api.body import read_object, uploaded
@@ -189,12 +190,26 @@ class Resource:
         by = await self._admitted(endpoint, headers, source, scope)
         with (self._limits.streams if endpoint.upload else self._limits.slots(endpoint.access)).one():
             answer = await self._audited(endpoint, by, source, scope, receive)
-            if isinstance(answer, Response):
-                with anyio.move_on_after(self._limits.request_seconds):  # a reader this slow is cut off
-                    await answer(scope, receive, send)
+            if not isinstance(answer, (Stream, StreamingResponse)):
+                await self._sent(answer, scope, receive, send)
                 return
         with self._limits.streams.one():
-            await answer(scope, receive, send)
+            await (
+                answer(scope, receive, send) if isinstance(answer, Stream) else self._sent(answer, scope, receive, send)
+            )
+
+    async def _sent(self, answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give an answer to a reader, who may be slow, but is cut off when it takes nothing for too long."""
+        with anyio.CancelScope() as reader:
+
+            async def patiently(message: Message) -> None:
+                with anyio.move_on_after(self._limits.request_seconds) as patience:
+                    await send(message)
+                if patience.cancelled_caught:
+                    reader.cancel()
+                    await anyio.lowlevel.checkpoint()
+
+            await answer(scope, receive, patiently)
 
     async def _admitted(self, endpoint: Endpoint, headers: Mapping[str, str], source: str, scope: Scope) -> Operator:
         request_id = scope["fledx.request_id"]

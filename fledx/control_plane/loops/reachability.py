@@ -101,6 +101,8 @@ class Reachability:
     def _silences(self, now: float, awake_since: float) -> list[Silence]:
         stale = self._settings.reachability_heartbeat_stale_secs
         limits = self._store.read(lambda sql: assignments.limits_of_silent(sql, stale))
+        known = self._store.read(nodes.statuses)
+        self._forget_but({node_id for node_id, _, _ in known})
         heard, session = self._heard.get, self._dispatch.session
         return [
             Silence(
@@ -111,8 +113,14 @@ class Reachability:
                 limits.get(node_id, NO_LIMITS),
                 metered,
             )
-            for node_id, status, metered in self._store.read(nodes.statuses)
+            for node_id, status, metered in known
         ]
+
+    def _forget_but(self, known: set[str]) -> None:
+        """Nodes that were deleted."""
+        for remembered in (self._heard, self._stored, self._tried):
+            for node_id in remembered.keys() - known:
+                del remembered[node_id]
 
     async def _act(self, actions: Sequence[Action]) -> None:
         """What takes long because many are silent at once is no nap."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +18,7 @@ from fledx.agent.metrics import Metrics
 from fledx.agent.pages import Pages, Standing
 from fledx.settings.agent import AgentSettings
 from tests.builders import instance
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +94,23 @@ async def test_a_port_that_is_taken_is_a_warning_and_no_more(caplog: pytest.LogC
         port = int(taken.extra(anyio.abc.SocketAttribute.local_port))
         await serve("127.0.0.1", port, {}, "/health")
     assert ["/health is not served"] == [record.getMessage() for record in caplog.records]
+
+
+async def test_without_a_file_left_the_page_waits_and_the_node_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as port:
+        await ask(port, b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+        client = socket.socket()
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno(), before[1]))
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+            await until(lambda: [record.getMessage() for record in caplog.records][:1] == ["/page is held up"])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            client.close()
+
+        assert (await ask(port, b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")).endswith(b"hello\n")
 
 
 def pages(now: Standing) -> Pages:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any, cast
 
 import anyio
 import pytest
 from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
 from starlette.types import Message
 
 from fledx.control_plane.api.auth import Gate
@@ -124,3 +127,33 @@ async def test_a_reader_who_takes_no_answer_is_cut_off() -> None:
         await resource({**scope, **facts}, cast(Any, None), stuck)
 
     assert limits.requests.used == 0
+
+
+async def test_a_file_may_take_a_slow_reader_as_long_as_it_needs_if_each_piece_is_taken_in_time() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x"
+
+    deadlines: list[float] = []
+    body = bytearray()
+
+    async def slow(message: Message) -> None:
+        deadlines.append(anyio.current_effective_deadline())
+        body.extend(message.get("body", b""))
+        await anyio.sleep(0.01)
+
+    async def reading() -> Message:
+        return cast(Message, await anyio.sleep_forever())
+
+    gate = Gate(cast(Any, FakeTokens()), ControlPlaneSettings(), Metrics())
+    limits = Limits(body_bytes=1024, requests=1)
+    endpoint = Endpoint("GET", "/file", lambda call: StreamingResponse(pieces()))
+    resource = Resource([endpoint], gate=gate, limits=limits, audit=cast(Any, FakeAudit()))
+    scope = Caller(resource)._scope("GET", "/file", {}, "operator")
+    facts = {"fledx.headers": {"authorization": "Bearer operator"}, "fledx.request_id": "r", "path_params": {}}
+
+    await resource({**scope, **facts}, reading, slow)
+
+    assert bytes(body) == b"x" * 20
+    assert all(earlier < later for earlier, later in pairwise(deadlines))
+    assert (limits.requests.used, limits.streams.used) == (0, 0)

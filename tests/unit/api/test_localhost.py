@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 from anyio.streams.tls import TLSStream
 
 from fledx.control_plane import web
-from fledx.control_plane.doorway import Handed, beside
+from fledx.control_plane.doorway import Handed, beside, listen
 from fledx.control_plane.trust.pki import authority, server_certificate, utc_now
 from fledx.settings.control_plane import ControlPlaneSettings
 from fledx.tunnel.tls import client_context, server_context
@@ -39,8 +39,10 @@ class Secured:
     """A site over TLS, and how to ask it."""
 
     site: Site
+    host: str
     port: int
     trust: ssl.SSLContext
+    ended: anyio.Event = field(default_factory=anyio.Event)
 
     async def ask(self, path: str, *, host: str = "127.0.0.1", tls: bool = False, extra: str = "") -> Asked:
         """GET a path."""
@@ -64,9 +66,15 @@ async def secured(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     chain, key, _ = server_certificate(tmp_path, ca, ["127.0.0.1", ELSEWHERE], utc_now())
     opened = web.listening(request.param, 0, "API", "--server-port")
     port = opened.getsockname()[1]
+    made = Secured(site, request.param, port, client_context(ca.pem))
+
+    async def serve() -> None:
+        await web.serve(site.app, opened, server_context(str(chain), str(key)), site.stopping)
+        made.ended.set()
+
     async with anyio.create_task_group() as group:
-        group.start_soon(web.serve, site.app, opened, server_context(str(chain), str(key)), site.stopping)
-        yield Secured(site, port, client_context(ca.pem))
+        group.start_soon(serve)
+        yield made
         site.stopping.set()
 
 
@@ -91,6 +99,25 @@ async def test_the_same_port_of_loopback_speaks_tls_to_who_does(secured: Secured
     assert 200 == found.status
     assert 200 == (await secured.ask("/metrics", tls=True)).status
     assert 401 == (await secured.ask("/api/v1/status", tls=True)).status
+
+
+async def test_one_who_says_nothing_does_not_hold_up_the_end(secured: Secured) -> None:
+    async with await anyio.connect_tcp(secured.host, secured.port):
+        await secured.ask("/health", tls=True)
+        secured.site.stopping.set()
+        with anyio.fail_after(40):  # less than a handshake may take
+            await secured.ended.wait()
+
+
+async def test_what_is_accepted_inherits_how_the_door_listens() -> None:
+    with socket.socket() as door, socket.socket() as client:
+        door.bind(("127.0.0.1", 0))
+        listen(door)
+        client.connect(door.getsockname())
+        accepted, _ = door.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert 60_000 == accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
 
 
 async def test_one_who_says_nothing_and_one_who_leaves_keep_nobody_waiting(secured: Secured) -> None:

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -238,3 +238,21 @@ def test_an_authority_that_cannot_be_used_is_named(tmp_path: Path, content: str 
 def test_every_fault_of_the_network_is_one_that_a_retry_may_mend() -> None:
     with serving(closing) as place:
         assert isinstance(fault_of(place), Unavailable)
+
+
+def test_an_address_that_says_nothing_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as full, serving(answering(OK)) as served, ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):  # whoever comes after these is not answered at all
+            crowd = waiting.enter_context(socket.socket())
+            crowd.setblocking(False)
+            crowd.connect_ex(full.getsockname())
+        last = served.rpartition(":")
+        found = [full.getsockname(), (last[0], int(last[2]))]
+        told = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in found]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *asked, **how: told)
+        transport = SocketTransport(Address(scheme="http", host="cp.example.com", port=80), timeout=6)
+        waiting.callback(transport.close)
+
+        assert transport.send(GET).read() == b"ok"
