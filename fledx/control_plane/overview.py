@@ -49,7 +49,7 @@ class Overview:
             "summary": {
                 "nodes": {status: found_nodes.get(status, 0) for status in NODE_STATUSES},
                 "deployments": {status: found_deployments.get(status, 0) for status in DEPLOYMENT_STATUSES},
-                "problems": self._problems(),
+                "problems": self.problems(),
             },
             "control_plane": {
                 "version": __version__,
@@ -58,7 +58,7 @@ class Overview:
             },
         }
 
-    def _problems(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What needs somebody's attention beside nodes and deployments themselves."""
         return [*self._store.read(lambda sql: problems(sql, self._gateways)), *self._certificates.warnings()]
 

@@ -205,6 +205,9 @@ async def _serve(
         usage=asking,
         ingress=Ingress(store, changes, gateways, Backends(store, dispatch, metrics, audit), metrics),
     )
+    overview = Overview(
+        store, dispatch, backups, home.endpoint, _boot.build_id(), certificates=certificates, gateways=gateways
+    )
     async with anyio.create_task_group() as tasks:
         app = make_app(
             deployments=deployments,
@@ -223,16 +226,8 @@ async def _serve(
             audit=audit,
             volumes=volumes,
             usage=UsageHistory(store, asking.ask, kept_seconds=settings.retention_usage_window_secs),
-            watching=Watching(store, bell, settings.ports_public_host),
-            overview=Overview(
-                store,
-                dispatch,
-                backups,
-                home.endpoint,
-                _boot.build_id(),
-                certificates=certificates,
-                gateways=gateways,
-            ),
+            watching=Watching(store, bell, settings.ports_public_host, problems=overview.problems),
+            overview=overview,
             settings=settings,
             metrics=metrics,
             authority=home.authority.pem,

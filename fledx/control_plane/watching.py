@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 import anyio
 
@@ -26,22 +27,30 @@ Items = Mapping[str, bytes]
 
 
 class Watching:
-    """Looks at nodes and deployments for one watcher at a time, whenever something has changed."""
+    """
+    Looks at nodes and deployments for one watcher at a time, whenever something has changed.
 
-    def __init__(self, store: Database, bell: Bell, public_host: str | None) -> None:
+    `problems` are sentences about what else needs attention; it is asked in the loop.
+    """
+
+    def __init__(
+        self, store: Database, bell: Bell, public_host: str | None, *, problems: Callable[[], Sequence[str]]
+    ) -> None:
         self._store = store
         self._bell = bell
         self._public_host = public_host
+        self._problems = problems
 
     async def follow(self) -> AsyncGenerator[tuple[str, bytes], None]:
         """
         Pairs of a word and JSON, for ever.
 
-        First a `node` and a `deployment`, as lists show them, for each there is, and one `whole`; then those that are
-        new or differ, and `gone` with `{"id"}`. That a node is alive is no difference: `last_seen` comes along with
-        others only.
+        First a `node` and a `deployment`, as lists show them, for each there is, `problems` if there are any, and one
+        `whole`; then those that are new or differ, and `gone` with `{"id"}`. That a node is alive is no difference:
+        `last_seen` comes along with others only.
         """
         known: Items = {}
+        told: list[str] = []
         first = True
         with self._bell.listen(OVERVIEW) as ear:
             while True:
@@ -49,6 +58,9 @@ class Watching:
                 found = await self._store.read_far(self._look)
                 for change in differences(known, found):
                     yield change
+                if (problems := list(self._problems())) != told:
+                    told = problems
+                    yield "problems", json.dumps({"problems": told}).encode()
                 if first:
                     yield "whole", b"{}"
                 known, first = found, False

@@ -67,7 +67,7 @@ def _site(stage: Stage) -> Site:
     real: dict[str, Any] = {part: vars(stage)[part] for part in Site.__dataclass_fields__ if part in vars(stage)}
     return Site(
         **real,
-        watching=Watching(stage.store, stage.bell, None),
+        watching=Watching(stage.store, stage.bell, None, problems=list),
         usage=UsageHistory(stage.store, asked, kept_seconds=86400.0),
         revisions=Revisions(stage.store, stage.changes, stage.deployments),
         volumes=Volumes(stage.store, stage.changes, dispatch),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -20,7 +20,7 @@ from fledx.cli.live.detail import DeploymentScreen, Source
 from fledx.cli.live.feed import Feed, News
 from fledx.cli.live.model import COLOURS, Half, Picture
 from fledx.cli.live.node import NodeScreen
-from fledx.cli.views.text import span
+from fledx.cli.views.text import brief, span
 from fledx.client.streams import ServerEvent
 
 TICK_SECONDS = 0.2
@@ -29,6 +29,7 @@ AGED_ROWS = 200
 """Ages are renewed for so many rows a second, so that a large fleet does not hold up the keys."""
 SIDE_BY_SIDE = 130
 """Columns from which on both tables have room for their reasons."""
+ATTENTION_LINES = 3
 NAMES = ("nodes", "deployments")
 
 
@@ -43,6 +44,8 @@ class LiveView(App[int]):
 
     CSS = """
     #head { height: 1; background: $panel; padding: 0 1; }
+    #attention { height: auto; max-height: 3; padding: 0 1; display: none; }
+    #attention.shown { display: block; }
     #banner { height: auto; max-height: 3; background: $error; color: $text; padding: 0 1; display: none; }
     #banner.shown { display: block; }
     #filter { height: 0; border: none; padding: 0 1; }
@@ -104,6 +107,7 @@ class LiveView(App[int]):
         """The parts from top to bottom."""
         yield Static("", id="head", markup=False)
         yield Static("", id="banner", markup=False)
+        yield Static("", id="attention", markup=False)
         yield Input(placeholder="words that must occur; Enter keeps, Escape clears", id="filter")
         with Horizontal(id="halves"):
             for name in self._halves:
@@ -175,6 +179,9 @@ class LiveView(App[int]):
             self.query_one("#head", Static).update("   ".join(counts))
         else:
             self.query_one("#head", Static).update(f"asking {self._source.peer} ...")
+        attention = self.query_one("#attention", Static)
+        attention.set_class(bool(self.picture.problems), "shown")
+        attention.update("\n".join(_attention(self.picture.problems)))
         banner = self.query_one("#banner", Static)
         banner.set_class(bool(self._problem), "shown")
         if self._problem:
@@ -330,3 +337,12 @@ class LiveView(App[int]):
             self.push_screen(NodeScreen(self._source, identity, names, now=self._now))
         else:
             self.push_screen(DeploymentScreen(self._source, identity, now=self._now))
+
+
+def _attention(problems: Sequence[str]) -> list[str]:
+    """So many lines that the tables keep their room."""
+    lines = [f"! {brief(each)}" for each in problems]
+    if len(lines) <= ATTENTION_LINES:
+        return lines
+    more = len(lines) - ATTENTION_LINES + 1
+    return [*lines[: ATTENTION_LINES - 1], f"! and {more} more: `fledx status` tells all"]

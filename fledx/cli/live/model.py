@@ -168,23 +168,35 @@ class Half:
 
 
 class Picture:
-    """Both halves, kept up to date by what the stream tells; `complete` once all there is has come."""
+    """
+    Both halves, kept up to date by what the stream tells; `complete` once all there is has come.
+
+    `problems` are sentences about what needs attention beside nodes and deployments themselves.
+    """
 
     def __init__(self, node_status: str | None = None, deployment_status: str | None = None) -> None:
         self.nodes = Half(columns=NODES, status=node_status, order=Order(column=1))
         self.deployments = Half(columns=DEPLOYMENTS, status=deployment_status, order=Order(column=1))
         self.complete = False
+        self.problems: tuple[str, ...] = ()
+        self._told: tuple[str, ...] = ()
         self._coming: set[str] | None = None
 
     def begin(self) -> None:
         """A stream begins: what it does not name before it is whole is no more."""
         self._coming = set()
+        self._told = ()
 
     def take(self, kind: str, body: Json) -> None:
         """One event of the stream; kinds of a newer control plane are passed over."""
         if kind == "whole":
             self._sweep()
+            self.problems = self._told
             self.complete = True
+        elif kind == "problems":
+            self._told = tuple(map(str, body.get("problems") or ()))
+            if self._coming is None:
+                self.problems = self._told
         elif kind == "gone":
             for half in (self.nodes, self.deployments):
                 half.items.pop(str(body.get("id")), None)

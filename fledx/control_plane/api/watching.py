@@ -26,7 +26,11 @@ class WatchEndpoints:
         self._stopping = stopping
 
     def watch(self, call: Call) -> Stream[tuple[str, bytes]]:
-        """Follow everything: `node` and `deployment` as lists show them, `whole`, then changes; `gone` has an id."""
+        """
+        Follow everything: `node` and `deployment` as lists show them, `whole`, then changes; `gone` has an id.
+
+        `problems` has all sentences about what else needs attention, and comes again when they change.
+        """
         return Stream(self._watching.follow(), _written, EVENTS, stopping=self._stopping, request_id=call.request_id)
 
 

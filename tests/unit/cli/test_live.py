@@ -135,6 +135,37 @@ async def test_what_is_worst_stands_on_top_and_each_change_is_shown() -> None:
         await until(pilot, lambda: seat.names() == ["web"])
 
 
+async def test_what_else_needs_attention_stands_above_the_tables_until_it_is_settled() -> None:
+    seat = Seat()
+    problems = [f"certificate shop-{i} ends in {i} days\nand more" for i in range(5)]
+    async with seat.sit() as pilot:
+        seat.api.everything.items.put([node("n1"), ServerEvent(kind="problems", data={"problems": problems}), WHOLE])
+        await until(pilot, lambda: "shop-0" in seat.text("#attention"))
+        assert seat.text("#attention").split("\n") == [
+            "! certificate shop-0 ends in 0 days …",
+            "! certificate shop-1 ends in 1 days …",
+            "! and 3 more: `fledx status` tells all",
+        ]
+
+        seat.api.everything.items.put(ServerEvent(kind="problems", data={"problems": []}))
+        await until(pilot, lambda: not seat.text("#attention"))
+        assert not seat.view.query_one("#attention").has_class("shown")
+
+
+def test_a_stream_that_tells_of_no_problems_has_none() -> None:
+    picture = Picture()
+    picture.begin()
+    picture.take("problems", {"problems": ["gateway n1 is failed"]})
+    picture.take("whole", {})
+    assert picture.problems == ("gateway n1 is failed",)
+
+    picture.begin()
+    assert picture.problems == ("gateway n1 is failed",)
+    picture.take("whole", {})
+
+    assert not picture.problems
+
+
 async def test_typing_filters_at_once_and_escape_shows_all_again() -> None:
     seat = Seat()
     async with seat.sit() as pilot:

@@ -20,13 +20,12 @@ pytestmark = pytest.mark.anyio
 async def test_a_watcher_hears_of_everything_once_and_then_of_what_changes(stage: Stage) -> None:
     await stage.node("edge-1")
     web = await stage.deployments.create(spec(), by=ME)
-    watching = Watching(stage.store, stage.bell, None)
+    watching = Watching(stage.store, stage.bell, None, problems=list)
     async with aclosing(watching.follow()) as changes:
 
         async def take() -> tuple[str, Any]:
             with anyio.fail_after(60):
-                kind, body = await anext(changes)
-            return kind, json.loads(body)
+                return _read(await anext(changes))
 
         first = [await take() for _ in range(3)]
         assert [kind for kind, _ in first] == ["node", "deployment", "whole"]
@@ -41,7 +40,7 @@ async def test_a_watcher_hears_of_everything_once_and_then_of_what_changes(stage
 
 async def test_that_a_node_is_alive_is_no_news(stage: Stage) -> None:
     node = await stage.node("edge-1")
-    before = Watching(stage.store, stage.bell, None)
+    before = Watching(stage.store, stage.bell, None, problems=list)
     known = stage.store.read(before._look)
     stage.now += 60
     await stage.nodes.connected(node, NodeFacts(name="edge-1"), "198.51.100.7")
@@ -50,3 +49,22 @@ async def test_that_a_node_is_alive_is_no_news(stage: Stage) -> None:
     assert differences({"node n": seen}, {"node n": seen.replace(b'"1"', b'"2"')}) == []
     assert differences({"node n": seen}, {"node n": seen.replace(b'"a"', b'"b"')}) != []
     assert [kind for kind, _ in differences(known, {})] == ["gone"]
+
+
+async def test_what_else_needs_attention_is_told_with_the_rest_and_when_it_changes(stage: Stage) -> None:
+    problems = ["certificate shop.example.com ends in 9 days"]
+    watching = Watching(stage.store, stage.bell, None, problems=lambda: problems)
+    async with aclosing(watching.follow()) as changes:
+        with anyio.fail_after(60):
+            assert ("problems", {"problems": problems}) == _read(await anext(changes))
+            assert ("whole", {}) == _read(await anext(changes))
+
+            problems.clear()
+            await stage.node("edge-1")
+            assert "node" == _read(await anext(changes))[0]
+            assert ("problems", {"problems": []}) == _read(await anext(changes))
+
+
+def _read(change: tuple[str, bytes]) -> tuple[str, Any]:
+    kind, body = change
+    return kind, json.loads(body)
