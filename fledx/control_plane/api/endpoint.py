@@ -35,6 +35,8 @@ CALLED = {
 BODY_SECONDS = 30.0
 REQUEST_SECONDS = 60.0
 MAX_STREAMS = 1000  # 38 KiB each
+MAX_FETCHES = 64
+"""Readers of the program, which needs no token: however slow they are, they keep no operator from a stream."""
 MAX_REGISTRATIONS = 32
 REGISTRATION_BYTES = 16 * 1024
 
@@ -155,6 +157,7 @@ class Limits:
         self.request_seconds = request_seconds
         self.requests = Slots(requests, "requests")
         self.streams = Slots(MAX_STREAMS, "streams")
+        self.fetches = Slots(MAX_FETCHES, "fetches")
         self.registrations = Slots(MAX_REGISTRATIONS, "registrations")
         self.public = Slots(requests, "public requests")
 
@@ -193,10 +196,12 @@ class Resource:
             if not isinstance(answer, (Stream, StreamingResponse)):
                 await self._sent(answer, scope, receive, send)
                 return
-        with self._limits.streams.one():
-            await (
-                answer(scope, receive, send) if isinstance(answer, Stream) else self._sent(answer, scope, receive, send)
-            )
+        if isinstance(answer, Stream):
+            with self._limits.streams.one():
+                await answer(scope, receive, send)
+        else:
+            with self._limits.fetches.one():
+                await self._sent(answer, scope, receive, send)
 
     async def _sent(self, answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
         """Give an answer to a reader, who may be slow, but is cut off when it takes nothing for too long."""

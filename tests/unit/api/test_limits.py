@@ -156,4 +156,4 @@ async def test_a_file_may_take_a_slow_reader_as_long_as_it_needs_if_each_piece_i
 
     assert bytes(body) == b"x" * 20
     assert all(earlier < later for earlier, later in pairwise(deadlines))
-    assert (limits.requests.used, limits.streams.used) == (0, 0)
+    assert (limits.requests.used, limits.fetches.used) == (0, 0)
