@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import sqlite3
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -191,8 +190,8 @@ def test_the_nodes_own_secret_wins(system: System, tmp_path: Path) -> None:
     assert env(system, "web")["PASSWORD"] == "own"
 
 
-def test_fifty_planted_secrets_are_found_nowhere_in_clear(started: System, tmp_path: Path) -> None:
-    """Fault 45: database and backup, logs, ps, events, audit, errors, API, docker inspect, the agent's directory."""
+def test_fifty_planted_secrets_are_found_nowhere_in_clear(started: System) -> None:
+    """Fault 45: database and backups, logs, ps, events, audit, errors, API, docker inspect, the agent's directory."""
     system = started
     planted = [f"planted-secret-{number:02d}-{'q' * number}" for number in range(50)]
     flags: list[str] = []
@@ -211,9 +210,9 @@ def test_fifty_planted_secrets_are_found_nowhere_in_clear(started: System, tmp_p
     assert inside(system, "web", "/run/s49").read_text() == planted[49] + "-rotated"
     for number, value in enumerate(planted[:49]):
         assert inside(system, "web", f"/run/s{number}").read_text() == value
-    database, copy = sqlite3.connect(system.folder / "state/fledx/cp/fledx.db"), sqlite3.connect(tmp_path / "backup.db")
-    with contextlib.closing(database), contextlib.closing(copy):
-        database.backup(copy)
+    backup, whole = system.folder / "backup.db", system.folder / "with-keys.db"
+    ok(system, "cp", "backup", str(backup))
+    ok(system, "cp", "backup", str(whole), "--with-keys")
     api_texts = [
         ok(system, *words)
         for words in (
@@ -229,7 +228,9 @@ def test_fifty_planted_secrets_are_found_nowhere_in_clear(started: System, tmp_p
     told = "\n".join([*api_texts, ps, refused.stderr, json.dumps(system.containers("web"))])
     kept = contents(system.folder)
     assert any(path.name == "desired.json" for path in kept)
-    assert any(path.name == "secrets.key" for path in kept)
+    key = kept[system.folder / "state/fledx/cp/secrets.key"]
+    assert key in kept[whole]
+    assert key not in kept[backup]
 
     for process in (system.control_plane, system.agents["edge-1"]):
         assert "Max core file size        0 " in Path(f"/proc/{process.pid}/limits").read_text()
