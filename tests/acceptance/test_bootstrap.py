@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tarfile
 import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,8 +72,32 @@ def process(host: Host, unit: str) -> str:
     return host.shell(f"systemctl show {unit} -p MainPID -p NRestarts --value").replace("\n", " ")
 
 
+def main_pid(host: Host) -> str:
+    return host.shell("systemctl show fledx-agent -p MainPID --value")
+
+
 def containers(host: Host) -> str:
     return host.docker("ps", "-q", "--no-trunc", "--filter", "label=fledx.node_id").strip()
+
+
+def lives(host: Host) -> set[str]:
+    """Id, start and process of each container of ours that runs there."""
+    form = "{{.Id}} {{.State.StartedAt}} {{.State.Pid}}"
+    return {host.docker("inspect", "-f", form, each) for each in containers(host).split()}
+
+
+def settled(host: Host) -> dict[str, Any]:
+    """What its agent says of itself by the README's own line, once it has a link and all its containers run."""
+
+    def told() -> dict[str, Any]:
+        page: dict[str, Any] = json.loads(host.shell("curl -sS http://localhost:9901/health"))
+        assert ("ok", None) == (page["status"], page["control_plane"]["problem"]), page
+        assert page["control_plane"]["connected_since"], page
+        states, running = page["instances"], len(containers(host).split())
+        assert sum(states.values()) == states.get("running", 0) == running, (page, running)
+        return page
+
+    return eventually(told, within=120)
 
 
 def answers(address: str, port: int) -> bool:
@@ -109,6 +135,14 @@ def test_health_and_metrics_answer_on_the_host_itself_by_the_readmes_own_lines(f
     )
     elsewhere = f"https://{fleet['cp'].address}:8080/metrics"
     assert "401" == fleet["n1"].shell(f"curl -sSk -o /dev/null -w '%{{http_code}}' {elsewhere}")
+
+
+def test_health_of_an_agent_answers_on_its_host_by_the_readmes_own_line(desk: Desk, fleet: Hosts) -> None:
+    page, node = settled(fleet["n1"]), desk.nodes()["n1"]
+    assert (node["node_id"], "n1", node["agent_version"]) == (page["node_id"], page["name"], page["version"])
+    assert page["runtime"].startswith("docker ")
+    elsewhere = f"curl -sS -m 10 http://{fleet['n1'].address}:9901/health || echo refused"
+    assert "refused" == fleet["n2"].shell(elsewhere), "it is for those on the host itself"
 
 
 def test_the_doctor_finds_every_host_well_and_names_what_is_broken(desk: Desk, fleet: Hosts) -> None:
@@ -203,12 +237,74 @@ def test_no_secret_is_in_a_process_list_a_journal_a_history_or_a_readable_file(
         host.shell("rm /root/patterns")
 
 
+def test_a_support_bundle_of_a_service_tells_much_and_no_secret(
+    desk: Desk, fleet: Hosts, sample_in_registry: str, tmp_path: Path
+) -> None:
+    value = "hunter2-of-the-bundle"
+    desk.does("secrets", "set", "bundled", stdin=f"{value}\n")
+    flags = ("--secret-file", "/run/db=bundled", "--secret-env", "PW=bundled", "--watch-time", "0s")
+    desk.does("deployments", "create", "bundled", "--image", sample_in_registry, "--mode", "global", *flags)
+    secrets = [
+        value,
+        json.loads(fleet["n1"].shell("cat /var/lib/fledx/agent/identity.json"))["node_token"],
+        *_lines(fleet["cp"], "/var/lib/fledx/cp/{operator-token,pepper,secrets.key,ca.key,server.key}"),
+        *_lines(fleet["n1"], "/etc/fledx/agent/agent.key"),
+    ]
+
+    def gone(host: Host) -> bool:
+        return "" == host.docker("ps", "-aq", "--filter", "label=fledx.deployment=bundled")
+
+    try:
+        for host, role in ((fleet["cp"], "cp"), (fleet["n1"], "agent")):
+            texts = _bundle(host, tmp_path / f"{role}.tar.gz")
+            there = {f"{role}.log", f"{role}-health.json", f"{role}-metrics.txt", "doctor.json", "settings.txt"}
+            assert there <= {name for name, text in texts.items() if text}
+            assert [] == [(name, secret) for secret in secrets for name, text in texts.items() if secret in text]
+    finally:
+        desk.does("deployments", "delete", "bundled", "--yes")
+        desk.does("secrets", "delete", "bundled", "--yes", "--force")
+        for name in NODES:
+            eventually(partial(gone, fleet[name]), within=120)
+
+
+def _lines(host: Host, files: str) -> list[str]:
+    """Every line of these files that is long enough to be a secret; of a key in PEM, those of its body."""
+    found = host.shell(f"bash -c 'grep -hv ^----- {files}'").splitlines()
+    return [line for line in found if len(line) > 20]
+
+
+def _bundle(host: Host, local: Path) -> dict[str, str]:
+    """What `fledx support-bundle` of root packs there, by the names of the files."""
+    host.shell("fledx support-bundle /root/bundle.tar.gz")
+    host.get("/root/bundle.tar.gz", local)
+    host.shell("rm /root/bundle.tar.gz")
+    with tarfile.open(local) as archive:
+        parts = {each.name: archive.extractfile(each) for each in archive}
+        return {name.rpartition("/")[2]: part.read().decode() for name, part in parts.items() if part}
+
+
 def test_a_host_that_was_rebooted_is_the_same_node_and_starts_its_work(desk: Desk, fleet: Hosts) -> None:
     before = desk.nodes()["n1"]["node_id"]
     fleet["n1"].reboot()
     eventually(lambda: ready(desk, "n1"), within=120)
     assert before == desk.nodes()["n1"]["node_id"]
     eventually(lambda: answers(fleet["n1"].address, PORT), within=120)
+
+
+def test_fault_14_an_agent_that_is_killed_is_started_again_by_its_supervisor_and_takes_its_containers_up(
+    desk: Desk, fleet: Hosts
+) -> None:
+    node = fleet["n1"]
+    settled(node)
+    running, before = lives(node), main_pid(node)
+    assert running
+
+    node.shell("systemctl kill -s KILL fledx-agent")
+
+    eventually(lambda: main_pid(node) not in ("0", before), within=120)
+    settled(node)
+    eventually(lambda: ready(desk, "n1"), within=120)
+    assert running == lives(node), "neither another one nor one more, and none that was started again"
 
 
 def test_a_host_that_is_cut_off_works_on_and_nothing_is_restarted_when_it_is_back(desk: Desk, fleet: Hosts) -> None:
