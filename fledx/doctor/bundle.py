@@ -65,8 +65,9 @@ def secrets_known(environ: Mapping[str, str], facts: MachineFacts) -> Iterator[s
             if name in names or name.startswith("FLEDX_SECRET_"):
                 yield from (value, *value.split(","))
     for role in facts.roles:
-        for name in SECRET_FILES if role.directory else ():
-            yield _read(Path(str(role.directory)) / name).strip()
+        apart = [Path(file.path) for file in role.files if Path(file.path).name in SECRET_FILES]
+        for path in (*apart, *(Path(str(role.directory)) / name for name in SECRET_FILES if role.directory)):
+            yield _read(path).strip()
         if role.directory:
             with contextlib.suppress(ValueError):
                 found = json.loads(_read(Path(role.directory) / "identity.json") or "{}")

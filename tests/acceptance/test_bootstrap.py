@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from fledx.doctor.bundle import HIDDEN
 from fledx.sample.image import PORT
 from tests.acceptance.desk import Desk, rebuilt
 from tests.bed.host import Host
@@ -237,6 +238,14 @@ def test_no_secret_is_in_a_process_list_a_journal_a_history_or_a_readable_file(
         host.shell("rm /root/patterns")
 
 
+# A line in a unit's log that tells its key: from root's own hand, as no role writes any.
+PLANT = """
+printf 'MESSAGE=planted %s\nOBJECT_PID=%s\n' "$(cat {key})" "$(systemctl show {unit} -p MainPID --value)" |
+    logger --journald
+journalctl --sync
+"""
+
+
 def test_a_support_bundle_of_a_service_tells_much_and_no_secret(
     desk: Desk, fleet: Hosts, sample_in_registry: str, tmp_path: Path
 ) -> None:
@@ -244,21 +253,27 @@ def test_a_support_bundle_of_a_service_tells_much_and_no_secret(
     desk.does("secrets", "set", "bundled", stdin=f"{value}\n")
     flags = ("--secret-file", "/run/db=bundled", "--secret-env", "PW=bundled", "--watch-time", "0s")
     desk.does("deployments", "create", "bundled", "--image", sample_in_registry, "--mode", "global", *flags)
+    roles = (
+        (fleet["cp"], "cp", "/var/lib/fledx/cp/secrets.key"),
+        (fleet["n1"], "agent", "/etc/fledx/agent/agent.key"),
+    )
     secrets = [
         value,
         json.loads(fleet["n1"].shell("cat /var/lib/fledx/agent/identity.json"))["node_token"],
-        *_lines(fleet["cp"], "/var/lib/fledx/cp/{operator-token,pepper,secrets.key,ca.key,server.key}"),
-        *_lines(fleet["n1"], "/etc/fledx/agent/agent.key"),
+        *_lines(fleet["cp"], "/var/lib/fledx/cp/{operator-token,pepper,ca.key,server.key}"),
+        *(key for host, _, file in roles for key in _lines(host, file)),
     ]
 
     def gone(host: Host) -> bool:
         return "" == host.docker("ps", "-aq", "--filter", "label=fledx.deployment=bundled")
 
     try:
-        for host, role in ((fleet["cp"], "cp"), (fleet["n1"], "agent")):
+        for host, role, key in roles:
+            host.shell(PLANT.format(unit=f"fledx-{role}", key=key))
             texts = _bundle(host, tmp_path / f"{role}.tar.gz")
             there = {f"{role}.log", f"{role}-health.json", f"{role}-metrics.txt", "doctor.json", "settings.txt"}
             assert there <= {name for name, text in texts.items() if text}
+            assert f"planted {HIDDEN}" in texts[f"{role}.log"]
             assert [] == [(name, secret) for secret in secrets for name, text in texts.items() if secret in text]
     finally:
         desk.does("deployments", "delete", "bundled", "--yes")
@@ -268,7 +283,7 @@ def test_a_support_bundle_of_a_service_tells_much_and_no_secret(
 
 
 def _lines(host: Host, files: str) -> list[str]:
-    """Every line of these files that is long enough to be a secret; of a key in PEM, those of its body."""
+    """Each line of these files that is long enough to be a secret; of a key in PEM, those of its body."""
     found = host.shell(f"bash -c 'grep -hv ^----- {files}'").splitlines()
     return [line for line in found if len(line) > 20]
 

@@ -18,7 +18,7 @@ import pytest
 
 from fledx.bootstrap.layout import Layout
 from fledx.bootstrap.systemd import UnitWish, unit_text
-from fledx.doctor.bundle import HIDDEN, Veil
+from fledx.doctor.bundle import HIDDEN, Veil, secrets_known
 from fledx.doctor.facts import Disk, Engine, File, Finding, MachineFacts, RoleFacts, Talk
 from fledx.doctor.installed import settings_of
 from fledx.doctor.judge import judged
@@ -372,6 +372,13 @@ def test_a_bundle_has_the_pages_from_where_the_settings_put_them(tmp_path: Path)
         shown["metrics"].decode(),
     )
     assert not {"agent-health.json", "agent-metrics.txt"} & set(texts_of(tmp_path / "off.tar.gz"))
+
+
+def test_the_key_of_an_agent_is_known_to_the_veil_where_a_service_keeps_it(tmp_path: Path) -> None:
+    (tmp_path / "agent.key").write_text("4711" * 16 + "\n")
+    role = replace(AGENT, files=(File(path=str(tmp_path / "agent.key"), mode=0o600), File(path="/x", mode=0o600)))
+    facts = MachineFacts(now=NOW, user=0, version="1.0", python="3.11", roles=(role,))
+    assert "4711" * 16 in set(secrets_known({}, facts))
 
 
 def test_the_veil_hides_what_only_looks_like_a_secret() -> None:
