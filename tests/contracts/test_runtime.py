@@ -145,7 +145,7 @@ async def test_memory_that_runs_out_is_seen(docker: Engine) -> None:
 
 
 @pytest.mark.docker_only("ends a line of the log wherever the output paused")
-async def test_environment_mounts_and_limits_arrive(docker: Engine, tmp_path: Path) -> None:
+async def test_environment_and_mounts_arrive(docker: Engine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("content")
     container_id = await docker.running(
         'echo "$A"; cat /data/file; touch /data/new || echo refused; exit 0',
@@ -155,6 +155,25 @@ async def test_environment_mounts_and_limits_arrive(docker: Engine, tmp_path: Pa
     await docker.until(container_id, lambda each: each.state == "exited")
     lines = [entry.line for entry in await lines_of(docker.runtime, container_id) if entry.stream == "stdout"]
     assert lines == ["x y=z", "contentrefused"]
+
+
+async def test_limits_of_memory_processes_and_processor_arrive(docker: Engine) -> None:
+    """In the container's cgroup, of either version, as it is seen from inside."""
+    files = (
+        ("memory.max", "memory/memory.limit_in_bytes"),
+        ("pids.max", "pids/pids.max"),
+        ("cpu.max", "cpu/cpu.cfs_quota_us"),
+    )
+    script = "".join(
+        f"for each in {new} {old}; do [ -e /sys/fs/cgroup/$each ] && read -r value _ < /sys/fs/cgroup/$each && "
+        "echo $value; done; "
+        for new, old in files
+    )
+    limits = Limits(memory_bytes=64 * 1024 * 1024, pids=77, cpu_millis=250)
+    container_id = await docker.running(script, limits=limits)
+    await docker.until(container_id, lambda each: each.state == "exited")
+    lines = [entry.line for entry in await lines_of(docker.runtime, container_id)]
+    assert [str(64 * 1024 * 1024), "77", "25000"] == lines
 
 
 @pytest.mark.docker_only("makes a directory that is not there")
