@@ -15,6 +15,7 @@ from fledx.models.desired import NodeDesiredState, ReplicaDesired
 from fledx.models.event import LogLine
 from fledx.models.ingress import GatewayDesired, GatewayStatus
 from fledx.models.instance import Instance
+from fledx.models.registry import RegistryLogin
 from fledx.models.report import Happening, Report
 from fledx.models.token import JoinString
 from fledx.tunnel.greeting import Hello, Refused, Welcome
@@ -33,6 +34,7 @@ class FakeControlPlane:
         self.node_token: str | None = "node-secret"
         self.port = 0
         self.revision = 0
+        self.registries: tuple[RegistryLogin, ...] = ()
         self.hellos: list[Hello] = []
         self.link: Link | None = None
         self.reports: list[Report] = []
@@ -51,7 +53,13 @@ class FakeControlPlane:
     async def push(self, *replicas: ReplicaDesired, gateway: GatewayDesired | None = None) -> None:
         """Say what the node is to run, and wait until the agent has stored it."""
         self.revision += 1
-        state = NodeDesiredState(node_id=self.node_id, revision=self.revision, replicas=replicas, gateway=gateway)
+        state = NodeDesiredState(
+            node_id=self.node_id,
+            revision=self.revision,
+            replicas=replicas,
+            registries=self.registries,
+            gateway=gateway,
+        )
         await self.push_raw(json.dumps(encode(state)).encode())
 
     async def push_raw(self, body: bytes) -> None:
