@@ -182,6 +182,10 @@ SERIES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "FledxAgentDisconnected": ({"fledx_agent_tunnel_connected": "0x200"}, {"fledx_agent_tunnel_connected": "1x200"}),
     "FledxAgentEngineDown": ({"fledx_agent_runtime_up": "0x200"}, {"fledx_agent_runtime_up": "1x200"}),
+    "FledxGatewayFailed": (
+        {'fledx_gateways{state="failed"}': "1x200", 'fledx_gateways{state="serving"}': "2x200"},
+        {'fledx_gateways{state="failed"}': "0x200", 'fledx_gateways{state="serving"}': "3x200"},
+    ),
     "FledxReplicaRestarts": (
         {'fledx_agent_happenings_total{kind="restart"}': "0+1x200"},
         {'fledx_agent_happenings_total{kind="restart"}': "0+0x200"},
@@ -212,7 +216,10 @@ def small_state(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def watched(small_state: Path, system: System, tmp_path: Path) -> Iterator[Watched]:
-    """A control plane that takes no backups, three agents, one of them on an engine that can be taken away."""
+    """
+    A control plane that takes no backups, three agents: one on an engine that can be taken away, and one is to be a
+    gateway with an Envoy that no registry has.
+    """
     rules = re.sub(r"(?m)^(\s+for:).*$", r"\1 0s", system.cli("metrics", "alerts").stdout)
     ports = [free_port(), free_port()]
     system.control_plane.environ |= {
@@ -225,7 +232,13 @@ def watched(small_state: Path, system: System, tmp_path: Path) -> Iterator[Watch
     system.start_agent("one", FLEDX_AGENT_METRICS_PORT=str(ports[0]), **pace)
     engine = f"unix://{tmp_path / 'engine.sock'}"
     system.start_agent("two", FLEDX_AGENT_METRICS_PORT=str(ports[1]), FLEDX_AGENT_DOCKER_HOST=engine)
-    system.start_agent("three")
+    system.start_agent(
+        "three",
+        FLEDX_AGENT_GATEWAY_ENABLED="true",
+        FLEDX_AGENT_GATEWAY_ENVOY_IMAGE=NO_ENVOY,
+        FLEDX_AGENT_GATEWAY_HTTP_PORT=str(free_port()),
+        FLEDX_AGENT_GATEWAY_HTTPS_PORT="0",
+    )
     ending = issued(["shop.example.com"], now=time.time(), ends=5 * DAY)
     (tmp_path / "chain.pem").write_text(ending.chain)
     (tmp_path / "key.pem").write_text(ending.key)
@@ -240,6 +253,7 @@ def watched(small_state: Path, system: System, tmp_path: Path) -> Iterator[Watch
         yield Watched(system, prometheus, tmp_path)
 
 
+NO_ENVOY = "127.0.0.1:1/no/such-envoy:1"
 PACE = {"BACKOFF_SECS": "0.1", "BACKOFF_MAX_SECS": "0.1", "FAILURE_LIMIT": "12"}
 
 
@@ -275,7 +289,8 @@ class Watched:
 
 def test_each_alert_fires_for_its_own_real_cause(watched: Watched) -> None:
     system = watched.system
-    watched.fires("FledxBackupOld", "FledxCertificateEnds")
+    watched.fires("FledxBackupOld", "FledxCertificateEnds", "FledxGatewayFailed")
+    assert any(NO_ENVOY in each["reason"] for each in system.events("gateway.failed"))
 
     watched.create("nowhere", "--require-label", "disk=none")
     watched.fires("FledxReplicasUnplaced", "FledxReplicasNotReady")

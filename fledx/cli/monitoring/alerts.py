@@ -137,6 +137,14 @@ ALERTS = (
         remedy="systemctl status docker on that node; fledx doctor",
     ),
     Alert(
+        name="FledxGatewayFailed",
+        expression='fledx_gateways{state="failed"} > 0',
+        hold="2m",
+        severity="page",
+        summary="{{ $value }} gateways do not serve what they should: what is public may be out of reach.",
+        remedy="fledx status says which and why; curl localhost:9901/health on that node shows its Envoy",
+    ),
+    Alert(
         name="FledxReplicaRestarts",
         expression='increase(fledx_agent_happenings_total{kind="restart"}[15m]) > 5',
         hold="0s",

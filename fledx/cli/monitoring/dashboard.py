@@ -131,6 +131,26 @@ ROWS = (
         ),
     ),
     Row(
+        title="Gateways",
+        panels=(
+            Panel(title="Gateways", queries=(("fledx_gateways", "{{state}}"),)),
+            Panel(
+                title="Connections into other nodes",
+                queries=(("fledx_gateway_backend_streams_open", "open"),),
+            ),
+            Panel(
+                title="Connections into other nodes, by what came of them",
+                queries=(
+                    (
+                        "sum by (result) (rate(fledx_gateway_backend_streams_total[$__rate_interval]))",
+                        "{{result}}",
+                    ),
+                ),
+                unit="ops",
+            ),
+        ),
+    ),
+    Row(
         title="Nodes",
         panels=(
             Panel(
