@@ -134,7 +134,7 @@ UPGRADE = (
 def test_updates_scaling_and_a_restart_of_the_control_plane_fail_no_request(edge: Edge) -> None:
     quick = ("--min-healthy", "1s", "--watch-time", "1s")
     ready = ("--readiness-http", "/healthz", "--max-surge", "1", "--max-unavailable", "0", *quick)
-    edge.deploy("shop", "--ingress", f"{HOST}:{PORT}", *ready, replicas=2)
+    edge.deploy("shop", "--ingress", f"{HOST}:{PORT}", *ready)
     load = Load(edge.engines["e1"].address, HTTP, HOST)
     eventually(load.answers, within=120)
     with load.running():
@@ -149,6 +149,7 @@ def test_updates_scaling_and_a_restart_of_the_control_plane_fail_no_request(edge
         edge.start_control_plane()
         eventually(lambda: _flows(load), within=120)
         _nothing_failed("control plane restarted", load)
+        assert ["e2", "e3"] == sorted(each["node"] for each in edge.deployment("shop")["assignments"])
         _die(edge, "e3")
         eventually(lambda: edge.ready_nodes() == 2, within=120)
         eventually(lambda: _flows(load), within=120)
