@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -13,13 +14,18 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from fledx.cli.monitoring.alerts import ALERTS
 from fledx.cli.monitoring.dashboard import ROWS
+from fledx.client.api import ControlPlane
+from fledx.client.asking import Credentials
+from fledx.client.connection import SocketTransport
+from fledx.client.http1 import Address
 from fledx.sample.image import NAME
 from tests.acceptance.prometheus import Prometheus, ensure_prometheus, promtool
 from tests.acceptance.system import System
@@ -36,9 +42,25 @@ def _prometheus() -> None:
     ensure_prometheus()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """The running demo: the ports at which its roles show their series, and its operator's token."""
+
+    control_plane: int
+    agents: Sequence[int]
+    token: str
+
+    def scale(self, replicas: int) -> None:
+        """Change its deployment; each change is written, sent to the nodes and placed."""
+        transport = SocketTransport(Address(scheme="http", host="127.0.0.1", port=self.control_plane), timeout=60)
+        credentials = Credentials(operator_token=self.token)
+        with contextlib.closing(ControlPlane(transport, credentials, peer="the demo")) as api:
+            api.patch_deployment("web", {"replicas": replicas})
+
+
 @contextlib.contextmanager
-def demo(pyz: Path, folder: Path) -> Iterator[tuple[int, list[int]]]:
-    """The running demo: the ports at which its control plane and its agents show their series."""
+def demo(pyz: Path, folder: Path) -> Iterator[Demo]:
+    """The demo while the block runs."""
     told = folder / "told"
     with told.open("wb") as out:
         running = subprocess.Popen(
@@ -46,13 +68,14 @@ def demo(pyz: Path, folder: Path) -> Iterator[tuple[int, list[int]]]:
         )
     try:
 
-        def ports() -> list[int]:
+        def shown() -> str:
             assert running.poll() is None, told.read_text()
-            line = re.search(r"Prometheus finds .*", told.read_text())
-            return [int(port) for port in re.findall(r":(\d+)/metrics", line[0])] if line else []
+            return told.read_text() if "Ctrl-C stops" in told.read_text() else ""
 
-        first, *agents = eventually(ports, within=90)
-        yield first, agents
+        text = eventually(shown, within=90)
+        first, *agents = [int(port) for port in re.findall(r":(\d+)/metrics", text)]
+        token = Path(re.findall(r"OPERATOR_TOKEN=\$\(cat (.+)\)", text)[0]).read_text().strip()
+        yield Demo(control_plane=first, agents=agents, token=token)
     finally:
         running.send_signal(signal.SIGINT)
         running.wait(60)
@@ -68,23 +91,28 @@ def test_prometheus_scrapes_the_demo_and_every_query_of_the_dashboard_has_an_ans
     pyz: Path, sample: str, tmp_path: Path
 ) -> None:
     queries = {query for row in ROWS for panel in row.panels for query, _ in panel.queries}
-    with demo(pyz, tmp_path) as (control_plane, agents):
-        for port in (control_plane, *agents):
+    with demo(pyz, tmp_path) as shown:
+        for port in (shown.control_plane, *shown.agents):
             assert promtool("check", "metrics", given=page(port)) == ""
-        with Prometheus(tmp_path / "prometheus", control_plane, agents) as prometheus:
+        with Prometheus(tmp_path / "prometheus", shown.control_plane, shown.agents) as prometheus:
             eventually(lambda: len(prometheus.query("up == 1")) == 4, within=120)
             assert {each["metric"]["job"] for each in prometheus.query("up")} == {"fledx", "fledx-agent"}
+            replicas = itertools.cycle((2, 3))
 
-            def silent() -> set[str]:
+            def answered() -> bool:
+                """Something happens all the time: a share of what did not happen is no number."""
+                shown.scale(next(replicas))
                 asked = {query: query.replace("$__rate_interval", "1m") for query in queries}
-                return {query for query, words in asked.items() if not prometheus.query(words)}
+                silent = {query for query, words in asked.items() if not numbers(prometheus, words)}
+                assert not silent, f"no number: {silent}"
+                return True
 
-            eventually(lambda: not (found := silent()) or told(found), within=90, every=1.0)
+            eventually(answered, within=90, every=1.0)
 
 
-def told(missing: set[str]) -> bool:
-    """Never true: says what still has no data."""
-    raise AssertionError(f"no data: {missing}")
+def numbers(prometheus: Prometheus, expression: str) -> list[str]:
+    """The values an expression gives now, those that are numbers."""
+    return [each["value"][1] for each in prometheus.query(expression) if each["value"][1] != "NaN"]
 
 
 def test_a_request_is_found_by_its_id_in_the_logs_of_both_roles(system: System) -> None:
