@@ -91,14 +91,14 @@ async def _exchange(port: int, data: bytes) -> bytes:
 
 
 async def test_dawdlers_are_sent_away_and_ten_thousand_idle_clients_keep_nobody_out(fleet: Fleet) -> None:
-    """Half a header is answered 408 after ten seconds; what is more than the limit is closed at once."""
+    """A header that never ends is answered 408 after ten seconds; what is more than the limit is closed at once."""
     async with Origin.serving("one") as origin, fleet.agent(gateway_max_connections=IDLE + 100):
         fleet.ports["d-shop", 0] = origin.port
         await fleet.serves(PLAIN)
         dawdled: list[bytes] = []
 
         async def dawdle() -> None:
-            dawdled.append(await _exchange(fleet.http, b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nX-"))
+            dawdled.append(await _dripped(fleet.http))
 
         async with anyio.create_task_group() as tasks:
             began = time.monotonic()
@@ -113,9 +113,27 @@ async def test_dawdlers_are_sent_away_and_ten_thousand_idle_clients_keep_nobody_
                 for each in crowd:
                     each.close()
         assert dawdled[0].startswith(b"HTTP/1.1 408")
-        print(f"half a header was answered after {time.monotonic() - began:.1f} s")
+        print(f"an endless header was answered after {time.monotonic() - began:.1f} s")
         assert "serving" == (await fleet.until(lambda told: True)).state
         assert 200 == (await fleet.get()).status
+
+
+async def _dripped(port: int) -> bytes:
+    """The answer to a header that comes a byte a second: the client is never idle for longer, and never done."""
+    with anyio.fail_after(60):
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream, anyio.create_task_group() as tasks:
+            await stream.send(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nX-")
+
+            async def drip() -> None:
+                with contextlib.suppress(anyio.BrokenResourceError):
+                    while True:
+                        await anyio.sleep(1)
+                        await stream.send(b"a")
+
+            tasks.start_soon(drip)
+            said = await stream.receive()
+            tasks.cancel_scope.cancel()
+    return said
 
 
 def _crowd(port: int) -> list[socket.socket]:
