@@ -47,8 +47,8 @@ class Origin:
                     while len(buffer) < size:
                         buffer += await stream.receive()
                     buffer = buffer[size:]
-                    if headers.get("upgrade", "").lower() == "websocket":
-                        await self._echo(stream)
+                    if headers.get("upgrade") in ("websocket", "tcp"):
+                        await self._echo(stream, headers["upgrade"])
                         return
                     await self._answer(stream, line, headers, size)
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -63,8 +63,9 @@ class Origin:
         body = json.dumps(shown).encode() if path.startswith("/echo") else self.name.encode()
         await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
-    async def _echo(self, stream: SocketStream) -> None:
+    async def _echo(self, stream: SocketStream, protocol: str) -> None:
         """After the handshake a socket that says everything back: Envoy looks at no frame of it."""
-        await stream.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        switched = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: {protocol}\r\nConnection: Upgrade\r\n\r\n"
+        await stream.send(switched.encode())
         async for data in stream:
             await stream.send(data)

@@ -7,6 +7,7 @@ import functools
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import stat
@@ -18,6 +19,7 @@ import anyio
 import anyio.to_thread
 import pytest
 import trustme
+from anyio.abc import SocketStream
 
 from fledx.agent.ingress.shared import ENVOY_ID
 from fledx.models.desired import ReplicaDesired
@@ -300,18 +302,47 @@ async def test_where_envoy_may_watch_few_files_every_change_reaches_it_all_the_s
         assert 404 == (await fleet.get(host="h0.example.com")).status
 
 
-async def test_an_upgraded_connection_outlives_every_change_around_it(fleet: Fleet) -> None:
+async def test_an_upgraded_connection_outlives_every_change_around_it_and_lets_nothing_past_the_rules(
+    fleet: Fleet,
+) -> None:
     desired = PLAIN
     async with Origin.serving("one") as origin, Origin.serving("two") as other, fleet.agent():
         fleet.ports.update({("d-shop", 0): origin.port, ("d-shop", 1): other.port})
         await fleet.serves(desired)
-        async with await anyio.connect_tcp("127.0.0.1", fleet.http) as chat:
-            await chat.send(UPGRADE)
-            assert (await chat.receive()).startswith(b"HTTP/1.1 101")
+        async with await _upgraded(fleet, b"websocket") as chat, await _upgraded(fleet, b"tcp") as terminal:
             await fleet.serves(replace(desired, backends=(backend(endpoint(1)),), routes=(route(), route("/more"))))
             assert b"two" == (await fleet.get()).body
-            await chat.send(b"still here?")
-            assert b"still here?" == await chat.receive()
+            for each in (chat, terminal):
+                await each.send(b"still here?")
+                assert b"still here?" == await each.receive()
+        for protocol, answers, reached in (
+            (b"spdy/3.1", [b"200"], 1),
+            (b"h2c", [b"200", b"404"], 1),
+            (b"irc", [b"403"], 0),
+        ):
+            other.requests = 0
+            assert answers == await _smuggled(fleet, protocol), protocol
+            assert reached == other.requests, protocol
+
+
+async def _upgraded(fleet: Fleet, protocol: bytes) -> SocketStream:
+    stream = await anyio.connect_tcp("127.0.0.1", fleet.http)
+    await stream.send(UPGRADE.replace(b"websocket", protocol))
+    assert (await stream.receive()).startswith(b"HTTP/1.1 101")
+    return stream
+
+
+async def _smuggled(fleet: Fleet, protocol: bytes) -> list[bytes]:
+    """Answers to a request for a protocol the backend does not speak, and to the one of another host sent behind it."""
+    hidden = b"GET /hidden HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    said = b""
+    with anyio.fail_after(60):
+        async with await anyio.connect_tcp("127.0.0.1", fleet.http) as stream:
+            await stream.send(UPGRADE.replace(b"websocket", protocol) + hidden)
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    said += await stream.receive()
+    return re.findall(rb"HTTP/1.1 (\d+)", said)
 
 
 UPGRADE = (

@@ -43,6 +43,14 @@ class Admin:
         except (ValueError, KeyError, TypeError) as problem:
             raise Unavailable(f"Envoy's list of clusters cannot be read: {problem!r}") from None
 
+    async def version(self) -> str:
+        """What it shows as its version; empty if it shows none."""
+        answer = await ask(self.path, "/server_info", seconds=PATIENT_SECS)
+        try:
+            return str(json.loads(answer.body).get("version", ""))
+        except (ValueError, AttributeError) as problem:
+            raise Unavailable(f"Envoy's word on itself cannot be read: {problem!r}") from None
+
     async def page(self, target: str) -> Answer:
         """One of its read-only pages, as it is."""
         return await ask(self.path, target, seconds=PATIENT_SECS)

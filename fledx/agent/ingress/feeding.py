@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -15,6 +16,7 @@ from fledx.agent.ingress.container import CHECK_FILE, EnvoyContainer
 from fledx.agent.ingress.envoy_config.bootstrap import bootstrap
 from fledx.agent.ingress.envoy_config.files import EnvoyFile, files_of, fits_watches, flattened, structure_of
 from fledx.agent.ingress.envoy_config.shapes import Front, Served
+from fledx.agent.ingress.envoy_config.upgrades import passed_by
 from fledx.agent.ingress.shared import Shared
 from fledx.agent.ingress.targets import with_endpoints, with_leaving
 from fledx.errors import Conflict
@@ -78,7 +80,7 @@ class Feed:
         self._written: dict[str, str] | None = None
 
     def restarted(self) -> None:
-        """Envoy reads everything anew, and has yet to say that it has."""
+        """Envoy reads everything anew, and has yet to say that it has; it may be of another version."""
         self._live = self._wanted = None
 
     async def serve(self, wanted: Served, container: EnvoyContainer) -> bool:
@@ -91,6 +93,8 @@ class Feed:
         if wanted == self._wanted:
             return self._whole
         self._wanted = None
+        if self._live is None:
+            self._front = replace(self._front, upgrades=passed_by(await self._admin.version()))
         self.inline = not fits_watches(wanted, self._watches())
         fit = await self._checked(wanted, container)
         chosen = wanted if fit else with_endpoints(self._accepted, wanted) if self._accepted is not None else None

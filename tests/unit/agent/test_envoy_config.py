@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from fledx.agent.ingress.envoy_config.bootstrap import bootstrap
 from fledx.agent.ingress.envoy_config.files import EnvoyFile, files_of, fits_watches, flattened, structure_of
 from fledx.agent.ingress.envoy_config.shapes import Cluster, Front, Served, Target
+from fledx.agent.ingress.envoy_config.upgrades import passed_by
 from fledx.models.ingress import GatewayCertificate, Route
 from tests.unit.agent.gateways import CHAT, SHOP, route, served
 
@@ -35,8 +37,8 @@ def matched(what: Served) -> list[tuple[str, str]]:
     return list(dict.fromkeys(pairs))
 
 
-def entries(what: Served) -> list[Any]:
-    found: list[Any] = resource(what, "rds-http.json")["virtual_hosts"][0]["routes"]
+def entries(what: Served, front: Front = FRONT) -> list[Any]:
+    found: list[Any] = resource(what, "rds-http.json", front)["virtual_hosts"][0]["routes"]
     return found
 
 
@@ -76,6 +78,26 @@ def test_an_upgraded_connection_may_be_silent_and_has_no_limit() -> None:
     assert "2.5s" == harmless["route"]["timeout"]
     limit = harmless["typed_per_filter_config"]["envoy.filters.http.buffer"]["buffer"]
     assert {"max_request_bytes": 1000} == limit
+
+
+def test_what_listeners_pass_as_an_upgrade_is_what_routes_take_for_one() -> None:
+    front = replace(FRONT, upgrades=passed_by("7c9a/1.40.0/Clean/RELEASE/BoringSSL"))
+    connections = resource(served(route()), "lds.json", front)["filter_chains"][0]["filters"][0]["typed_config"]
+    passed = [each["upgrade_type"] for each in connections["upgrade_configs"]]
+    assert ["websocket", "tcp", "spdy/3.1"] == passed
+    (upgrade,) = entries(served(route()), front)[0]["match"]["headers"]
+    taken = re.compile(upgrade["string_match"]["safe_regex"]["regex"])
+    assert all(taken.fullmatch(word) for each in passed for word in (each, each.upper()))
+    assert not any(taken.fullmatch(word) for word in ("h2c", "tcp, h2c", "spdy/3x1", "websocket2", ""))
+    assert "allow_connect" not in connections["http2_protocol_options"]
+
+
+@pytest.mark.parametrize(
+    "version", ["7c9a/1.39.3/Clean/RELEASE/BoringSSL", "7c9a/1.4.0/Clean", "0.99.9", "140", "", "1.40"]
+)
+def test_an_envoy_that_does_not_hold_bytes_back_or_hides_its_version_passes_websockets_only(version: str) -> None:
+    assert ("websocket",) == passed_by(version)
+    assert "h2c" not in passed_by("7c9a/2.0.1-dev/Clean/RELEASE/BoringSSL")
 
 
 def test_cleartext_is_sent_to_tls_only_where_a_certificate_covers_the_host() -> None:

@@ -139,7 +139,7 @@ def connections(front: Front, table: str) -> Json:
             "initial_connection_window_size": 1048576,
         },
         max_request_headers_kb=60,
-        upgrade_configs=[{"upgrade_type": "websocket"}],
+        upgrade_configs=[{"upgrade_type": each} for each in front.upgrades],
         access_log=[_log()],
         stream_idle_timeout="300s",
         request_timeout="300s",

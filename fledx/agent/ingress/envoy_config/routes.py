@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from fledx.agent.ingress.envoy_config.listeners import HTTP
@@ -24,7 +25,6 @@ RETRY: Json = {
 }
 RETRY_HARMLESS: Json = {**RETRY, "retry_on": f"{TRIED_AGAIN},reset"}
 HARMLESS = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}
-UPGRADE = {"name": "upgrade", "string_match": {"exact": "websocket", "ignore_case": True}}
 CHALLENGES = "/.well-known/acme-challenge/"
 STREAM_IDLE = "3600s"
 """Of a gRPC stream on which nothing is said; other answers are given up after 300 s of silence."""
@@ -81,13 +81,13 @@ def _entries(
         redirected = table == HTTP and route.https_redirect and is_covered(route.host, covered)
         if not redirected:
             for match in _matches(route):
-                yield from _answered(match, route, protocols.get(route.backend, "http"))
+                yield from _answered(match, route, protocols.get(route.backend, "http"), front)
         elif route.path_type == "exact" or route.path != "/":
             for match in _matches(route):
                 yield _redirect(match, front)
         else:
             # Whoever proves to a certificate authority that the host is his does so in the clear.
-            yield from _answered({"prefix": CHALLENGES}, route, protocols.get(route.backend, "http"))
+            yield from _answered({"prefix": CHALLENGES}, route, protocols.get(route.backend, "http"), front)
             yield _redirect({"prefix": "/"}, front)
 
 
@@ -122,7 +122,7 @@ def _redirect(match: Json, front: Front) -> Json:
     return {"match": match, "redirect": {"https_redirect": True, "response_code": "PERMANENT_REDIRECT", **port}}
 
 
-def _answered(match: Json, route: Route, protocol: str) -> Iterator[Json]:
+def _answered(match: Json, route: Route, protocol: str, front: Front) -> Iterator[Json]:
     """
     Three entries: an upgraded connection may be silent for hours, and only what changes nothing may be sent twice.
 
@@ -134,11 +134,16 @@ def _answered(match: Json, route: Route, protocol: str) -> Iterator[Json]:
         action["idle_timeout"] = STREAM_IDLE
     else:
         still = {**action, "timeout": "0s", "idle_timeout": "0s"}
-        yield {"match": {**match, "headers": [UPGRADE]}, "route": still}
+        yield {"match": {**match, "headers": [_upgrade(front)]}, "route": still}
     rest = _limited(route.max_body_bytes)
     harmless = {**action, "retry_policy": RETRY_HARMLESS}
     yield {"match": {**match, "headers": [HARMLESS]}, "route": harmless, **rest}
     yield {"match": match, "route": action, **rest}
+
+
+def _upgrade(front: Front) -> Json:
+    words = "|".join(re.escape(each) for each in front.upgrades)
+    return {"name": "upgrade", "string_match": {"safe_regex": {"regex": f"(?i)({words})"}}}
 
 
 def _limited(most: int | None) -> Json:

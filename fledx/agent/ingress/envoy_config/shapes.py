@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from fledx.agent.ingress.envoy_config.upgrades import ALWAYS
 from fledx.models.ingress import GatewayCertificate, Route
 
 Json = dict[str, Any]
@@ -26,7 +27,8 @@ class Front:
 
     ``https_port`` None serves no TLS. ``hops`` is how many proxies before it are trusted to say who the client is.
     ``proxy_protocol`` expects the PROXY header at the start of every connection, and refuses those without it.
-    ``direct`` says that other nodes are reached without the tunnel: such a way may end without a word.
+    ``direct`` says that other nodes are reached without the tunnel: such a way may end without a word. ``upgrades`` are
+    the protocols that a client may change to, see `upgrades.py`.
     """
 
     address: str = "0.0.0.0"
@@ -36,6 +38,7 @@ class Front:
     hops: int = 0
     max_connections: int = 12000
     direct: bool = False
+    upgrades: tuple[str, ...] = ALWAYS
 
 
 @dataclass(frozen=True, kw_only=True)
