@@ -104,7 +104,8 @@ class System:
             "FLEDX_AGENT_NAME": name,
             "FLEDX_AGENT_DATA_DIR": str(self.folder / name),
             "FLEDX_AGENT_LABELS": f"zone={name[-1]}",
-            "FLEDX_AGENT_PORTS_RANGE": f"3{name[-1]}000-3{name[-1]}099",
+            # Below 32768, from where on the kernel hands ports out: one that was in use there is not free for a minute.
+            "FLEDX_AGENT_PORTS_RANGE": f"30{name[-1]}00-30{name[-1]}99",
             "FLEDX_AGENT_DOCKER_HOST": self.engine.address,
             "FLEDX_AGENT_CLEANUP_ON_SHUTDOWN": "true",
             "FLEDX_AGENT_METRICS_PORT": str(self.metrics_ports[-1]),
