@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 
 from fledx.errors import FledxError  # noqa: E402
 from tests.acceptance.system import System  # noqa: E402
-from tests.benchmarks.traffic import cpu_seconds  # noqa: E402
+from tests.benchmarks.bench_agent import Reading, reading  # noqa: E402
 from tests.waiting import eventually  # noqa: E402
 
 OUTPUT = ROOT / "build" / "bench" / "fleet.json"
@@ -201,11 +201,13 @@ class Contest:
         return found
 
     def _cpu(self) -> float:
-        return cpu_seconds([self._system.control_plane.pid])
+        return self._read().cpu
 
     def _resident(self) -> float:
-        text = Path(f"/proc/{self._system.control_plane.pid}/status").read_text()
-        return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmRSS"))
+        return self._read().resident
+
+    def _read(self) -> Reading:
+        return reading([self._system.control_plane.pid])
 
 
 def measured(archive: Path, count: int) -> Figures:

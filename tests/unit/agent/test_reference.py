@@ -189,23 +189,14 @@ async def test_an_agent_that_is_restarted_adopts_what_runs(tmp_path: Path) -> No
 @pytest.mark.anyio
 async def test_a_control_plane_that_was_away_is_told_again(tmp_path: Path) -> None:
     async def story(world: World) -> dict[str, float]:
-        port = free_port()
-        async with anyio.create_task_group() as tasks:
-            async with world.cp.listening(port):
-                stop = await tasks.start(_agent, world)
-                await world.cp.connected()
-                await world.cp.push(replica())
-                await until(lambda: _told(world))
-            before = [each.id for each in world.runtime.running()]
-            world.cp.instances.clear()
+        before: list[str] = []
+
+        async def away(port: int) -> None:
+            before.extend(each.id for each in world.runtime.running())
             await anyio.sleep(AWAY_SECS)
             assert before == [each.id for each in world.runtime.running()]
-            assert not world.cp.instances
-            async with world.cp.listening(port):
-                began = time.monotonic()
-                await until(lambda: _told(world))
-                took = time.monotonic() - began
-                stop.set()
+
+        took = await _told_again_after(away, world)
         assert before == [each.id for each in world.runtime.all()]
         return {"told again": took, "ended": world.ended}
 
@@ -216,26 +207,36 @@ async def test_a_control_plane_that_was_away_is_told_again(tmp_path: Path) -> No
 @pytest.mark.anyio
 async def test_a_partition_is_no_hot_loop_and_heals(tmp_path: Path) -> None:
     async def story(world: World) -> dict[str, float]:
-        port = free_port()
-        async with anyio.create_task_group() as tasks:
-            async with world.cp.listening(port):
-                stop = await tasks.start(_agent, world)
-                await world.cp.connected()
-                await world.cp.push(replica())
-                await until(lambda: _told(world))
-            world.cp.instances.clear()
-            await _partition(port)
-            assert not world.cp.instances
-            async with world.cp.listening(port):
-                began = time.monotonic()
-                await until(lambda: _told(world))
-                took = time.monotonic() - began
-                stop.set()
+        took = await _told_again_after(_partition, world)
         assert [WEB] == list(world.cp.instances)
         assert len(world.runtime.all()) == 1
         return {"healed": took, "ended": world.ended}
 
     await _in_time(story, tmp_path)
+
+
+async def _told_again_after(absence: Callable[[int], Awaitable[None]], world: World) -> float:
+    """
+    An agent runs a replica when its control plane goes; the seconds it takes until that one, back, has been told.
+
+    `absence` is what happens meanwhile at the control plane's port.
+    """
+    port = free_port()
+    async with anyio.create_task_group() as tasks:
+        async with world.cp.listening(port):
+            stop = await tasks.start(_agent, world)
+            await world.cp.connected()
+            await world.cp.push(replica())
+            await until(lambda: _told(world))
+        world.cp.instances.clear()
+        await absence(port)
+        assert not world.cp.instances
+        async with world.cp.listening(port):
+            began = time.monotonic()
+            await until(lambda: _told(world))
+            took = time.monotonic() - began
+            stop.set()
+    return took
 
 
 async def _partition(port: int) -> None:
